@@ -1,0 +1,2 @@
+//! The pure half of the agent.
+#![forbid(unsafe_code)]

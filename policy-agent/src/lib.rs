@@ -1,0 +1,1 @@
+//! Enforces Kubernetes NetworkPolicy on this node.

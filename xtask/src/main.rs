@@ -1,0 +1,2 @@
+//! Builds and launches.
+fn main() {}
