@@ -1,2 +1,58 @@
 #![no_std]
 //! Plain-old-data shared by the kernel programs and user space.
+//!
+//! Owns the layout of every map key and value, of events and of the load-time
+//! configuration, and the numbers that appear in them. Holds constructors and
+//! getters, no logic. Invariant: every type is `#[repr(C)]` without implicit
+//! padding (bytemuck's `Pod` proves it) and its size is asserted here, because
+//! maps outlive the programs that were built with them.
+
+pub mod addr;
+pub mod config;
+pub mod endpoint;
+pub mod event;
+pub mod flow;
+pub mod identity;
+pub mod limits;
+pub mod names;
+pub mod rule;
+pub mod verdict;
+
+pub use addr::{AddressEntry, V4, V6};
+pub use config::Config;
+pub use endpoint::{DirectionRules, Endpoint, EndpointId, FlowCounts};
+pub use event::{Direction, Event, EventBudget, Hook};
+pub use flow::{Flow, FlowKeyV4, FlowKeyV6, FlowState, FragmentKey, FragmentPorts, Recent};
+pub use identity::{IdentityId, PortSetId, RulesetId};
+pub use rule::{PortEntry, PortKey, PortSet, RuleKey};
+pub use verdict::{Action, Counter, Reason, Verdict};
+
+/// Version of the layouts that survive a restart of the agent (flows, fragments, counts): a new
+/// agent that finds another number in [`NodeState`] starts those tables afresh.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// What one pin directory remembers between two runs of the agent.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct NodeState {
+    /// The last epoch handed out; only grows, across restarts too.
+    pub epoch: u64,
+    /// [`LAYOUT_VERSION`] of the agent that wrote the tables.
+    pub layout: u32,
+    /// Keeps the size a multiple of eight.
+    pub reserved: u32,
+}
+
+const _: () = {
+    assert!(size_of::<AddressEntry>() == 8);
+    assert!(size_of::<Endpoint>() == 64);
+    assert!(size_of::<FlowKeyV4>() == 16);
+    assert!(size_of::<FlowKeyV6>() == 40);
+    assert!(size_of::<Flow>() == 16);
+    assert!(size_of::<FragmentKey>() == 40);
+    assert!(size_of::<PortSet>() == 64);
+    assert!(size_of::<PortKey>() == 8);
+    assert!(size_of::<RuleKey>() == 8);
+    assert!(size_of::<Event>() == 88);
+    assert!(size_of::<NodeState>() == 16);
+};

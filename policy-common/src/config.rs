@@ -1,0 +1,53 @@
+//! What the agent tells the programs when it loads them (a read-only global, so that the verifier
+//! removes what is switched off).
+
+use bytemuck::{Pod, Zeroable};
+
+/// The global `CONFIG` of the object.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Config {
+    /// Jiffies per second of the running kernel.
+    pub hz: u32,
+    /// Most flows that one pod may have opened.
+    pub pod_opened_limit: u32,
+    /// Most flows that peers may have opened to one pod.
+    pub peer_opened_limit: u32,
+    /// Drop events per second and endpoint once the burst is used up.
+    pub event_rate: u32,
+    /// Drop events that an endpoint may write at once.
+    pub event_burst: u32,
+    /// Debug lines through aya-log; 0 is off and costs nothing.
+    pub debug: u8,
+    /// Read origin facts from `cb[]` instead of the packet's metadata: only for
+    /// `BPF_PROG_TEST_RUN`, never on an interface.
+    pub test_seam: u8,
+    /// Also write an event for every allowed new flow.
+    pub allow_events: u8,
+    /// Keeps the size a multiple of four.
+    pub reserved: u8,
+}
+
+impl Config {
+    /// Name of the global in the object.
+    pub const SYMBOL: &'static str = "CONFIG";
+
+    /// What the programs use when the agent overrides nothing.
+    pub const DEFAULT: Self = Self {
+        hz: 250,
+        pod_opened_limit: 16_384,
+        peer_opened_limit: 65_536,
+        event_rate: 10,
+        event_burst: 50,
+        debug: 0,
+        test_seam: 0,
+        allow_events: 0,
+        reserved: 0,
+    };
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}

@@ -1,0 +1,29 @@
+//! Sizes of the tables as the object declares them; the agent may load other sizes.
+
+/// Endpoint numbers: 0 is none.
+pub const MAX_ENDPOINTS: u32 = 4_096;
+/// Exact addresses of each family.
+pub const MAX_ADDRESSES: u32 = 262_144;
+/// Prefixes of each family.
+pub const MAX_CIDRS: u32 = 65_536;
+/// (ruleset, identity) pairs.
+pub const MAX_RULES: u32 = 262_144;
+/// Port sets.
+pub const MAX_PORT_SETS: u32 = 16_384;
+/// Entries of port sets that are too large to stand inline.
+pub const MAX_PORTS: u32 = 131_072;
+/// Flows of each family.
+pub const MAX_FLOWS: u32 = 262_144;
+/// First fragments whose ports are remembered.
+pub const MAX_FRAGMENTS: u32 = 16_384;
+/// Bytes of the event ring, a power of two.
+pub const EVENT_BYTES: u32 = 1 << 20;
+/// Entries that stand inline in a port set.
+pub const INLINE_PORTS: usize = 7;
+/// Last opened flows that are remembered per endpoint, so that an unreplied one can give way; a
+/// power of two.
+pub const RECENT_PER_ENDPOINT: u32 = 16;
+/// IPv6 extension headers that are walked before a packet is dropped.
+pub const MAX_EXTENSION_HEADERS: usize = 6;
+/// 64-bit words of the bitmap of UDP tunnel ports.
+pub const TUNNEL_PORT_WORDS: u32 = 1_024;

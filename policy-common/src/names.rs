@@ -1,0 +1,52 @@
+//! Names of maps and programs: in the object, as pins, in `bpftool` and in the docs.
+
+/// interface index → [`crate::Endpoint`] (hash).
+pub const ENDPOINTS: &str = "ENDPOINTS";
+/// IPv4 address → [`crate::AddressEntry`] (hash).
+pub const ADDRESSES_V4: &str = "ADDRESSES_V4";
+/// IPv6 address → [`crate::AddressEntry`] (hash).
+pub const ADDRESSES_V6: &str = "ADDRESSES_V6";
+/// IPv4 prefix → [`crate::IdentityId`] (LPM trie).
+pub const CIDRS_V4: &str = "CIDRS_V4";
+/// IPv6 prefix → [`crate::IdentityId`] (LPM trie).
+pub const CIDRS_V6: &str = "CIDRS_V6";
+/// [`crate::RuleKey`] → [`crate::PortSetId`] (hash).
+pub const RULES: &str = "RULES";
+/// [`crate::PortSetId`] → [`crate::PortSet`] (array).
+pub const PORT_SETS: &str = "PORT_SETS";
+/// [`crate::PortKey`] prefix → [`crate::Verdict`] (LPM trie), for sets that do not stand inline.
+pub const PORTS: &str = "PORTS";
+/// [`crate::FlowKeyV4`] → [`crate::Flow`] (preallocated hash).
+pub const FLOWS_V4: &str = "FLOWS_V4";
+/// [`crate::FlowKeyV6`] → [`crate::Flow`] (preallocated hash).
+pub const FLOWS_V6: &str = "FLOWS_V6";
+/// [`crate::FragmentKey`] → [`crate::FragmentPorts`] (LRU hash).
+pub const FRAGMENTS: &str = "FRAGMENTS";
+/// endpoint number → [`crate::FlowCounts`] (array).
+pub const FLOW_COUNTS: &str = "FLOW_COUNTS";
+/// endpoint number × [`crate::limits::RECENT_PER_ENDPOINT`] + slot → [`crate::Recent`] (array).
+pub const RECENT: &str = "RECENT";
+/// endpoint number → [`crate::EventBudget`] (array).
+pub const EVENT_BUDGETS: &str = "EVENT_BUDGETS";
+/// [`crate::Event`] (ring buffer).
+pub const EVENTS: &str = "EVENTS";
+/// direction × [`crate::Reason::COUNT`] + reason → [`crate::Counter`] (per-CPU array).
+pub const METRICS: &str = "METRICS";
+/// UDP destination port / 64 → bit per port on which this node decapsulates (array).
+pub const TUNNEL_PORTS: &str = "TUNNEL_PORTS";
+/// 0 → [`crate::NodeState`] (array).
+pub const NODE_STATE: &str = "NODE_STATE";
+
+/// Maps whose content a restart keeps; all others are filled afresh beside the old ones.
+pub const KEPT: [&str; 7] = [
+    FLOWS_V4, FLOWS_V6, FRAGMENTS, FLOW_COUNTS, RECENT, METRICS, NODE_STATE,
+];
+
+/// TC ingress of the pod's host-side interface.
+pub const FROM_POD: &str = "from_pod";
+/// TC egress of the pod's host-side interface.
+pub const TO_POD: &str = "to_pod";
+/// TC ingress of bridge ports that are not pods: clears a stamp that came from outside.
+pub const CLEAR_STAMP: &str = "clear_stamp";
+/// Returns the low 32 bits of jiffies; run by the agent to learn the kernel's HZ.
+pub const JIFFIES: &str = "jiffies";
