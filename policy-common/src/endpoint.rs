@@ -47,7 +47,8 @@ pub struct Endpoint {
     pub v6: V6,
     /// Number of the endpoint.
     pub id: EndpointId,
-    /// `INGRESS_ISOLATED`, `EGRESS_ISOLATED`, `UNKNOWN`, `NO_SOURCE_CHECK`.
+    /// `INGRESS_ISOLATED`, `EGRESS_ISOLATED`, `UNKNOWN`, `NO_SOURCE_CHECK`,
+    /// `INGRESS_BLOCKS`, `EGRESS_BLOCKS`.
     pub flags: u16,
     /// The bridge whose port the interface is, 0 when it is none.
     pub bridge: u32,
@@ -66,6 +67,10 @@ impl Endpoint {
     pub const UNKNOWN: u16 = 4;
     /// The owner of the cluster switched the address checks of this endpoint off.
     pub const NO_SOURCE_CHECK: u16 = 8;
+    /// The ingress ruleset has blocks: CIDRS is asked for addresses without an entry.
+    pub const INGRESS_BLOCKS: u16 = 16;
+    /// The egress ruleset has blocks: CIDRS is asked for addresses without an entry.
+    pub const EGRESS_BLOCKS: u16 = 32;
 
     /// Whether all bits of `flag` are set.
     #[inline(always)]

@@ -39,7 +39,13 @@ pub const NODE_STATE: &str = "NODE_STATE";
 
 /// Maps whose content a restart keeps; all others are filled afresh beside the old ones.
 pub const KEPT: [&str; 7] = [
-    FLOWS_V4, FLOWS_V6, FRAGMENTS, FLOW_COUNTS, RECENT, METRICS, NODE_STATE,
+    FLOWS_V4,
+    FLOWS_V6,
+    FRAGMENTS,
+    FLOW_COUNTS,
+    RECENT,
+    METRICS,
+    NODE_STATE,
 ];
 
 /// TC ingress of the pod's host-side interface.

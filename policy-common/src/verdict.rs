@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// What a rule says: an action in the low bits, an audit bit. Zeroed memory denies.
 #[repr(transparent)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 pub struct Verdict(pub u8);
 
 /// The action of a verdict.

@@ -1,0 +1,47 @@
+//! What can happen to the resolver's input.
+
+use std::{net::IpAddr, sync::Arc};
+
+use policy_common::EndpointId;
+
+use super::{
+    pod::{NamespaceFact, ObjectName, PodFact},
+    policy::PolicyFact,
+};
+
+/// One change of the cluster or of this node. Changes carry whole objects: applying one twice is
+/// applying it once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A namespace exists with these labels.
+    Namespace(NamespaceFact),
+    /// A namespace is gone. Its pods and policies are removed by changes of their own.
+    NamespaceRemoved(Arc<str>),
+    /// A pod exists like this.
+    Pod(PodFact),
+    /// A pod is gone.
+    PodRemoved(ObjectName),
+    /// A policy exists like this.
+    Policy(PolicyFact),
+    /// A policy is gone.
+    PolicyRemoved(ObjectName),
+    /// An interface of this node is (still) this endpoint.
+    Endpoint(EndpointFact),
+    /// The interface is gone, or no endpoint any more.
+    EndpointRemoved(u32),
+    /// All addresses of this host's interfaces, without loopback, replacing the last list.
+    HostAddresses(Vec<IpAddr>),
+}
+
+/// One host-side interface of a pod on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointFact {
+    /// Index of the host-side interface.
+    pub ifindex: u32,
+    /// The number of the endpoint, chosen by the caller, unique among live endpoints.
+    pub id: EndpointId,
+    /// Index of the bridge whose port the interface is.
+    pub bridge: Option<u32>,
+    /// The pod; `None` while it is not known: the endpoint then denies everything but the host.
+    pub pod: Option<ObjectName>,
+}

@@ -1,0 +1,12 @@
+//! Validated facts about a cluster, as the resolver takes them. No API objects, no defaults left
+//! to apply: whoever builds these has done both.
+
+pub mod change;
+pub mod pod;
+pub mod policy;
+pub mod selector;
+
+pub use change::{Change, EndpointFact};
+pub use pod::{ContainerPort, NamespaceFact, ObjectName, PodFact};
+pub use policy::{IpBlock, PeerMatch, Peers, PolicyFact, PortMatch, Ports, Protocol, Rule};
+pub use selector::{Labels, Requirement, Selector};
