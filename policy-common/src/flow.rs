@@ -81,6 +81,8 @@ impl FlowState {
     pub const SEEN_POD_FIN: u8 = 1;
     /// The peer sent a FIN.
     pub const SEEN_PEER_FIN: u8 = 2;
+    /// The last packet was a reset.
+    pub const SEEN_RESET: u8 = 4;
 }
 
 /// Value of FLOWS_V4 and FLOWS_V6.
@@ -113,7 +115,7 @@ pub struct Recent {
 pub struct FragmentKey {
     /// The endpoint whose interface the fragment crosses.
     pub endpoint: EndpointId,
-    /// IP protocol number.
+    /// IP protocol number; 0 for IPv6, where later fragments do not say it.
     pub protocol: u8,
     /// 4 or 6, plus [`FragmentKey::TO_POD`] for packets towards the pod.
     pub family: u8,
@@ -138,8 +140,11 @@ pub struct FragmentPorts {
     pub source_port: [u8; 2],
     /// Destination port (or echo identifier), network byte order.
     pub destination_port: [u8; 2],
-    /// Bytes of the transport header: no later fragment may start inside it.
+    /// Bytes from the start of the fragmented part to the end of the transport header: no later
+    /// fragment may start inside them.
     pub header_len: u16,
+    /// IP protocol number: an IPv6 fragment's own next header may be an extension header.
+    pub protocol: u8,
     /// Keeps the size at eight bytes.
-    pub reserved: u16,
+    pub reserved: u8,
 }
