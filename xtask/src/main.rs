@@ -1,2 +1,57 @@
-//! Builds and launches.
-fn main() {}
+//! `cargo xtask TASK`: sets the machine up, builds the eBPF object, runs the demo and the tests.
+//!
+//! Owns the order in which things are built and started. It must not know how anything works inside: every
+//! task ends in a cargo invocation or in a program of another crate.
+
+mod bench;
+mod build_ebpf;
+mod ci;
+mod command;
+mod conformance;
+mod demo;
+mod launch;
+mod root;
+mod setup;
+mod test;
+mod test_vm;
+mod workspace;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// Builds and launches the NetworkPolicy enforcer. Every task first installs what it lacks.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Setup(setup::Args),
+    BuildEbpf(build_ebpf::Args),
+    Demo(demo::Args),
+    Test(test::Args),
+    Conformance(conformance::Args),
+    Bench(bench::Args),
+    TestVm(test_vm::Args),
+    Ci(ci::Args),
+}
+
+fn main() -> Result<()> {
+    let task = Cli::parse().task;
+    let workspace = Workspace::locate()?;
+    match task {
+        Task::Setup(args) => setup::run(&workspace, &args),
+        Task::BuildEbpf(args) => build_ebpf::run(&workspace, &args),
+        Task::Demo(args) => demo::run(&workspace, args),
+        Task::Test(args) => test::run(&workspace, &args),
+        Task::Conformance(args) => conformance::run(&workspace, args),
+        Task::Bench(args) => bench::run(&workspace, args),
+        Task::TestVm(args) => test_vm::run(&workspace, &args),
+        Task::Ci(args) => ci::run(&workspace, &args),
+    }
+}

@@ -1,0 +1,21 @@
+//! `demo`: the main job, shown on a small cluster of network namespaces.
+
+use anyhow::Result;
+
+use crate::{
+    launch::{self, Profile},
+    workspace::Workspace,
+};
+
+/// Enforce a policy between network namespaces on this machine, show who reaches whom, clean up (needs root)
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Arguments for the demo itself (`-- --help` lists them)
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+/// Runs the task.
+pub(crate) fn run(workspace: &Workspace, args: Args) -> Result<()> {
+    launch::run(workspace, "demo", Profile::Release, &args.args)
+}

@@ -1,0 +1,60 @@
+//! Building a program of the `tests` crate and running it as root on the fresh eBPF object: what the demo, the
+//! conformance runner and the benchmark share.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::{
+    build_ebpf, command,
+    root::Root,
+    setup::{self, Need},
+    workspace::Workspace,
+};
+
+/// How the host programs are compiled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Dev,
+    Release,
+}
+
+/// Sets the machine up, builds the object, the agent and `program`, then runs `program` as root with `args`.
+pub(crate) fn run(
+    workspace: &Workspace,
+    program: &str,
+    profile: Profile,
+    args: &[String],
+) -> Result<()> {
+    setup::ensure(&[Need::Run])?;
+    build_ebpf::release(workspace)?;
+    let path = build(workspace, program, profile)?;
+    let root = Root::acquire("make network namespaces and load BPF programs")?;
+    command::run(
+        root.command(path)
+            .args(args)
+            .current_dir(std::env::current_dir()?),
+    )
+}
+
+fn build(workspace: &Workspace, program: &str, profile: Profile) -> Result<PathBuf> {
+    let mut cargo = workspace.cargo();
+    cargo
+        .args([
+            "build",
+            "--package",
+            "policy-agent",
+            "--bin",
+            "policy-agent",
+        ])
+        .args(["--package", "policy-tests", "--bin", program]);
+    let dir = match profile {
+        Profile::Dev => "debug",
+        Profile::Release => {
+            cargo.arg("--release");
+            "release"
+        }
+    };
+    command::run(&mut cargo)?;
+    Ok(workspace.target.join(dir).join(program))
+}
