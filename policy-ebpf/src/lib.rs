@@ -1,2 +1,26 @@
+//! The packet parser and the verdict logic, for the kernel and for tests on the host.
+//!
+//! [`from_pod`] and [`to_pod`] decide about one frame each. What they need of the world – maps,
+//! clock, configuration – they ask through [`lookup`], what they need of the frame through
+//! [`packet::Bytes`]; the binary of this crate binds both to the kernel. Ingress and egress are
+//! seen from the pod: `from_pod` runs at TC ingress of the host-side interface and decides about
+//! egress, `to_pod` at TC egress and decides about ingress.
 #![no_std]
-//! The packet parser and the verdict logic.
+#![forbid(unsafe_code)]
+
+pub mod decision;
+pub mod family;
+pub mod flow;
+pub mod fragment;
+pub mod from_pod;
+pub mod judge;
+pub mod link;
+pub mod lookup;
+pub mod origin;
+pub mod packet;
+pub mod related;
+pub mod rules;
+pub mod to_pod;
+
+pub use decision::Decision;
+pub use origin::{Origin, Stamp};

@@ -1,0 +1,283 @@
+//! TC ingress of the pod's host-side interface: what the pod sends.
+//!
+//! The checks of the sender come before everything else and hold for endpoints without policy too:
+//! a free pod that forges an address breaks the policy of its victim.
+
+use policy_common::{Direction, Endpoint, Reason, V4, V6};
+
+use crate::{
+    decision::Decision,
+    family::Family,
+    fragment,
+    judge::{Case, judge},
+    link::{self, LinkControl},
+    lookup::{Tables, World},
+    origin::Origin,
+    packet::{
+        Bytes, Fragment, IpPacket, Segment, arp,
+        ethernet::{self, ethertype},
+        icmp, protocol,
+        transport::{self, Kind},
+    },
+    related,
+};
+
+const DHCP_CLIENT: [u8; 2] = 68u16.to_be_bytes();
+const DHCP_SERVER: [u8; 2] = 67u16.to_be_bytes();
+
+/// Decides about a frame that the pod sent.
+#[inline(always)]
+pub fn decide<W, B>(world: &W, frame: &B, origin: &Origin, endpoint: &Endpoint) -> Decision
+where
+    W: Tables<V4> + Tables<V6>,
+    B: Bytes + ?Sized,
+{
+    if origin.has_vlan_tag {
+        return Decision::of(Reason::VlanTag);
+    }
+    let Some(ethernet) = ethernet::parse(frame) else {
+        return Decision::of(Reason::Malformed);
+    };
+    match ethernet.ethertype {
+        ethertype::IPV4 => ip::<V4, W, B>(world, frame, origin, endpoint),
+        ethertype::IPV6 => ip::<V6, W, B>(world, frame, origin, endpoint),
+        ethertype::ARP => arp(world, frame, endpoint),
+        ethertype::VLAN | ethertype::SERVICE_VLAN => Decision::of(Reason::VlanTag),
+        _ if endpoint.has(Endpoint::UNKNOWN) => Decision::of(Reason::UnknownEndpoint),
+        _ if endpoint.is_isolated() => Decision::of(Reason::Ethertype),
+        _ => Decision::of(Reason::NotIsolated),
+    }
+}
+
+#[inline(always)]
+fn arp<W, B>(world: &W, frame: &B, endpoint: &Endpoint) -> Decision
+where
+    W: Tables<V4>,
+    B: Bytes + ?Sized,
+{
+    let Some(sender) = arp::sender(frame, ethernet::HEADER_LEN) else {
+        return Decision::of(Reason::Malformed);
+    };
+    let unchecked = endpoint.has(Endpoint::NO_SOURCE_CHECK) || endpoint.has(Endpoint::UNKNOWN);
+    // A probe (RFC 5227) has no sender address.
+    if unchecked || sender.is_unspecified() || link::may_claim(world, endpoint, sender) {
+        Decision::of(Reason::LinkControl)
+    } else {
+        Decision::of(Reason::ArpSender)
+    }
+}
+
+#[inline(always)]
+fn ip<F, W, B>(world: &W, frame: &B, origin: &Origin, endpoint: &Endpoint) -> Decision
+where
+    F: Family,
+    W: Tables<F>,
+    B: Bytes + ?Sized,
+{
+    let packet = match F::parse(frame, ethernet::HEADER_LEN) {
+        Ok(packet) => packet,
+        Err(error) => return error.into(),
+    };
+    if packet.destination.is_loopback() {
+        return Decision::of(Reason::Loopback);
+    }
+    if !endpoint.is_isolated() {
+        return free::<F, W, B>(world, frame, endpoint, &packet);
+    }
+    let segment = match fragment::segment(world, frame, endpoint, Direction::Egress, &packet) {
+        Ok(segment) => segment,
+        Err(reason) => return Decision::of(reason),
+    };
+    let checked = check_sender(world, frame, endpoint, &packet, &segment);
+    if let Some(reason) = checked {
+        return Decision::of(reason);
+    }
+    let decision = isolated(world, frame, origin, endpoint, &packet, &segment);
+    if !decision.drops() {
+        fragment::remember(world, endpoint, Direction::Egress, &packet, &segment);
+    }
+    decision
+}
+
+/// A packet of an endpoint without policy, or of one that is not known yet.
+#[inline(always)]
+fn free<F, W, B>(world: &W, frame: &B, endpoint: &Endpoint, packet: &IpPacket<F>) -> Decision
+where
+    F: Family,
+    W: Tables<F>,
+    B: Bytes + ?Sized,
+{
+    let segment = match packet.fragment {
+        // Nothing that the checks below look for is in it; its first part was checked.
+        Fragment::Later(..) => Segment::unread(packet.protocol),
+        _ => match transport::parse(frame, packet) {
+            Some(segment) => segment,
+            // The checks below need these headers whole.
+            None if matches!(transport::kind_of(packet.protocol), Kind::Udp | Kind::Icmp) => {
+                return Decision::of(Reason::Malformed);
+            }
+            None => Segment::unread(packet.protocol),
+        },
+    };
+    if let Some(reason) = check_sender(world, frame, endpoint, packet, &segment) {
+        return Decision::of(reason);
+    }
+    if !endpoint.has(Endpoint::UNKNOWN) {
+        return Decision::of(Reason::NotIsolated);
+    }
+    let to_host = world
+        .address(packet.destination)
+        .is_some_and(|entry| entry.is_host());
+    Decision::of(if to_host {
+        Reason::Host
+    } else {
+        Reason::UnknownEndpoint
+    })
+}
+
+/// Why the pod may not send this packet at all: a reason to drop it, or that it keeps the link
+/// alive.
+#[inline(always)]
+fn check_sender<F, W, B>(
+    world: &W,
+    frame: &B,
+    endpoint: &Endpoint,
+    packet: &IpPacket<F>,
+    segment: &Segment,
+) -> Option<Reason>
+where
+    F: Family,
+    W: Tables<F>,
+    B: Bytes + ?Sized,
+{
+    if !may_send_from(world, endpoint, packet, segment) {
+        return Some(Reason::SourceAddress);
+    }
+    match segment.kind {
+        Kind::Icmp => {
+            let kind = segment.icmp_type();
+            if icmp::is_router_message(packet.protocol, kind)
+                && (F::VERSION == 6) == (packet.protocol == protocol::ICMPV6)
+            {
+                return Some(Reason::RouterMessage);
+            }
+            if is_unchecked(endpoint) {
+                return None;
+            }
+            if icmp::is_error(packet.protocol, kind)
+                && !matches!(packet.fragment, Fragment::Later(..))
+                && related::quoted(frame, packet)
+                    .is_none_or(|quote| quote.destination != packet.source)
+            {
+                return Some(Reason::ForgedError);
+            }
+        }
+        Kind::Udp if world.is_tunnel_port(u16::from_be_bytes(segment.destination_port)) => {
+            return reaches_host(world, packet.destination).then_some(Reason::Encapsulation);
+        }
+        Kind::Other
+            if matches!(
+                packet.protocol,
+                protocol::IPIP | protocol::IPV6 | protocol::GRE
+            ) =>
+        {
+            return reaches_host(world, packet.destination).then_some(Reason::Encapsulation);
+        }
+        _ => {}
+    }
+    match link::classify(world, frame, packet, segment, Some(endpoint)) {
+        LinkControl::No => None,
+        LinkControl::Yes => Some(Reason::LinkControl),
+        LinkControl::Forged => Some(Reason::NeighbourSender),
+    }
+}
+
+/// Whether nobody can say which addresses are the endpoint's.
+#[inline(always)]
+const fn is_unchecked(endpoint: &Endpoint) -> bool {
+    endpoint.has(Endpoint::NO_SOURCE_CHECK) || endpoint.has(Endpoint::UNKNOWN)
+}
+
+#[inline(always)]
+fn reaches_host<F: Family, W: Tables<F>>(world: &W, destination: F) -> bool {
+    destination.is_multicast()
+        || destination.is_broadcast()
+        || world
+            .address(destination)
+            .is_some_and(|entry| entry.is_host())
+}
+
+/// The source check.
+#[inline(always)]
+fn may_send_from<F, W>(
+    world: &W,
+    endpoint: &Endpoint,
+    packet: &IpPacket<F>,
+    segment: &Segment,
+) -> bool
+where
+    F: Family,
+    W: Tables<F>,
+{
+    let source = packet.source;
+    if is_unchecked(endpoint) || (source == F::of(endpoint) && !source.is_unspecified()) {
+        return true;
+    }
+    if source.is_unspecified() {
+        return match F::VERSION {
+            4 => {
+                matches!(segment.kind, Kind::Udp)
+                    && segment.source_port == DHCP_CLIENT
+                    && segment.destination_port == DHCP_SERVER
+            }
+            // Duplicate address detection, and reports about its groups (RFC 3590).
+            _ => {
+                matches!(segment.kind, Kind::Icmp)
+                    && packet.protocol == protocol::ICMPV6
+                    && packet.destination.is_multicast()
+                    && packet.destination.is_link_scope()
+                    && (segment.icmp_type() == icmp::V6_NEIGHBOUR_SOLICITATION
+                        || icmp::is_listener_discovery(segment.icmp_type()))
+            }
+        };
+    }
+    if source.is_link_local() {
+        return packet.destination.is_link_scope() && link::may_claim(world, endpoint, source);
+    }
+    world
+        .address(source)
+        .is_some_and(|entry| entry.owner == endpoint.id && !entry.is_host())
+}
+
+#[inline(always)]
+fn isolated<F, W, B>(
+    world: &W,
+    frame: &B,
+    origin: &Origin,
+    endpoint: &Endpoint,
+    packet: &IpPacket<F>,
+    segment: &Segment,
+) -> Decision
+where
+    F: Family,
+    W: Tables<F> + World,
+    B: Bytes + ?Sized,
+{
+    let direction = Direction::Egress;
+    if matches!(segment.kind, Kind::Icmp)
+        && icmp::is_error(packet.protocol, segment.icmp_type())
+        && !matches!(packet.fragment, Fragment::Later(..))
+        && related::quoted(frame, packet)
+            .is_some_and(|quote| related::is_related(world, endpoint, direction, packet, &quote))
+    {
+        return Decision::of(Reason::RelatedError);
+    }
+    let case = Case {
+        endpoint,
+        direction,
+        origin,
+        packet,
+        segment,
+    };
+    judge(world, &case)
+}

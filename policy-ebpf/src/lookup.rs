@@ -1,0 +1,59 @@
+//! What a decision may ask of the world: the maps, the clock, the configuration. Generic, so that
+//! the same decisions run in the kernel and on the host.
+
+use policy_common::{
+    AddressEntry, Config, Endpoint, EndpointId, Flow, FragmentKey, FragmentPorts, IdentityId,
+    PortKey, PortSet, PortSetId, Recent, RuleKey, Verdict,
+};
+
+use crate::family::Family;
+
+/// The flow table has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// Maps that do not depend on the address family, and what else a decision needs.
+pub trait World {
+    /// The configuration of this load.
+    fn config(&self) -> Config;
+    /// Low 32 bits of jiffies.
+    fn now(&self) -> u32;
+    /// ENDPOINTS. A copy: the element may be replaced at any time.
+    fn endpoint(&self, ifindex: u32) -> Option<Endpoint>;
+    /// TUNNEL_PORTS: whether this node decapsulates UDP to this port (host byte order).
+    fn is_tunnel_port(&self, port: u16) -> bool;
+    /// RULES.
+    fn rule(&self, key: &RuleKey) -> Option<PortSetId>;
+    /// PORT_SETS.
+    fn port_set(&self, set: PortSetId) -> Option<&PortSet>;
+    /// PORTS: the entry with the longest prefix of at most `bits`.
+    fn port(&self, key: PortKey, bits: u32) -> Option<Verdict>;
+    /// FRAGMENTS.
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts>;
+    /// FRAGMENTS: remembers an allowed first fragment.
+    fn remember_fragment(&self, key: &FragmentKey, ports: &FragmentPorts);
+    /// FLOW_COUNTS: live flows of the endpoint that this side opened.
+    fn flow_count(&self, endpoint: EndpointId, opener: u8) -> u32;
+    /// FLOW_COUNTS: one flow more, or one less.
+    fn count_flow(&self, endpoint: EndpointId, opener: u8, more: bool);
+    /// RECENT: takes the oldest remembered flow of the endpoint out of the list.
+    fn take_recent(&self, endpoint: EndpointId) -> Option<Recent>;
+    /// RECENT: puts a flow into the slot that was taken last.
+    fn put_recent(&self, endpoint: EndpointId, recent: &Recent);
+}
+
+/// Maps of one address family.
+pub trait Tables<F: Family>: World {
+    /// ADDRESSES.
+    fn address(&self, address: F) -> Option<AddressEntry>;
+    /// CIDRS: the longest prefix.
+    fn cidr(&self, address: F) -> Option<IdentityId>;
+    /// FLOWS. A copy: the element may be reused for another flow at any time.
+    fn flow(&self, key: &F::Key) -> Option<Flow>;
+    /// FLOWS: a new entry; replaces one with the same key.
+    fn insert_flow(&self, key: &F::Key, flow: &Flow) -> Result<(), Full>;
+    /// FLOWS: replaces the entry if the flow is still there.
+    fn update_flow(&self, key: &F::Key, flow: &Flow);
+    /// FLOWS.
+    fn remove_flow(&self, key: &F::Key) -> bool;
+}

@@ -1,0 +1,72 @@
+//! ICMP errors: they pass when the packet they quote belongs to an allowed flow.
+
+use policy_common::{Direction, Endpoint, Verdict};
+
+use crate::{
+    family::Family,
+    flow::{is_expired, opened_in},
+    lookup::Tables,
+    packet::{Bytes, IpPacket, protocol, quote::Quote},
+    rules::{ask, identify, is_isolated},
+};
+
+/// The packet that an error quotes.
+#[inline(always)]
+pub fn quoted<F: Family, B: Bytes + ?Sized>(frame: &B, packet: &IpPacket<F>) -> Option<Quote<F>> {
+    F::quote(frame, packet.transport + 8, packet.end)
+}
+
+/// Whether the quoted packet belongs to a flow of the endpoint that is allowed now. A flow never
+/// lives longer because of an error.
+#[inline(always)]
+pub fn is_related<F: Family, W: Tables<F>>(
+    world: &W,
+    endpoint: &Endpoint,
+    direction: Direction,
+    packet: &IpPacket<F>,
+    quote: &Quote<F>,
+) -> bool {
+    let Some((source_port, destination_port)) = quote.ports else {
+        return false;
+    };
+    let source = (quote.source, source_port);
+    let destination = (quote.destination, destination_port);
+    let (pod, peer) = match direction {
+        // Somebody on the way complains about a packet of the pod, to the pod.
+        Direction::Ingress if quote.source == packet.destination => (source, destination),
+        // The pod complains about a packet that it received, to its sender.
+        Direction::Egress
+            if quote.destination == packet.source && quote.source == packet.destination =>
+        {
+            (destination, source)
+        }
+        _ => return false,
+    };
+    let key = F::key(endpoint.id, quote.protocol, pod, peer);
+    let Some(flow) = world.flow(&key) else {
+        return false;
+    };
+    if is_expired(&flow, quote.protocol, world.now(), world.config().hz) {
+        return false;
+    }
+    if flow.state.epoch == endpoint.epoch {
+        return flow.state.verdict.allows();
+    }
+    let opened = opened_in(&flow.state);
+    let verdict = if is_isolated(endpoint, opened) {
+        let identity = identify(world, endpoint, opened, None, peer.0);
+        let has_ports = matches!(
+            quote.protocol,
+            protocol::TCP | protocol::UDP | protocol::SCTP
+        );
+        let port = match opened {
+            Direction::Ingress => pod.1,
+            Direction::Egress => peer.1,
+        };
+        let port = has_ports.then_some(u16::from_be_bytes(port));
+        ask(world, endpoint, opened, identity, quote.protocol, port).verdict
+    } else {
+        Verdict::ALLOW
+    };
+    verdict.allows()
+}

@@ -1,0 +1,131 @@
+//! The question to the rules: which identity is the peer, and what does the ruleset say of it.
+
+use policy_common::{
+    Direction, Endpoint, IdentityId, PortKey, PortSet, PortSetId, RuleKey, RulesetId, Verdict,
+    limits::INLINE_PORTS,
+};
+
+use crate::{
+    family::Family,
+    lookup::{Tables, World},
+    origin::Origin,
+};
+
+/// The answer of the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What they say.
+    pub verdict: Verdict,
+    /// The peer's identity.
+    pub identity: IdentityId,
+    /// The ruleset that was asked.
+    pub ruleset: RulesetId,
+}
+
+/// Whether a policy covers the direction.
+#[inline(always)]
+pub const fn is_isolated(endpoint: &Endpoint, direction: Direction) -> bool {
+    endpoint.has(match direction {
+        Direction::Ingress => Endpoint::INGRESS_ISOLATED,
+        Direction::Egress => Endpoint::EGRESS_ISOLATED,
+    })
+}
+
+/// The identity of the peer of a packet in this direction.
+#[inline(always)]
+pub fn identify<F: Family, W: Tables<F>>(
+    world: &W,
+    endpoint: &Endpoint,
+    direction: Direction,
+    origin: Option<&Origin>,
+    peer: F,
+) -> IdentityId {
+    // From outside, the pod's own address as source is a forgery unless the packet came out of the
+    // pod's own interface.
+    if peer == F::of(endpoint)
+        && (matches!(direction, Direction::Egress)
+            || origin.is_some_and(|origin| origin.ingress_ifindex == endpoint.ifindex))
+    {
+        return IdentityId::SELF;
+    }
+    if let Some(entry) = world.address(peer) {
+        if matches!(direction, Direction::Egress) && entry.is_host() {
+            return IdentityId::HOST;
+        }
+        return entry.identity;
+    }
+    let blocks = match direction {
+        Direction::Ingress => Endpoint::INGRESS_BLOCKS,
+        Direction::Egress => Endpoint::EGRESS_BLOCKS,
+    };
+    if endpoint.has(blocks) {
+        return world.cidr(peer).unwrap_or(IdentityId::WORLD);
+    }
+    IdentityId::WORLD
+}
+
+/// What the rules of a direction say of an identity, a protocol and a port (host byte order;
+/// nothing for protocols without ports).
+#[inline(always)]
+pub fn ask<W: World>(
+    world: &W,
+    endpoint: &Endpoint,
+    direction: Direction,
+    identity: IdentityId,
+    protocol: u8,
+    port: Option<u16>,
+) -> Answer {
+    let rules = match direction {
+        Direction::Ingress => endpoint.ingress,
+        Direction::Egress => endpoint.egress,
+    };
+    let ports = world
+        .rule(&RuleKey {
+            ruleset: rules.ruleset,
+            identity,
+        })
+        .unwrap_or(rules.default_ports);
+    let verdict = match ports {
+        PortSetId::DENY_ALL => Verdict::DENY,
+        PortSetId::ALLOW_ALL => Verdict::ALLOW,
+        set => match world.port_set(set) {
+            Some(entries) if entries.in_trie == 0 => inline(entries, protocol, port),
+            Some(_) => in_trie(world, set, protocol, port),
+            None => Verdict::DENY,
+        },
+    };
+    Answer {
+        verdict,
+        identity,
+        ruleset: rules.ruleset,
+    }
+}
+
+#[inline(always)]
+fn inline(set: &PortSet, protocol: u8, port: Option<u16>) -> Verdict {
+    for index in 0..INLINE_PORTS {
+        if index as u32 >= set.count {
+            break;
+        }
+        let entry = &set.inline[index];
+        let ports_match = match port {
+            Some(port) => port & entry.mask == entry.port,
+            None => entry.mask == 0,
+        };
+        if (entry.any_protocol != 0 || entry.protocol == protocol) && ports_match {
+            return entry.verdict;
+        }
+    }
+    Verdict::DENY
+}
+
+#[inline(always)]
+fn in_trie<W: World>(world: &W, set: PortSetId, protocol: u8, port: Option<u16>) -> Verdict {
+    let (port, bits) = match port {
+        Some(port) => (port, PortKey::PORT_BITS),
+        None => (0, PortKey::PROTOCOL_BITS),
+    };
+    world
+        .port(PortKey::new(set, protocol, port), bits)
+        .unwrap_or(Verdict::DENY)
+}

@@ -1,0 +1,146 @@
+//! TC egress of the pod's host-side interface: what reaches the pod.
+
+use policy_common::{Direction, Endpoint, Reason, V4, V6};
+
+use crate::{
+    decision::Decision,
+    family::Family,
+    fragment,
+    judge::{Case, judge},
+    link::{self, LinkControl},
+    lookup::Tables,
+    origin::Origin,
+    packet::{
+        Bytes, Fragment, IpPacket,
+        ethernet::{self, ethertype},
+        icmp,
+        transport::Kind,
+    },
+    related,
+};
+
+/// Decides about a frame on its way to the pod.
+#[inline(always)]
+pub fn decide<W, B>(world: &W, frame: &B, origin: &Origin, endpoint: &Endpoint) -> Decision
+where
+    W: Tables<V4> + Tables<V6>,
+    B: Bytes + ?Sized,
+{
+    let closed = endpoint.has(Endpoint::INGRESS_ISOLATED) || endpoint.has(Endpoint::UNKNOWN);
+    let Some(ethernet) = ethernet::parse(frame) else {
+        return Decision::of(Reason::Malformed);
+    };
+    if closed && origin.has_vlan_tag {
+        return Decision::of(Reason::VlanTag);
+    }
+    match ethernet.ethertype {
+        ethertype::IPV4 => ip::<V4, W, B>(world, frame, origin, endpoint, ethernet.to_group),
+        ethertype::IPV6 => ip::<V6, W, B>(world, frame, origin, endpoint, ethernet.to_group),
+        ethertype::ARP => Decision::of(Reason::LinkControl),
+        ethertype::VLAN | ethertype::SERVICE_VLAN if closed => Decision::of(Reason::VlanTag),
+        _ if closed => Decision::of(Reason::Ethertype),
+        _ => Decision::of(Reason::NotIsolated),
+    }
+}
+
+#[inline(always)]
+fn ip<F, W, B>(
+    world: &W,
+    frame: &B,
+    origin: &Origin,
+    endpoint: &Endpoint,
+    to_group: bool,
+) -> Decision
+where
+    F: Family,
+    W: Tables<F>,
+    B: Bytes + ?Sized,
+{
+    let packet = match F::parse(frame, ethernet::HEADER_LEN) {
+        Ok(packet) => packet,
+        Err(error) if endpoint.is_isolated() || endpoint.has(Endpoint::UNKNOWN) => {
+            return error.into();
+        }
+        Err(_) => return Decision::of(Reason::NotIsolated),
+    };
+    if !may_receive(world, endpoint, &packet, to_group) {
+        return Decision::of(Reason::DestinationAddress);
+    }
+    if origin.is_host(F::VERSION == 6 && packet.has_fragment_header) {
+        return Decision::of(Reason::Host);
+    }
+    if endpoint.has(Endpoint::UNKNOWN) {
+        return unknown::<F, W, B>(world, frame, &packet);
+    }
+    if !endpoint.is_isolated() {
+        return Decision::of(Reason::NotIsolated);
+    }
+    let direction = Direction::Ingress;
+    let segment = match fragment::segment(world, frame, endpoint, direction, &packet) {
+        Ok(segment) => segment,
+        Err(reason) => return Decision::of(reason),
+    };
+    if link::classify(world, frame, &packet, &segment, None) == LinkControl::Yes {
+        return Decision::of(Reason::LinkControl);
+    }
+    if matches!(segment.kind, Kind::Icmp)
+        && icmp::is_error(packet.protocol, segment.icmp_type())
+        && !matches!(packet.fragment, Fragment::Later(..))
+        && related::quoted(frame, &packet)
+            .is_some_and(|quote| related::is_related(world, endpoint, direction, &packet, &quote))
+    {
+        return Decision::of(Reason::RelatedError);
+    }
+    let case = Case {
+        endpoint,
+        direction,
+        origin,
+        packet: &packet,
+        segment: &segment,
+    };
+    let decision = judge(world, &case);
+    if !decision.drops() {
+        fragment::remember(world, endpoint, direction, &packet, &segment);
+    }
+    decision
+}
+
+/// Until the pod is known only what keeps the link alive reaches it, and this host.
+#[inline(always)]
+fn unknown<F, W, B>(world: &W, frame: &B, packet: &IpPacket<F>) -> Decision
+where
+    F: Family,
+    W: Tables<F>,
+    B: Bytes + ?Sized,
+{
+    let keeps_link = !matches!(packet.fragment, Fragment::Later(..))
+        && crate::packet::transport::parse(frame, packet).is_some_and(|segment| {
+            link::classify(world, frame, packet, &segment, None) == LinkControl::Yes
+        });
+    Decision::of(if keeps_link {
+        Reason::LinkControl
+    } else {
+        Reason::UnknownEndpoint
+    })
+}
+
+/// The destination check, the mirror of the source check.
+#[inline(always)]
+fn may_receive<F, W>(world: &W, endpoint: &Endpoint, packet: &IpPacket<F>, to_group: bool) -> bool
+where
+    F: Family,
+    W: Tables<F>,
+{
+    let destination = packet.destination;
+    destination == F::of(endpoint)
+        || endpoint.has(Endpoint::NO_SOURCE_CHECK)
+        || endpoint.has(Endpoint::UNKNOWN)
+        || destination.is_multicast()
+        || destination.is_broadcast()
+        || destination.is_link_local()
+        // A subnet's broadcast address: the frame says so, the address cannot.
+        || (F::VERSION == 4 && to_group)
+        || world
+            .address(destination)
+            .is_some_and(|entry| entry.owner == endpoint.id)
+}
