@@ -91,9 +91,9 @@ impl Endpoint {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct FlowCounts {
     /// Flows that the pod opened.
-    pub pod_opened: u32,
+    pub pod_opened: u64,
     /// Flows that peers opened.
-    pub peer_opened: u32,
+    pub peer_opened: u64,
     /// Position in this endpoint's part of RECENT.
     pub cursor: u32,
     /// Keeps the size a multiple of eight.

@@ -41,6 +41,8 @@ pub struct NodeState {
     pub layout: u32,
     /// Keeps the size a multiple of eight.
     pub reserved: u32,
+    /// Always zero; the programs read it where the verifier must not know a value.
+    pub zero: u64,
 }
 
 const _: () = {
@@ -54,5 +56,5 @@ const _: () = {
     assert!(size_of::<PortKey>() == 8);
     assert!(size_of::<RuleKey>() == 8);
     assert!(size_of::<Event>() == 88);
-    assert!(size_of::<NodeState>() == 16);
+    assert!(size_of::<NodeState>() == 24);
 };

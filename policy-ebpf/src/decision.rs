@@ -1,46 +1,50 @@
 //! What becomes of a packet, and why.
 
-use policy_common::{IdentityId, Reason, RulesetId};
+use policy_common::{IdentityId, Reason};
 
-use crate::{packet::ParseError, rules::Answer};
+use crate::packet::ParseError;
 
-/// The fate of one packet.
+/// The fate of one packet, in one word – bits 0: reason, 32: identity –, because functions of BPF
+/// programs return scalars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Decision {
-    /// Why; whether the packet is dropped follows from it.
-    pub reason: Reason,
-    /// The peer's identity, where rules were asked.
-    pub identity: IdentityId,
-    /// The ruleset that was asked, [`RulesetId::NONE`] where none was.
-    pub ruleset: RulesetId,
-}
+#[repr(transparent)]
+pub struct Decision(pub u64);
 
 impl Decision {
     /// For a reason that needs no rule.
     #[inline(always)]
     pub const fn of(reason: Reason) -> Self {
-        Self {
-            reason,
-            identity: IdentityId::WORLD,
-            ruleset: RulesetId::NONE,
-        }
+        Self::about(reason, IdentityId::WORLD)
     }
 
-    /// For a reason that rules gave.
+    /// For a reason that rules gave about a peer.
     #[inline(always)]
-    pub const fn ruled(reason: Reason, answer: &Answer) -> Self {
-        Self {
-            reason,
-            identity: answer.identity,
-            ruleset: answer.ruleset,
-        }
+    pub const fn about(reason: Reason, identity: IdentityId) -> Self {
+        Self(reason as u64 | (identity.0 as u64) << 32)
     }
 
     /// Whether the packet is dropped.
     #[inline(always)]
     pub const fn drops(&self) -> bool {
-        self.reason.is_drop()
+        self.reason_number() >= Reason::FIRST_DROP
+    }
+
+    /// Number of the reason.
+    #[inline(always)]
+    pub const fn reason_number(&self) -> u8 {
+        self.0 as u8
+    }
+
+    /// The reason.
+    pub const fn reason(&self) -> Option<Reason> {
+        Reason::from_u8(self.reason_number())
+    }
+
+    /// The peer's identity, where rules were asked.
+    #[inline(always)]
+    pub const fn identity(&self) -> IdentityId {
+        IdentityId((self.0 >> 32) as u32)
     }
 }
 

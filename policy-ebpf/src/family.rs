@@ -5,11 +5,11 @@ use policy_common::{Endpoint, EndpointId, FlowKeyV4, FlowKeyV6, Recent, V4, V6};
 use crate::packet::{Bytes, IpPacket, ParseError, ipv4, ipv6, quote};
 
 /// An IP address and the packets that carry it.
-pub trait Family: Copy + PartialEq {
+pub trait Family: Copy + Default + PartialEq {
     /// 4 or 6.
     const VERSION: u8;
     /// Key of the flow table.
-    type Key: Copy;
+    type Key: Copy + Default;
 
     /// Reads the headers of a packet.
     fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<Self>, ParseError>;
@@ -25,8 +25,8 @@ pub trait Family: Copy + PartialEq {
         pod: (Self, [u8; 2]),
         peer: (Self, [u8; 2]),
     ) -> Self::Key;
-    /// A flow's key as the list of recently opened flows holds it.
-    fn remember(key: &Self::Key, opener: u8) -> Recent;
+    /// Writes a flow's key as the list of recently opened flows holds it.
+    fn remember(key: &Self::Key, opener: u8, recent: &mut Recent);
     /// The flow that the list holds, when it is one of this family.
     fn recall(recent: &Recent) -> Option<Self::Key>;
     /// The endpoint's own address, unspecified when it has none.
@@ -45,6 +45,18 @@ pub trait Family: Copy + PartialEq {
     fn is_link_local(self) -> bool;
     /// An IPv6 destination that no router forwards: link-local, or multicast of at most link scope.
     fn is_link_scope(self) -> bool;
+}
+
+/// Reads the headers of a frame's packet into memory that the caller keeps. Not inlined: see
+/// [`crate::judge`] on the stack.
+#[inline(never)]
+pub fn read<F: Family, B: Bytes + ?Sized>(
+    frame: &B,
+    offset: usize,
+    packet: &mut IpPacket<F>,
+) -> Result<(), ParseError> {
+    *packet = F::parse(frame, offset)?;
+    Ok(())
 }
 
 impl Family for V4 {
@@ -89,20 +101,15 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn remember(key: &FlowKeyV4, opener: u8) -> Recent {
-        Recent {
-            key: FlowKeyV6 {
-                endpoint: key.endpoint,
-                protocol: key.protocol,
-                reserved: 0,
-                pod: key.pod.widened(),
-                peer: key.peer.widened(),
-                pod_port: key.pod_port,
-                peer_port: key.peer_port,
-            },
-            family: 4,
-            opener: opener.into(),
-        }
+    fn remember(key: &FlowKeyV4, opener: u8, recent: &mut Recent) {
+        recent.key.endpoint = key.endpoint;
+        recent.key.protocol = key.protocol;
+        recent.key.pod = key.pod.widened();
+        recent.key.peer = key.peer.widened();
+        recent.key.pod_port = key.pod_port;
+        recent.key.peer_port = key.peer_port;
+        recent.family = 4;
+        recent.opener = opener.into();
     }
 
     #[inline(always)]
@@ -207,12 +214,10 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn remember(key: &FlowKeyV6, opener: u8) -> Recent {
-        Recent {
-            key: *key,
-            family: 6,
-            opener: opener.into(),
-        }
+    fn remember(key: &FlowKeyV6, opener: u8, recent: &mut Recent) {
+        recent.key = *key;
+        recent.family = 6;
+        recent.opener = opener.into();
     }
 
     #[inline(always)]

@@ -50,15 +50,15 @@ pub const fn opened_in(state: &FlowState) -> Direction {
 
 /// The state after an allowed packet in this direction.
 #[inline(always)]
-pub const fn advance(state: FlowState, direction: Direction, segment: &Segment) -> FlowState {
+pub const fn advance(state: FlowState, direction: Direction, segment: Segment) -> FlowState {
     let mut next = state;
     if sender(direction) != state.opener && state.phase == FlowState::PHASE_NEW {
         next.phase = FlowState::PHASE_ESTABLISHED;
     }
-    if !matches!(segment.kind, Kind::Tcp) || segment.tcp_flags == 0 {
+    if !matches!(segment.kind(), Kind::Tcp) || segment.tcp_flags() == 0 {
         return next;
     }
-    if segment.tcp_flags & tcp::FIN != 0 {
+    if segment.tcp_flags() & tcp::FIN != 0 {
         next.seen |= match direction {
             Direction::Egress => FlowState::SEEN_POD_FIN,
             Direction::Ingress => FlowState::SEEN_PEER_FIN,
@@ -66,7 +66,7 @@ pub const fn advance(state: FlowState, direction: Direction, segment: &Segment) 
     }
     // A reset with a wrong sequence number changes nothing at its receiver: the next ordinary
     // segment shows that the connection lives.
-    if segment.tcp_flags & tcp::RST != 0 {
+    if segment.tcp_flags() & tcp::RST != 0 {
         next.seen |= FlowState::SEEN_RESET;
     } else {
         next.seen &= !FlowState::SEEN_RESET;

@@ -7,14 +7,14 @@ use policy_common::{Direction, Endpoint, Reason, V4, V6};
 
 use crate::{
     decision::Decision,
-    family::Family,
+    family::{Family, read},
     fragment,
     judge::{Case, judge},
     link::{self, LinkControl},
     lookup::{Tables, World},
     origin::Origin,
     packet::{
-        Bytes, Fragment, IpPacket, Segment, arp,
+        Bytes, IpPacket, Segment, arp,
         ethernet::{self, ethertype},
         icmp, protocol,
         transport::{self, Kind},
@@ -67,34 +67,52 @@ where
     }
 }
 
-#[inline(always)]
+/// Not inlined: see [`crate::judge`] on the stack.
+#[inline(never)]
 fn ip<F, W, B>(world: &W, frame: &B, origin: &Origin, endpoint: &Endpoint) -> Decision
 where
     F: Family,
     W: Tables<F>,
     B: Bytes + ?Sized,
 {
-    let packet = match F::parse(frame, ethernet::HEADER_LEN) {
-        Ok(packet) => packet,
-        Err(error) => return error.into(),
-    };
+    world
+        .lend(|packet| match read(frame, ethernet::HEADER_LEN, packet) {
+            Ok(()) => checked::<F, W, B>(world, frame, origin, endpoint, packet),
+            Err(error) => error.into(),
+        })
+        .unwrap_or(Decision::of(Reason::Malformed))
+}
+
+#[inline(always)]
+fn checked<F, W, B>(
+    world: &W,
+    frame: &B,
+    origin: &Origin,
+    endpoint: &Endpoint,
+    packet: &IpPacket<F>,
+) -> Decision
+where
+    F: Family,
+    W: Tables<F>,
+    B: Bytes + ?Sized,
+{
     if packet.destination.is_loopback() {
         return Decision::of(Reason::Loopback);
     }
     if !endpoint.is_isolated() {
-        return free::<F, W, B>(world, frame, endpoint, &packet);
+        return free::<F, W, B>(world, frame, endpoint, packet);
     }
-    let segment = match fragment::segment(world, frame, endpoint, Direction::Egress, &packet) {
+    let segment = match fragment::segment(world, frame, endpoint, Direction::Egress, packet) {
         Ok(segment) => segment,
         Err(reason) => return Decision::of(reason),
     };
-    let checked = check_sender(world, frame, endpoint, &packet, &segment);
+    let checked = check_sender(world, frame, endpoint, packet, segment);
     if let Some(reason) = checked {
         return Decision::of(reason);
     }
-    let decision = isolated(world, frame, origin, endpoint, &packet, &segment);
-    if !decision.drops() {
-        fragment::remember(world, endpoint, Direction::Egress, &packet, &segment);
+    let decision = isolated(world, frame, origin, endpoint, packet, segment);
+    if packet.is_first_fragment() && !decision.drops() {
+        fragment::remember(world, endpoint, Direction::Egress, packet, segment);
     }
     decision
 }
@@ -107,19 +125,24 @@ where
     W: Tables<F>,
     B: Bytes + ?Sized,
 {
-    let segment = match packet.fragment {
+    let segment = if packet.is_later_fragment() {
         // Nothing that the checks below look for is in it; its first part was checked.
-        Fragment::Later(..) => Segment::unread(packet.protocol),
-        _ => match transport::parse(frame, packet) {
+        Segment::unread(packet.protocol())
+    } else {
+        match transport::parse(frame, packet) {
             Some(segment) => segment,
             // The checks below need these headers whole.
-            None if matches!(transport::kind_of(packet.protocol), Kind::Udp | Kind::Icmp) => {
+            None if matches!(
+                transport::kind_of(packet.protocol()),
+                Kind::Udp | Kind::Icmp
+            ) =>
+            {
                 return Decision::of(Reason::Malformed);
             }
-            None => Segment::unread(packet.protocol),
-        },
+            None => Segment::unread(packet.protocol()),
+        }
     };
-    if let Some(reason) = check_sender(world, frame, endpoint, packet, &segment) {
+    if let Some(reason) = check_sender(world, frame, endpoint, packet, segment) {
         return Decision::of(reason);
     }
     if !endpoint.has(Endpoint::UNKNOWN) {
@@ -143,7 +166,7 @@ fn check_sender<F, W, B>(
     frame: &B,
     endpoint: &Endpoint,
     packet: &IpPacket<F>,
-    segment: &Segment,
+    segment: Segment,
 ) -> Option<Reason>
 where
     F: Family,
@@ -153,31 +176,30 @@ where
     if !may_send_from(world, endpoint, packet, segment) {
         return Some(Reason::SourceAddress);
     }
-    match segment.kind {
+    match segment.kind() {
         Kind::Icmp => {
             let kind = segment.icmp_type();
-            if icmp::is_router_message(packet.protocol, kind)
-                && (F::VERSION == 6) == (packet.protocol == protocol::ICMPV6)
+            if icmp::is_router_message(packet.protocol(), kind)
+                && (F::VERSION == 6) == (packet.protocol() == protocol::ICMPV6)
             {
                 return Some(Reason::RouterMessage);
             }
             if is_unchecked(endpoint) {
                 return None;
             }
-            if icmp::is_error(packet.protocol, kind)
-                && !matches!(packet.fragment, Fragment::Later(..))
-                && related::quoted(frame, packet)
-                    .is_none_or(|quote| quote.destination != packet.source)
+            if icmp::is_error(packet.protocol(), kind)
+                && !packet.is_later_fragment()
+                && !related::may_send(frame, packet)
             {
                 return Some(Reason::ForgedError);
             }
         }
-        Kind::Udp if world.is_tunnel_port(u16::from_be_bytes(segment.destination_port)) => {
+        Kind::Udp if world.is_tunnel_port(u16::from_be_bytes(segment.destination_port())) => {
             return reaches_host(world, packet.destination).then_some(Reason::Encapsulation);
         }
         Kind::Other
             if matches!(
-                packet.protocol,
+                packet.protocol(),
                 protocol::IPIP | protocol::IPV6 | protocol::GRE
             ) =>
         {
@@ -213,7 +235,7 @@ fn may_send_from<F, W>(
     world: &W,
     endpoint: &Endpoint,
     packet: &IpPacket<F>,
-    segment: &Segment,
+    segment: Segment,
 ) -> bool
 where
     F: Family,
@@ -226,14 +248,14 @@ where
     if source.is_unspecified() {
         return match F::VERSION {
             4 => {
-                matches!(segment.kind, Kind::Udp)
-                    && segment.source_port == DHCP_CLIENT
-                    && segment.destination_port == DHCP_SERVER
+                matches!(segment.kind(), Kind::Udp)
+                    && segment.source_port() == DHCP_CLIENT
+                    && segment.destination_port() == DHCP_SERVER
             }
             // Duplicate address detection, and reports about its groups (RFC 3590).
             _ => {
-                matches!(segment.kind, Kind::Icmp)
-                    && packet.protocol == protocol::ICMPV6
+                matches!(segment.kind(), Kind::Icmp)
+                    && packet.protocol() == protocol::ICMPV6
                     && packet.destination.is_multicast()
                     && packet.destination.is_link_scope()
                     && (segment.icmp_type() == icmp::V6_NEIGHBOUR_SOLICITATION
@@ -256,7 +278,7 @@ fn isolated<F, W, B>(
     origin: &Origin,
     endpoint: &Endpoint,
     packet: &IpPacket<F>,
-    segment: &Segment,
+    segment: Segment,
 ) -> Decision
 where
     F: Family,
@@ -264,11 +286,10 @@ where
     B: Bytes + ?Sized,
 {
     let direction = Direction::Egress;
-    if matches!(segment.kind, Kind::Icmp)
-        && icmp::is_error(packet.protocol, segment.icmp_type())
-        && !matches!(packet.fragment, Fragment::Later(..))
-        && related::quoted(frame, packet)
-            .is_some_and(|quote| related::is_related(world, endpoint, direction, packet, &quote))
+    if matches!(segment.kind(), Kind::Icmp)
+        && icmp::is_error(packet.protocol(), segment.icmp_type())
+        && !packet.is_later_fragment()
+        && related::is_related(world, frame, endpoint, direction, packet)
     {
         return Decision::of(Reason::RelatedError);
     }

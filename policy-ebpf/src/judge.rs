@@ -3,7 +3,7 @@
 //! Invariant: a packet passes only if its flow was allowed under the endpoint's current epoch, or
 //! if the rules of the direction in which it travels allow it now.
 
-use policy_common::{Direction, Endpoint, Flow, FlowState, IdentityId, Reason, RulesetId, Verdict};
+use policy_common::{Direction, Endpoint, Flow, FlowState, IdentityId, Reason, Verdict};
 
 use crate::{
     decision::Decision,
@@ -26,7 +26,7 @@ pub struct Case<'a, F> {
     /// Its addresses.
     pub packet: &'a IpPacket<F>,
     /// Its transport header.
-    pub segment: &'a Segment,
+    pub segment: Segment,
 }
 
 impl<F: Family> Case<'_, F> {
@@ -47,7 +47,7 @@ impl<F: Family> Case<'_, F> {
             Direction::Ingress => (destination, source),
             Direction::Egress => (source, destination),
         };
-        F::key(self.endpoint.id, self.segment.protocol, pod, peer)
+        F::key(self.endpoint.id, self.segment.protocol(), pod, peer)
     }
 
     /// The port that the rules judge for a connection opened in `direction`, host byte order.
@@ -57,32 +57,84 @@ impl<F: Family> Case<'_, F> {
             return None;
         }
         Some(u16::from_be_bytes(if direction == self.direction {
-            self.segment.destination_port
+            self.segment.destination_port()
         } else {
-            self.segment.source_port
+            self.segment.source_port()
         }))
     }
 }
 
+/// What a packet found under its key in the flow table. Only integers: the memory is lent.
+#[derive(Clone, Copy, Default)]
+struct Found<K> {
+    key: K,
+    flow: Flow,
+    now: u32,
+    /// [`Self::PRESENT`], [`Self::LIVE`].
+    status: u32,
+}
+
+impl<K> Found<K> {
+    /// There is an entry.
+    const PRESENT: u32 = 1;
+    /// There is an entry, and its life is not over.
+    const LIVE: u32 = 2;
+
+    #[inline(always)]
+    const fn is_present(&self) -> bool {
+        self.status & Self::PRESENT != 0
+    }
+
+    #[inline(always)]
+    const fn is_live(&self) -> bool {
+        self.status & Self::LIVE != 0
+    }
+}
+
+/// [`consult`] found no flow that decides, and the packet may open one.
+const MAY_OPEN: Decision = Decision(u64::MAX);
+
 /// Judges a packet of an endpoint of which at least one direction is isolated.
 #[inline(always)]
 pub fn judge<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>) -> Decision {
+    world
+        .lend_for_flow(
+            |found: &mut Found<F::Key>| match consult(world, case, found) {
+                MAY_OPEN => open(world, case, found),
+                decision => decision,
+            },
+        )
+        .unwrap_or(Decision::of(Reason::Malformed))
+}
+
+/// The flow's verdict, if there is a flow.
+#[inline(never)]
+fn consult<F: Family, W: Tables<F>>(
+    world: &W,
+    case: &Case<'_, F>,
+    found: &mut Found<F::Key>,
+) -> Decision {
     if !case.segment.is_tracked() {
         return stray(world, case);
     }
-    let key = case.key();
-    let now = world.now();
-    let hz = world.config().hz;
-    let present = world.flow(&key);
-    let live = match present {
-        Some(flow) if !is_expired(&flow, case.segment.protocol, now, hz) => Some(flow),
-        _ => None,
-    };
-    let reopens = case.segment.opens && matches!(case.segment.kind, Kind::Tcp | Kind::Sctp);
-    match live {
-        Some(flow) if !reopens => ride(world, case, &key, &flow, now, hz),
-        _ if !case.segment.opens => stray(world, case),
-        _ => open(world, case, &key, present, live, now),
+    let hz = world.hz();
+    found.key = case.key();
+    found.now = world.now();
+    found.status = 0;
+    if let Some(flow) = world.flow(&found.key) {
+        found.flow = flow;
+        found.status = Found::<F::Key>::PRESENT;
+        if !is_expired(&flow, case.segment.protocol(), found.now, hz) {
+            found.status |= Found::<F::Key>::LIVE;
+        }
+    }
+    let reopens = case.segment.opens() && matches!(case.segment.kind(), Kind::Tcp | Kind::Sctp);
+    if found.is_live() && !reopens {
+        ride(world, case, found, hz)
+    } else if case.segment.opens() {
+        MAY_OPEN
+    } else {
+        stray(world, case)
     }
 }
 
@@ -92,39 +144,37 @@ fn stray<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>) -> Decision {
     if !is_isolated(case.endpoint, case.direction) {
         return Decision::of(Reason::NotIsolated);
     }
-    let answer = answer(world, case, case.direction, Some(case.origin));
-    Decision::ruled(
-        if answer.verdict.allows() {
+    let answer = answer(world, case, case.direction, true);
+    Decision::about(
+        if answer.verdict().allows() {
             Reason::Allowed
         } else {
             Reason::Policy
         },
-        &answer,
+        answer.identity(),
     )
 }
 
-/// What the rules say of a connection opened in `direction`.
-#[inline(always)]
+/// What the rules say of a connection opened in `direction`. A function of its own, like the others
+/// that are not inlined here: the kernel gives all frames of a program 512 bytes of stack.
+#[inline(never)]
 fn answer<F: Family, W: Tables<F>>(
     world: &W,
     case: &Case<'_, F>,
     direction: Direction,
-    origin: Option<&Origin>,
+    is_first: bool,
 ) -> Answer {
+    let origin = is_first.then_some(case.origin);
     let identity = identify(world, case.endpoint, direction, origin, case.peer());
     if !is_isolated(case.endpoint, direction) {
-        return Answer {
-            verdict: Verdict::ALLOW,
-            identity,
-            ruleset: RulesetId::NONE,
-        };
+        return Answer::new(Verdict::ALLOW, identity);
     }
     ask(
         world,
         case.endpoint,
         direction,
         identity,
-        case.segment.protocol,
+        case.segment.protocol(),
         case.judged_port(direction),
     )
 }
@@ -136,88 +186,71 @@ fn answer<F: Family, W: Tables<F>>(
 fn ride<F: Family, W: Tables<F>>(
     world: &W,
     case: &Case<'_, F>,
-    key: &F::Key,
-    flow: &Flow,
-    now: u32,
+    found: &mut Found<F::Key>,
     hz: u32,
 ) -> Decision {
-    let mut state = flow.state;
-    let mut identity = flow.identity;
-    if state.epoch != case.endpoint.epoch {
-        let revised = answer(world, case, opened_in(&state), None);
-        state.verdict = revised.verdict;
-        state.epoch = case.endpoint.epoch;
-        identity = revised.identity.0;
+    let flow = &mut found.flow;
+    let before = flow.state;
+    if before.epoch != case.endpoint.epoch {
+        let revised = answer(world, case, opened_in(&before), false);
+        flow.state.verdict = revised.verdict();
+        flow.state.epoch = case.endpoint.epoch;
+        flow.identity = revised.identity().0;
     }
-    if !state.verdict.allows() {
-        if state != flow.state {
-            let tombstone = Flow {
-                state,
-                last_seen: flow.last_seen,
-                identity,
-            };
-            world.update_flow(key, &tombstone);
+    let passes = flow.state.verdict.allows();
+    let mut changed = false;
+    if passes {
+        flow.state = advance(flow.state, case.direction, case.segment);
+        let idle = found.now.wrapping_sub(flow.last_seen);
+        changed = idle >= hz && idle < u32::MAX / 2;
+    }
+    changed |= flow.state != before;
+    if changed {
+        // A tombstone does not live longer because of packets that it stops.
+        if passes {
+            flow.last_seen = found.now;
         }
-        return Decision {
-            reason: Reason::FlowDenied,
-            identity: IdentityId(identity),
-            ruleset: match opened_in(&state) {
-                Direction::Ingress => case.endpoint.ingress.ruleset,
-                Direction::Egress => case.endpoint.egress.ruleset,
-            },
-        };
+        world.update_flow(&found.key, flow);
     }
-    let next = advance(state, case.direction, case.segment);
-    let idle = now.wrapping_sub(flow.last_seen);
-    if next != flow.state || (idle >= hz && idle < u32::MAX / 2) {
-        let seen = Flow {
-            state: next,
-            last_seen: now,
-            identity,
-        };
-        world.update_flow(key, &seen);
+    if passes {
+        Decision::of(Reason::Flow)
+    } else {
+        Decision::about(Reason::FlowDenied, IdentityId(flow.identity))
     }
-    Decision::of(Reason::Flow)
 }
 
 /// A packet that may open a connection.
-#[inline(always)]
-fn open<F: Family, W: Tables<F>>(
-    world: &W,
-    case: &Case<'_, F>,
-    key: &F::Key,
-    present: Option<Flow>,
-    live: Option<Flow>,
-    now: u32,
-) -> Decision {
-    let answer = answer(world, case, case.direction, Some(case.origin));
-    if !answer.verdict.allows() {
-        return Decision::ruled(Reason::Policy, &answer);
+#[inline(never)]
+fn open<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>, found: &Found<F::Key>) -> Decision {
+    let answer = answer(world, case, case.direction, true);
+    if !answer.verdict().allows() {
+        return Decision::about(Reason::Policy, answer.identity());
     }
-    let passes = Decision::ruled(
+    let passes = Decision::about(
         if is_isolated(case.endpoint, case.direction) {
             Reason::Allowed
         } else {
             Reason::NotIsolated
         },
-        &answer,
+        answer.identity(),
     );
-    if answer.identity == IdentityId::SELF {
+    if answer.identity() == IdentityId::SELF {
         return passes;
     }
     let opener = sender(case.direction);
     let flow = Flow {
         state: FlowState {
             epoch: case.endpoint.epoch,
-            verdict: answer.verdict,
+            verdict: answer.verdict(),
             phase: FlowState::PHASE_NEW,
             opener,
             seen: 0,
         },
-        last_seen: now,
-        identity: answer.identity.0,
+        last_seen: found.now,
+        identity: answer.identity().0,
     };
-    if let Some(live) = live {
+    if found.is_live() {
+        let live = &found.flow;
         let replaceable =
             live.state.phase == FlowState::PHASE_CLOSING || !live.state.verdict.allows();
         // A SYN on a connection that lives is a retransmission, or a peer that forgot it. It never
@@ -229,16 +262,16 @@ fn open<F: Family, W: Tables<F>>(
                     seen: live.state.seen,
                     ..flow.state
                 };
-                world.update_flow(key, &Flow { state, ..flow });
+                world.update_flow(&found.key, &Flow { state, ..flow });
             }
             return passes;
         }
     }
-    match track(world, case, key, present, &flow) {
+    match track(world, case, found, &flow) {
         Ok(()) => passes,
         // Without an entry the answers could not come back.
         Err(reason) if is_isolated(case.endpoint, reverse(case.direction)) => {
-            Decision::ruled(reason, &answer)
+            Decision::about(reason, answer.identity())
         }
         Err(_) => passes,
     }
@@ -257,46 +290,40 @@ const fn reverse(direction: Direction) -> Direction {
 fn track<F: Family, W: Tables<F>>(
     world: &W,
     case: &Case<'_, F>,
-    key: &F::Key,
-    present: Option<Flow>,
+    found: &Found<F::Key>,
     flow: &Flow,
 ) -> Result<(), Reason> {
     let id = case.endpoint.id;
     let opener = flow.state.opener;
     let mut remembers = false;
-    match present {
-        Some(old) => {
-            if old.state.opener != opener {
-                world.count_flow(id, old.state.opener, false);
-                world.count_flow(id, opener, true);
-            }
+    if found.is_present() {
+        let before = found.flow.state.opener;
+        if before != opener {
+            world.count_flow(id, before, false);
+            world.count_flow(id, opener, true);
         }
-        None => {
-            let limit = match opener {
-                FlowState::OPENED_BY_POD => world.config().pod_opened_limit,
-                _ => world.config().peer_opened_limit,
-            };
-            let count = world.flow_count(id, opener);
-            remembers = count >= limit / 2;
-            if count >= limit && !make_room(world, case, opener) {
-                return Err(Reason::FlowLimit);
-            }
+    } else {
+        let limit = u64::from(world.flow_limit(opener));
+        let count = world.flow_count(id, opener);
+        remembers = count >= limit / 2;
+        if count >= limit && !make_room(world, case, opener) {
+            return Err(Reason::FlowLimit);
         }
     }
     world
-        .insert_flow(key, flow)
+        .insert_flow(&found.key, flow)
         .map_err(|Full| Reason::FlowTableFull)?;
-    if present.is_none() {
+    if !found.is_present() {
         world.count_flow(id, opener, true);
     }
     if remembers {
-        world.put_recent(id, &F::remember(key, opener));
+        remember(world, case, &found.key, opener);
     }
     Ok(())
 }
 
 /// An unanswered flow of an endpoint at its limit gives way to a new one of the same side.
-#[inline(always)]
+#[inline(never)]
 fn make_room<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>, opener: u8) -> bool {
     let Some(recent) = world.take_recent(case.endpoint.id) else {
         return false;
@@ -315,4 +342,15 @@ fn make_room<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>, opener: u8)
         }
         _ => false,
     }
+}
+
+/// Puts a flow into the list of those that may give way.
+#[inline(never)]
+fn remember<F: Family, W: Tables<F>>(
+    world: &W,
+    case: &Case<'_, F>,
+    key: &F::Key,
+    opener: u8,
+) -> bool {
+    world.put_recent(case.endpoint.id, |recent| F::remember(key, opener, recent))
 }

@@ -31,17 +31,17 @@ const NEIGHBOUR_MESSAGE: usize = 24;
 const LINK_LAYER_OPTION: usize = 8;
 
 /// Classifies a packet; `sender` is the endpoint that sent it, where its claims must be checked.
-#[inline(always)]
+#[inline(never)]
 pub fn classify<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
     world: &W,
     frame: &B,
     packet: &IpPacket<F>,
-    segment: &Segment,
+    segment: Segment,
     sender: Option<&Endpoint>,
 ) -> LinkControl {
     if F::VERSION == 4 {
-        return if packet.protocol == protocol::IGMP
-            && packet.hop_limit == 1
+        return if packet.protocol() == protocol::IGMP
+            && packet.hop_limit() == 1
             && packet.destination.is_multicast()
         {
             LinkControl::Yes
@@ -49,12 +49,12 @@ pub fn classify<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
             LinkControl::No
         };
     }
-    if !matches!(segment.kind, Kind::Icmp) || packet.protocol != protocol::ICMPV6 {
+    if !matches!(segment.kind(), Kind::Icmp) || packet.protocol() != protocol::ICMPV6 {
         return LinkControl::No;
     }
     let kind = segment.icmp_type();
     if icmp::is_listener_discovery(kind) {
-        return if packet.hop_limit == 1
+        return if packet.hop_limit() == 1
             && packet.destination.is_multicast()
             && packet.destination.is_link_scope()
         {
@@ -64,12 +64,14 @@ pub fn classify<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
         };
     }
     // Every router lowers the hop limit: 255 proves a neighbour.
-    if !icmp::is_neighbour_discovery(kind) || packet.hop_limit != 255 || packet.has_fragment_header
+    if !icmp::is_neighbour_discovery(kind)
+        || packet.hop_limit() != 255
+        || packet.has_fragment_header()
     {
         return LinkControl::No;
     }
     let names_target = matches!(kind, V6_NEIGHBOUR_SOLICITATION | V6_NEIGHBOUR_ADVERTISEMENT);
-    let length = packet.end - packet.transport;
+    let length = packet.end() - packet.transport();
     let is_bare = names_target
         && (length == NEIGHBOUR_MESSAGE || length == NEIGHBOUR_MESSAGE + LINK_LAYER_OPTION);
     if !packet.destination.is_link_scope() && !is_bare {
@@ -90,7 +92,7 @@ fn claims<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
     kind: u8,
     endpoint: &Endpoint,
 ) -> LinkControl {
-    let Some(target) = F::address_at(frame, packet.transport + 8) else {
+    let Some(target) = F::address_at(frame, packet.transport() + 8) else {
         return LinkControl::Forged;
     };
     // Duplicate address detection asks without a source; every other question may be about anybody.

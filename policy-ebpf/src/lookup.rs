@@ -2,8 +2,8 @@
 //! the same decisions run in the kernel and on the host.
 
 use policy_common::{
-    AddressEntry, Config, Endpoint, EndpointId, Flow, FragmentKey, FragmentPorts, IdentityId,
-    PortKey, PortSet, PortSetId, Recent, RuleKey, Verdict,
+    AddressEntry, Endpoint, EndpointId, Flow, FragmentKey, FragmentPorts, IdentityId, PortKey,
+    PortSet, PortSetId, Recent, RuleKey, Verdict,
 };
 
 use crate::family::Family;
@@ -14,12 +14,25 @@ pub struct Full;
 
 /// Maps that do not depend on the address family, and what else a decision needs.
 pub trait World {
-    /// The configuration of this load.
-    fn config(&self) -> Config;
+    /// Jiffies per second.
+    fn hz(&self) -> u32;
+    /// Most live flows of one endpoint that this side may have opened.
+    fn flow_limit(&self, opener: u8) -> u32;
     /// Low 32 bits of jiffies.
     fn now(&self) -> u32;
-    /// ENDPOINTS. A copy: the element may be replaced at any time.
-    fn endpoint(&self, ifindex: u32) -> Option<Endpoint>;
+    /// ENDPOINTS. A copy that stays what it is while the packet is decided: the element may be
+    /// replaced at any time.
+    fn endpoint(&self, ifindex: u32) -> Option<&Endpoint>;
+    /// Lends memory that takes no stack for as long as one packet is decided.
+    #[inline(always)]
+    fn lend<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
+        Some(then(&mut T::default()))
+    }
+    /// As [`World::lend`]: other memory.
+    #[inline(always)]
+    fn lend_for_flow<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
+        self.lend(then)
+    }
     /// TUNNEL_PORTS: whether this node decapsulates UDP to this port (host byte order).
     fn is_tunnel_port(&self, port: u16) -> bool;
     /// RULES.
@@ -31,15 +44,15 @@ pub trait World {
     /// FRAGMENTS.
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts>;
     /// FRAGMENTS: remembers an allowed first fragment.
-    fn remember_fragment(&self, key: &FragmentKey, ports: &FragmentPorts);
+    fn remember_fragment(&self, key: &FragmentKey, ports: &FragmentPorts) -> bool;
     /// FLOW_COUNTS: live flows of the endpoint that this side opened.
-    fn flow_count(&self, endpoint: EndpointId, opener: u8) -> u32;
+    fn flow_count(&self, endpoint: EndpointId, opener: u8) -> u64;
     /// FLOW_COUNTS: one flow more, or one less.
     fn count_flow(&self, endpoint: EndpointId, opener: u8, more: bool);
     /// RECENT: takes the oldest remembered flow of the endpoint out of the list.
     fn take_recent(&self, endpoint: EndpointId) -> Option<Recent>;
     /// RECENT: puts a flow into the slot that was taken last.
-    fn put_recent(&self, endpoint: EndpointId, recent: &Recent);
+    fn put_recent(&self, endpoint: EndpointId, write: impl FnOnce(&mut Recent)) -> bool;
 }
 
 /// Maps of one address family.

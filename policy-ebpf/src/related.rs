@@ -10,22 +10,31 @@ use crate::{
     rules::{ask, identify, is_isolated},
 };
 
+/// Whether a pod may send this error: only about a packet that it received.
+#[inline(never)]
+pub fn may_send<F: Family, B: Bytes + ?Sized>(frame: &B, packet: &IpPacket<F>) -> bool {
+    quoted(frame, packet).is_some_and(|quote| quote.destination == packet.source)
+}
+
 /// The packet that an error quotes.
 #[inline(always)]
-pub fn quoted<F: Family, B: Bytes + ?Sized>(frame: &B, packet: &IpPacket<F>) -> Option<Quote<F>> {
-    F::quote(frame, packet.transport + 8, packet.end)
+fn quoted<F: Family, B: Bytes + ?Sized>(frame: &B, packet: &IpPacket<F>) -> Option<Quote<F>> {
+    F::quote(frame, packet.transport() + 8, packet.end())
 }
 
 /// Whether the quoted packet belongs to a flow of the endpoint that is allowed now. A flow never
 /// lives longer because of an error.
-#[inline(always)]
-pub fn is_related<F: Family, W: Tables<F>>(
+#[inline(never)]
+pub fn is_related<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
     world: &W,
+    frame: &B,
     endpoint: &Endpoint,
     direction: Direction,
     packet: &IpPacket<F>,
-    quote: &Quote<F>,
 ) -> bool {
+    let Some(quote) = quoted(frame, packet) else {
+        return false;
+    };
     let Some((source_port, destination_port)) = quote.ports else {
         return false;
     };
@@ -46,7 +55,7 @@ pub fn is_related<F: Family, W: Tables<F>>(
     let Some(flow) = world.flow(&key) else {
         return false;
     };
-    if is_expired(&flow, quote.protocol, world.now(), world.config().hz) {
+    if is_expired(&flow, quote.protocol, world.now(), world.hz()) {
         return false;
     }
     if flow.state.epoch == endpoint.epoch {
@@ -64,7 +73,7 @@ pub fn is_related<F: Family, W: Tables<F>>(
             Direction::Egress => peer.1,
         };
         let port = has_ports.then_some(u16::from_be_bytes(port));
-        ask(world, endpoint, opened, identity, quote.protocol, port).verdict
+        ask(world, endpoint, opened, identity, quote.protocol, port).verdict()
     } else {
         Verdict::ALLOW
     };

@@ -1,7 +1,7 @@
 //! The question to the rules: which identity is the peer, and what does the ruleset say of it.
 
 use policy_common::{
-    Direction, Endpoint, IdentityId, PortKey, PortSet, PortSetId, RuleKey, RulesetId, Verdict,
+    Direction, Endpoint, IdentityId, PortKey, PortSet, PortSetId, RuleKey, Verdict,
     limits::INLINE_PORTS,
 };
 
@@ -11,15 +11,29 @@ use crate::{
     origin::Origin,
 };
 
-/// The answer of the rules.
+/// The answer of the rules, in one word as [`crate::Decision`] – bits 0: verdict, 32: identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+#[repr(transparent)]
+pub struct Answer(u64);
+
+impl Answer {
+    /// What rules say of a peer.
+    #[inline(always)]
+    pub const fn new(verdict: Verdict, identity: IdentityId) -> Self {
+        Self(verdict.0 as u64 | (identity.0 as u64) << 32)
+    }
+
     /// What they say.
-    pub verdict: Verdict,
+    #[inline(always)]
+    pub const fn verdict(self) -> Verdict {
+        Verdict(self.0 as u8)
+    }
+
     /// The peer's identity.
-    pub identity: IdentityId,
-    /// The ruleset that was asked.
-    pub ruleset: RulesetId,
+    #[inline(always)]
+    pub const fn identity(self) -> IdentityId {
+        IdentityId((self.0 >> 32) as u32)
+    }
 }
 
 /// Whether a policy covers the direction.
@@ -94,11 +108,7 @@ pub fn ask<W: World>(
             None => Verdict::DENY,
         },
     };
-    Answer {
-        verdict,
-        identity,
-        ruleset: rules.ruleset,
-    }
+    Answer::new(verdict, identity)
 }
 
 #[inline(always)]

@@ -4,14 +4,14 @@ use policy_common::{Direction, Endpoint, Reason, V4, V6};
 
 use crate::{
     decision::Decision,
-    family::Family,
+    family::{Family, read},
     fragment,
     judge::{Case, judge},
     link::{self, LinkControl},
     lookup::Tables,
     origin::Origin,
     packet::{
-        Bytes, Fragment, IpPacket,
+        Bytes, IpPacket,
         ethernet::{self, ethertype},
         icmp,
         transport::Kind,
@@ -43,7 +43,8 @@ where
     }
 }
 
-#[inline(always)]
+/// Not inlined: see [`crate::judge`] on the stack.
+#[inline(never)]
 fn ip<F, W, B>(
     world: &W,
     frame: &B,
@@ -56,38 +57,53 @@ where
     W: Tables<F>,
     B: Bytes + ?Sized,
 {
-    let packet = match F::parse(frame, ethernet::HEADER_LEN) {
-        Ok(packet) => packet,
-        Err(error) if endpoint.is_isolated() || endpoint.has(Endpoint::UNKNOWN) => {
-            return error.into();
-        }
-        Err(_) => return Decision::of(Reason::NotIsolated),
-    };
-    if !may_receive(world, endpoint, &packet, to_group) {
-        return Decision::of(Reason::DestinationAddress);
-    }
-    if origin.is_host(F::VERSION == 6 && packet.has_fragment_header) {
+    world
+        .lend(|packet| match read(frame, ethernet::HEADER_LEN, packet) {
+            Ok(()) if !may_receive(world, endpoint, packet, to_group) => {
+                Decision::of(Reason::DestinationAddress)
+            }
+            Ok(()) => addressed::<F, W, B>(world, frame, origin, endpoint, packet),
+            Err(error) if endpoint.is_isolated() || endpoint.has(Endpoint::UNKNOWN) => error.into(),
+            Err(_) => Decision::of(Reason::NotIsolated),
+        })
+        .unwrap_or(Decision::of(Reason::Malformed))
+}
+
+/// A packet that may be for the pod.
+#[inline(always)]
+fn addressed<F, W, B>(
+    world: &W,
+    frame: &B,
+    origin: &Origin,
+    endpoint: &Endpoint,
+    packet: &IpPacket<F>,
+) -> Decision
+where
+    F: Family,
+    W: Tables<F>,
+    B: Bytes + ?Sized,
+{
+    if origin.is_host(F::VERSION == 6 && packet.has_fragment_header()) {
         return Decision::of(Reason::Host);
     }
     if endpoint.has(Endpoint::UNKNOWN) {
-        return unknown::<F, W, B>(world, frame, &packet);
+        return unknown::<F, W, B>(world, frame, packet);
     }
     if !endpoint.is_isolated() {
         return Decision::of(Reason::NotIsolated);
     }
     let direction = Direction::Ingress;
-    let segment = match fragment::segment(world, frame, endpoint, direction, &packet) {
+    let segment = match fragment::segment(world, frame, endpoint, direction, packet) {
         Ok(segment) => segment,
         Err(reason) => return Decision::of(reason),
     };
-    if link::classify(world, frame, &packet, &segment, None) == LinkControl::Yes {
+    if link::classify(world, frame, packet, segment, None) == LinkControl::Yes {
         return Decision::of(Reason::LinkControl);
     }
-    if matches!(segment.kind, Kind::Icmp)
-        && icmp::is_error(packet.protocol, segment.icmp_type())
-        && !matches!(packet.fragment, Fragment::Later(..))
-        && related::quoted(frame, &packet)
-            .is_some_and(|quote| related::is_related(world, endpoint, direction, &packet, &quote))
+    if matches!(segment.kind(), Kind::Icmp)
+        && icmp::is_error(packet.protocol(), segment.icmp_type())
+        && !packet.is_later_fragment()
+        && related::is_related(world, frame, endpoint, direction, packet)
     {
         return Decision::of(Reason::RelatedError);
     }
@@ -95,12 +111,12 @@ where
         endpoint,
         direction,
         origin,
-        packet: &packet,
-        segment: &segment,
+        packet,
+        segment,
     };
     let decision = judge(world, &case);
-    if !decision.drops() {
-        fragment::remember(world, endpoint, direction, &packet, &segment);
+    if packet.is_first_fragment() && !decision.drops() {
+        fragment::remember(world, endpoint, direction, packet, segment);
     }
     decision
 }
@@ -113,9 +129,9 @@ where
     W: Tables<F>,
     B: Bytes + ?Sized,
 {
-    let keeps_link = !matches!(packet.fragment, Fragment::Later(..))
+    let keeps_link = !packet.is_later_fragment()
         && crate::packet::transport::parse(frame, packet).is_some_and(|segment| {
-            link::classify(world, frame, packet, &segment, None) == LinkControl::Yes
+            link::classify(world, frame, packet, segment, None) == LinkControl::Yes
         });
     Decision::of(if keeps_link {
         Reason::LinkControl

@@ -2,7 +2,7 @@
 
 use policy_common::V4;
 
-use super::{Bytes, Fragment, IpPacket, ParseError};
+use super::{Bytes, Fragment, Headers, IpPacket, ParseError};
 
 const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
@@ -21,9 +21,7 @@ pub fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<V4>
     }
     let fragment = u16::from_be_bytes([header[6], header[7]]);
     let id = [0, 0, header[4], header[5]];
-    Ok(IpPacket {
-        source: V4([header[12], header[13], header[14], header[15]]),
-        destination: V4([header[16], header[17], header[18], header[19]]),
+    let headers = Headers {
         fragmentable: offset + header_len,
         transport: offset + header_len,
         end: offset + total,
@@ -35,7 +33,10 @@ pub fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<V4>
         has_fragment_header: fragment & (OFFSET_MASK | MORE_FRAGMENTS) != 0,
         hop_limit: header[8],
         protocol: header[9],
-    })
+    };
+    let source = V4([header[12], header[13], header[14], header[15]]);
+    let destination = V4([header[16], header[17], header[18], header[19]]);
+    Ok(IpPacket::new(frame, source, destination, &headers))
 }
 
 /// Bytes of a header that begins with `first`.

@@ -2,7 +2,7 @@
 
 use policy_common::{V6, limits::MAX_EXTENSION_HEADERS};
 
-use super::{Bytes, Fragment, IpPacket, ParseError};
+use super::{Bytes, Fragment, Headers, IpPacket, ParseError};
 
 /// Bytes of the fixed header.
 pub const HEADER_LEN: usize = 40;
@@ -28,27 +28,9 @@ pub fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<V6>
     if first >> 4 != 6 || end > frame.length() {
         return Err(ParseError::Malformed);
     }
-    let walk = walk(frame, offset + HEADER_LEN, end, next)?;
-    Ok(IpPacket {
-        source: V6(source),
-        destination: V6(destination),
-        fragmentable: walk.fragmentable,
-        transport: walk.transport,
-        end,
-        fragment: walk.fragment,
-        has_fragment_header: walk.has_fragment_header,
-        hop_limit,
-        protocol: walk.protocol,
-    })
-}
-
-/// Where the headers behind the fixed one lead.
-pub(super) struct Walk {
-    pub(super) fragmentable: usize,
-    pub(super) transport: usize,
-    pub(super) fragment: Fragment,
-    pub(super) has_fragment_header: bool,
-    pub(super) protocol: u8,
+    let mut headers = walk(frame, offset + HEADER_LEN, end, next)?;
+    headers.hop_limit = hop_limit;
+    Ok(IpPacket::new(frame, V6(source), V6(destination), &headers))
 }
 
 /// Follows extension headers from `cursor`, of type `protocol`, not beyond `end`.
@@ -58,10 +40,12 @@ pub(super) fn walk<B: Bytes + ?Sized>(
     cursor: usize,
     end: usize,
     protocol: u8,
-) -> Result<Walk, ParseError> {
-    let mut walk = Walk {
+) -> Result<Headers, ParseError> {
+    let mut walk = Headers {
         fragmentable: cursor,
         transport: cursor,
+        end,
+        hop_limit: 0,
         fragment: Fragment::Whole,
         has_fragment_header: false,
         protocol,
@@ -99,7 +83,7 @@ pub(super) fn walk<B: Bytes + ?Sized>(
             }
             _ => return Ok(walk),
         };
-        walk.transport += length;
+        walk.transport = frame.forget((walk.transport + length) as u64) as usize & 0xffff;
         if walk.transport > end {
             return Err(ParseError::Malformed);
         }

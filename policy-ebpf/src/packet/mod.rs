@@ -22,6 +22,14 @@ pub trait Bytes {
     /// Bytes of the frame.
     fn length(&self) -> usize;
 
+    /// The same value, about which the kernel's verifier knows nothing any more. What a parser found
+    /// is passed through this, so that the verifier follows the rest of the program once and not
+    /// once for each shape of packet.
+    #[inline(always)]
+    fn forget(&self, value: u64) -> u64 {
+        value
+    }
+
     /// The frame is a super-packet that will be segmented later: its IP length may be 0.
     fn is_segmented(&self) -> bool {
         false
@@ -63,26 +71,120 @@ pub enum Fragment {
 }
 
 /// What an IP header and the headers behind it say.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct IpPacket<A> {
     /// Source address.
     pub source: A,
     /// Destination address.
     pub destination: A,
-    /// Where the part of the packet begins that fragmentation divides.
-    pub fragmentable: usize,
+    /// Bits 0: transport, 16: fragmentable, 32: end, 56: hop limit.
+    layout: u64,
+    /// Bits 0: identification, 32: fragment offset, 48: flags, 56: protocol.
+    datagram: u64,
+}
+
+/// The parts of an [`IpPacket`] but for its addresses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Headers {
+    pub(crate) fragmentable: usize,
+    pub(crate) transport: usize,
+    pub(crate) end: usize,
+    pub(crate) fragment: Fragment,
+    pub(crate) has_fragment_header: bool,
+    pub(crate) hop_limit: u8,
+    pub(crate) protocol: u8,
+}
+
+impl<A> IpPacket<A> {
+    const IS_FIRST: u64 = 1 << 48;
+    const IS_LATER: u64 = 1 << 49;
+    const HAS_FRAGMENT_HEADER: u64 = 1 << 50;
+
+    #[inline(always)]
+    fn new<B: Bytes + ?Sized>(frame: &B, source: A, destination: A, headers: &Headers) -> Self {
+        let layout = headers.transport as u64
+            | (headers.fragmentable as u64) << 16
+            | (headers.end as u64) << 32
+            | u64::from(headers.hop_limit) << 56;
+        let fragment = match headers.fragment {
+            Fragment::Whole => 0,
+            Fragment::First(id) => Self::IS_FIRST | u64::from(u32::from_ne_bytes(id)),
+            Fragment::Later(id, offset) => {
+                Self::IS_LATER | u64::from(u32::from_ne_bytes(id)) | u64::from(offset) << 32
+            }
+        };
+        let header = if headers.has_fragment_header {
+            Self::HAS_FRAGMENT_HEADER
+        } else {
+            0
+        };
+        Self {
+            source,
+            destination,
+            layout: frame.forget(layout),
+            datagram: frame.forget(fragment | header | u64::from(headers.protocol) << 56),
+        }
+    }
+
     /// Where the transport header begins.
-    pub transport: usize,
+    #[inline(always)]
+    pub const fn transport(&self) -> usize {
+        (self.layout & 0xffff) as usize
+    }
+
+    /// Where the part of the packet begins that fragmentation divides.
+    #[inline(always)]
+    pub const fn fragmentable(&self) -> usize {
+        (self.layout >> 16 & 0xffff) as usize
+    }
+
     /// Where the packet ends; link-layer padding lies behind.
-    pub end: usize,
-    /// Fragmentation.
-    pub fragment: Fragment,
-    /// A fragment header is there, also on a datagram that was not divided.
-    pub has_fragment_header: bool,
+    #[inline(always)]
+    pub const fn end(&self) -> usize {
+        (self.layout >> 32 & 0xff_ffff) as usize
+    }
+
     /// TTL or hop limit.
-    pub hop_limit: u8,
+    #[inline(always)]
+    pub const fn hop_limit(&self) -> u8 {
+        (self.layout >> 56) as u8
+    }
+
     /// Protocol of the transport header.
-    pub protocol: u8,
+    #[inline(always)]
+    pub const fn protocol(&self) -> u8 {
+        (self.datagram >> 56) as u8
+    }
+
+    /// The first part of a divided datagram.
+    #[inline(always)]
+    pub const fn is_first_fragment(&self) -> bool {
+        self.datagram & Self::IS_FIRST != 0
+    }
+
+    /// A later part of a divided datagram: it has no transport header.
+    #[inline(always)]
+    pub const fn is_later_fragment(&self) -> bool {
+        self.datagram & Self::IS_LATER != 0
+    }
+
+    /// A fragment header is there, also on a datagram that was not divided.
+    #[inline(always)]
+    pub const fn has_fragment_header(&self) -> bool {
+        self.datagram & Self::HAS_FRAGMENT_HEADER != 0
+    }
+
+    /// Identification of the divided datagram, network byte order.
+    #[inline(always)]
+    pub const fn fragment_id(&self) -> [u8; 4] {
+        (self.datagram as u32).to_ne_bytes()
+    }
+
+    /// Offset of a later part in bytes.
+    #[inline(always)]
+    pub const fn fragment_offset(&self) -> u16 {
+        (self.datagram >> 32) as u16
+    }
 }
 
 /// IANA protocol numbers.

@@ -2,7 +2,7 @@
 
 use policy_common::FragmentPorts;
 
-use super::{Bytes, Fragment, IpPacket, icmp, protocol};
+use super::{Bytes, IpPacket, icmp, protocol};
 
 /// TCP flags.
 pub mod tcp {
@@ -33,104 +33,133 @@ pub enum Kind {
     Other,
 }
 
-/// A transport header, as far as verdicts need it.
-#[derive(Clone, Copy, Debug)]
-pub struct Segment {
-    /// The protocol.
-    pub kind: Kind,
-    /// IANA number.
-    pub protocol: u8,
-    /// Network byte order; for ICMP type and code.
-    pub source_port: [u8; 2],
-    /// Network byte order; for ICMP the identifier.
-    pub destination_port: [u8; 2],
-    /// TCP flags; 0 for others.
-    pub tcp_flags: u8,
-    /// The packet may open a connection: SYN without ACK, SCTP INIT, an echo request; for other
-    /// protocols every packet may.
-    pub opens: bool,
-    /// Bytes of the header.
-    pub header_len: usize,
-}
+/// A transport header, as far as verdicts need it, in one word – bits 0: protocol, 8: may open a
+/// flow, 16: TCP flags, 24: bytes of the header, 32: source port, 48: destination port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Segment(u64);
 
 impl Segment {
+    const OPENS: u64 = 1 << 8;
+
+    #[inline(always)]
+    const fn new(protocol: u8, source: [u8; 2], destination: [u8; 2]) -> Self {
+        Self(
+            protocol as u64
+                | (u16::from_ne_bytes(source) as u64) << 32
+                | (u16::from_ne_bytes(destination) as u64) << 48,
+        )
+    }
+
+    #[inline(always)]
+    const fn with(self, opens: bool, tcp_flags: u8, header_len: u8) -> Self {
+        let opens = if opens { Self::OPENS } else { 0 };
+        Self(self.0 | opens | (tcp_flags as u64) << 16 | (header_len as u64) << 24)
+    }
+
+    /// A packet whose transport header nobody needs.
+    #[inline(always)]
+    pub const fn unread(protocol: u8) -> Self {
+        Self(protocol as u64)
+    }
+
+    /// A later fragment, with what its first one said. It opens nothing that needs a flag.
+    #[inline(always)]
+    pub const fn of_later_fragment(ports: &FragmentPorts) -> Self {
+        let opens = match kind_of(ports.protocol) {
+            Kind::Tcp | Kind::Sctp => false,
+            Kind::Icmp => icmp::is_echo_request(ports.protocol, ports.source_port[0]),
+            Kind::Udp | Kind::Other => true,
+        };
+        Self::new(ports.protocol, ports.source_port, ports.destination_port).with(opens, 0, 0)
+    }
+
+    /// What a first fragment says, for the fragments behind it.
+    #[inline(always)]
+    pub const fn remembered(self, before: usize) -> FragmentPorts {
+        FragmentPorts {
+            source_port: self.source_port(),
+            destination_port: self.destination_port(),
+            header_len: before as u16 + self.header_len() as u16,
+            protocol: self.protocol(),
+            reserved: 0,
+        }
+    }
+
+    /// IANA number of the protocol.
+    #[inline(always)]
+    pub const fn protocol(self) -> u8 {
+        self.0 as u8
+    }
+
+    /// What the segment is to its flow.
+    #[inline(always)]
+    pub const fn kind(self) -> Kind {
+        kind_of(self.protocol())
+    }
+
+    /// The packet may open a connection: SYN without ACK, SCTP INIT, an echo request; for other
+    /// protocols every packet may.
+    #[inline(always)]
+    pub const fn opens(self) -> bool {
+        self.0 & Self::OPENS != 0
+    }
+
+    /// TCP flags; 0 for others.
+    #[inline(always)]
+    pub const fn tcp_flags(self) -> u8 {
+        (self.0 >> 16) as u8
+    }
+
+    /// Bytes of the header.
+    #[inline(always)]
+    pub const fn header_len(self) -> usize {
+        (self.0 >> 24 & 0xff) as usize
+    }
+
+    /// Network byte order; for ICMP type and code.
+    #[inline(always)]
+    pub const fn source_port(self) -> [u8; 2] {
+        ((self.0 >> 32) as u16).to_ne_bytes()
+    }
+
+    /// Network byte order; for an ICMP echo its identifier.
+    #[inline(always)]
+    pub const fn destination_port(self) -> [u8; 2] {
+        ((self.0 >> 48) as u16).to_ne_bytes()
+    }
+
     /// ICMP type; 0 for others.
     #[inline(always)]
-    pub const fn icmp_type(&self) -> u8 {
-        match self.kind {
-            Kind::Icmp => self.source_port[0],
+    pub const fn icmp_type(self) -> u8 {
+        match self.kind() {
+            Kind::Icmp => self.source_port()[0],
             _ => 0,
         }
     }
 
     /// Whether the protocol has ports.
     #[inline(always)]
-    pub const fn has_ports(&self) -> bool {
-        matches!(self.kind, Kind::Tcp | Kind::Udp | Kind::Sctp)
+    pub const fn has_ports(self) -> bool {
+        matches!(self.kind(), Kind::Tcp | Kind::Udp | Kind::Sctp)
     }
 
     /// Source and destination port of the flow's key: an echo identifier is the port of the side
     /// that asks.
     #[inline(always)]
-    pub const fn flow_ports(&self) -> ([u8; 2], [u8; 2]) {
-        match self.kind {
-            Kind::Icmp if icmp::is_echo_request(self.protocol, self.source_port[0]) => {
-                (self.destination_port, [0; 2])
+    pub const fn flow_ports(self) -> ([u8; 2], [u8; 2]) {
+        match self.kind() {
+            Kind::Icmp if icmp::is_echo_request(self.protocol(), self.source_port()[0]) => {
+                (self.destination_port(), [0; 2])
             }
-            Kind::Icmp => ([0; 2], self.destination_port),
-            _ => (self.source_port, self.destination_port),
+            Kind::Icmp => ([0; 2], self.destination_port()),
+            _ => (self.source_port(), self.destination_port()),
         }
     }
 
     /// Whether the packet can belong to a flow: every ICMP message but an echo stands alone.
     #[inline(always)]
-    pub const fn is_tracked(&self) -> bool {
-        !matches!(self.kind, Kind::Icmp) || icmp::is_echo(self.protocol, self.source_port[0])
-    }
-
-    /// A first fragment's ports, for the fragments behind it.
-    #[inline(always)]
-    pub const fn remembered(&self, before: usize) -> FragmentPorts {
-        FragmentPorts {
-            source_port: self.source_port,
-            destination_port: self.destination_port,
-            header_len: (before + self.header_len) as u16,
-            protocol: self.protocol,
-            reserved: 0,
-        }
-    }
-
-    /// A packet whose transport header nobody needs.
-    #[inline(always)]
-    pub const fn unread(protocol: u8) -> Self {
-        Self {
-            kind: Kind::Other,
-            protocol,
-            source_port: [0; 2],
-            destination_port: [0; 2],
-            tcp_flags: 0,
-            opens: false,
-            header_len: 0,
-        }
-    }
-
-    /// A later fragment, with the ports of its first one. It opens nothing that needs a flag.
-    #[inline(always)]
-    pub const fn of_later_fragment(ports: &FragmentPorts) -> Self {
-        let kind = kind_of(ports.protocol);
-        Self {
-            kind,
-            opens: match kind {
-                Kind::Tcp | Kind::Sctp => false,
-                Kind::Icmp => icmp::is_echo_request(ports.protocol, ports.source_port[0]),
-                Kind::Udp | Kind::Other => true,
-            },
-            protocol: ports.protocol,
-            source_port: ports.source_port,
-            destination_port: ports.destination_port,
-            tcp_flags: 0,
-            header_len: 0,
-        }
+    pub const fn is_tracked(self) -> bool {
+        !matches!(self.kind(), Kind::Icmp) || icmp::is_echo(self.protocol(), self.source_port()[0])
     }
 }
 
@@ -150,54 +179,41 @@ pub const fn kind_of(number: u8) -> Kind {
 /// there entirely.
 #[inline(always)]
 pub fn parse<B: Bytes + ?Sized, A>(frame: &B, packet: &IpPacket<A>) -> Option<Segment> {
-    debug_assert!(!matches!(packet.fragment, Fragment::Later(..)));
-    let at = packet.transport;
-    let mut segment = Segment {
-        kind: kind_of(packet.protocol),
-        protocol: packet.protocol,
-        source_port: [0; 2],
-        destination_port: [0; 2],
-        tcp_flags: 0,
-        opens: true,
-        header_len: 0,
-    };
-    match segment.kind {
+    debug_assert!(!packet.is_later_fragment());
+    let at = packet.transport();
+    let number = packet.protocol();
+    let segment = match kind_of(number) {
         Kind::Tcp => {
             let [s0, s1, d0, d1] = frame.bytes(at)?;
             let [words, flags] = frame.bytes(at + 12)?;
-            segment.source_port = [s0, s1];
-            segment.destination_port = [d0, d1];
-            segment.tcp_flags = flags;
-            segment.opens = flags & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN;
-            segment.header_len = usize::from(words >> 4) * 4;
-            if segment.header_len < 20 {
+            let header_len = (words >> 4) * 4;
+            if header_len < 20 {
                 return None;
             }
+            let opens = flags & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN;
+            Segment::new(number, [s0, s1], [d0, d1]).with(opens, flags, header_len)
         }
         Kind::Udp => {
             let [s0, s1, d0, d1] = frame.bytes(at)?;
-            segment.source_port = [s0, s1];
-            segment.destination_port = [d0, d1];
-            segment.header_len = 8;
+            Segment::new(number, [s0, s1], [d0, d1]).with(true, 0, 8)
         }
         Kind::Sctp => {
             let [s0, s1, d0, d1] = frame.bytes(at)?;
             let [chunk] = frame.bytes(at + 12)?;
-            segment.source_port = [s0, s1];
-            segment.destination_port = [d0, d1];
-            segment.opens = chunk == SCTP_INIT;
-            segment.header_len = 16;
+            Segment::new(number, [s0, s1], [d0, d1]).with(chunk == SCTP_INIT, 0, 16)
         }
         Kind::Icmp => {
             let [kind, code, _, _, i0, i1] = frame.bytes(at)?;
-            segment.source_port = [kind, code];
-            segment.header_len = 8;
-            segment.opens = icmp::is_echo_request(packet.protocol, kind);
-            if icmp::is_echo(packet.protocol, kind) {
-                segment.destination_port = [i0, i1];
-            }
+            let id = if icmp::is_echo(number, kind) {
+                [i0, i1]
+            } else {
+                [0; 2]
+            };
+            let opens = icmp::is_echo_request(number, kind);
+            Segment::new(number, [kind, code], id).with(opens, 0, 8)
         }
-        Kind::Other => {}
-    }
-    (at + segment.header_len <= packet.end).then_some(segment)
+        Kind::Other => Segment::unread(number).with(true, 0, 0),
+    };
+    let segment = Segment(frame.forget(segment.0));
+    (at + segment.header_len() <= packet.end()).then_some(segment)
 }

@@ -1,0 +1,134 @@
+//! Access to the packet's bytes.
+
+use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::TcContext};
+use policy_ebpf::packet::Bytes;
+
+use super::maps;
+
+/// No header that is ever read lies beyond; the verifier wants offsets bounded.
+const MAX_OFFSET: usize = 0x7ff;
+
+/// The packet of a TC program.
+pub(crate) struct Frame {
+    skb: *mut __sk_buff,
+    length: usize,
+    /// Zero, but the verifier does not know.
+    zero: u64,
+}
+
+impl Frame {
+    #[inline(always)]
+    pub(crate) fn new(skb: *mut __sk_buff) -> Self {
+        // SAFETY: the kernel hands the program a valid context, and this field may be read.
+        let length = unsafe { (*skb).len };
+        Self {
+            skb,
+            length: length as usize,
+            zero: super::world::unknown_zero(),
+        }
+    }
+
+    /// The program's context.
+    #[inline(always)]
+    pub(crate) fn context(&self) -> TcContext {
+        TcContext::new(self.skb)
+    }
+
+    /// Bytes that lie in page fragments. They pass through this processor's scratch memory: a buffer
+    /// on the stack for every read would not fit there.
+    #[inline(always)]
+    fn beyond<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let scratch = maps::SCRATCH.get_ptr_mut(0)?;
+        // SAFETY: the scratch memory belongs to this processor while the program runs, and has room
+        // for the longest header that is read at once; the helper checks the offset.
+        unsafe {
+            let buffer = (&raw mut (*scratch).bytes).cast::<u8>();
+            if fetch::<N>(self.skb, offset, buffer) != 0 {
+                return None;
+            }
+            Some(load(buffer))
+        }
+    }
+}
+
+/// Copies `N` bytes of the packet.
+///
+/// # Safety
+///
+/// The context must be valid and the buffer have room for `N` bytes.
+#[inline(always)]
+unsafe fn fetch<const N: usize>(skb: *mut __sk_buff, offset: usize, buffer: *mut u8) -> i64 {
+    // SAFETY: the caller's promise.
+    unsafe { bpf_skb_load_bytes(skb.cast(), offset as u32, buffer.cast(), N as u32) }
+}
+
+impl Bytes for Frame {
+    #[inline(always)]
+    fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        if offset > MAX_OFFSET {
+            return None;
+        }
+        // Read anew each time: what earlier checks proved about a pointer that lives on would make
+        // the verifier follow the rest of the program once for each of their outcomes.
+        // SAFETY: the context is valid, and these fields may be read.
+        let (data, data_end) = unsafe {
+            (
+                (&raw const (*self.skb).data).read_volatile() as usize,
+                (&raw const (*self.skb).data_end).read_volatile() as usize,
+            )
+        };
+        let start = data + offset;
+        // For one byte the compiler would write `start >= data_end`, from which the verifier
+        // concludes nothing; the very last byte takes the slow way.
+        let shown = if N < 2 { 2 } else { N };
+        if start + shown > data_end {
+            return self.beyond(offset);
+        }
+        // SAFETY: the verifier has just been shown that `N` bytes from `start` are packet data.
+        Some(unsafe { load(start as *const u8) })
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.length
+    }
+
+    #[inline(always)]
+    fn forget(&self, value: u64) -> u64 {
+        value ^ self.zero
+    }
+
+    #[inline(always)]
+    fn is_segmented(&self) -> bool {
+        // SAFETY: the context is valid and the field may be read.
+        unsafe { (*self.skb).gso_size != 0 }
+    }
+}
+
+/// Loads packet bytes in the largest words that fit, whatever their alignment: the kernel's
+/// verifier allows that for packet data on every architecture it runs fast on.
+///
+/// # Safety
+///
+/// `N` bytes from `start` must be readable packet data.
+#[inline(always)]
+unsafe fn load<const N: usize>(start: *const u8) -> [u8; N] {
+    let mut bytes = [0u8; N];
+    let to = bytes.as_mut_ptr();
+    let mut done = 0;
+    macro_rules! words {
+        ($($word:ty),*) => {$(
+            while done + size_of::<$word>() <= N {
+                // SAFETY: within the `N` bytes of both; volatile, so that no alignment is
+                // concluded from the word's type and the load stays one instruction.
+                unsafe {
+                    let word = start.add(done).cast::<$word>().read_volatile();
+                    to.add(done).cast::<$word>().write_unaligned(word);
+                }
+                done += size_of::<$word>();
+            }
+        )*};
+    }
+    words!(u64, u32, u16, u8);
+    bytes
+}

@@ -1,0 +1,79 @@
+//! The maps, under the names of [`policy_common::names`]. Sizes are those of
+//! [`policy_common::limits`] unless the agent loads others.
+
+use aya_ebpf::{
+    Global,
+    bindings::BPF_F_NO_PREALLOC,
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    macros::btf_map,
+};
+use policy_common::{
+    AddressEntry, Config, Counter, Endpoint, Event, EventBudget, Flow, FlowCounts, FlowKeyV4,
+    FlowKeyV6, FragmentKey, FragmentPorts, IdentityId, NodeState, PortKey, PortSet, PortSetId,
+    Reason, Recent, RuleKey, V4, V6, Verdict,
+    limits::{
+        EVENT_BYTES, MAX_ADDRESSES, MAX_CIDRS, MAX_ENDPOINTS, MAX_FLOWS, MAX_FRAGMENTS,
+        MAX_PORT_SETS, MAX_PORTS, MAX_RULES, RECENT_PER_ENDPOINT, TUNNEL_PORT_WORDS,
+    },
+};
+
+/// What one program run needs besides its 512 bytes of stack. TC programs run with soft interrupts
+/// disabled: no other run of ours interrupts one on the same processor.
+#[repr(C, align(8))]
+pub(crate) struct Scratch {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) packet: [u64; 6],
+    pub(crate) flow: [u64; 8],
+    pub(crate) bytes: [u64; 3],
+}
+
+/// Addresses come and go all the time and need not take their memory at load.
+const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
+
+#[unsafe(no_mangle)]
+pub(crate) static CONFIG: Global<Config> = Global::new(Config::DEFAULT);
+
+#[btf_map]
+pub(crate) static ENDPOINTS: HashMap<u32, Endpoint, { MAX_ENDPOINTS as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static ADDRESSES_V4: HashMap<V4, AddressEntry, { MAX_ADDRESSES as usize }, SPARSE> =
+    HashMap::new();
+#[btf_map]
+pub(crate) static ADDRESSES_V6: HashMap<V6, AddressEntry, { MAX_ADDRESSES as usize }, SPARSE> =
+    HashMap::new();
+#[btf_map]
+pub(crate) static CIDRS_V4: LpmTrie<V4, IdentityId, { MAX_CIDRS as usize }> = LpmTrie::new();
+#[btf_map]
+pub(crate) static CIDRS_V6: LpmTrie<V6, IdentityId, { MAX_CIDRS as usize }> = LpmTrie::new();
+#[btf_map]
+pub(crate) static RULES: HashMap<RuleKey, PortSetId, { MAX_RULES as usize }, SPARSE> =
+    HashMap::new();
+#[btf_map]
+pub(crate) static PORT_SETS: Array<PortSet, { MAX_PORT_SETS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static PORTS: LpmTrie<PortKey, Verdict, { MAX_PORTS as usize }> = LpmTrie::new();
+#[btf_map]
+pub(crate) static FLOWS_V4: HashMap<FlowKeyV4, Flow, { MAX_FLOWS as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static FLOWS_V6: HashMap<FlowKeyV6, Flow, { MAX_FLOWS as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts, { MAX_FRAGMENTS as usize }> =
+    LruHashMap::new();
+#[btf_map]
+pub(crate) static FLOW_COUNTS: Array<FlowCounts, { MAX_ENDPOINTS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static RECENT: Array<Recent, { (MAX_ENDPOINTS * RECENT_PER_ENDPOINT) as usize }> =
+    Array::new();
+#[btf_map]
+pub(crate) static EVENT_BUDGETS: Array<EventBudget, { MAX_ENDPOINTS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<Event, { EVENT_BYTES as usize }> = RingBuf::new();
+#[btf_map]
+pub(crate) static METRICS: PerCpuArray<Counter, { 2 * Reason::COUNT as usize }> =
+    PerCpuArray::new();
+#[btf_map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static TUNNEL_PORTS: Array<u64, { TUNNEL_PORT_WORDS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static NODE_STATE: Array<NodeState, 1> = Array::new();

@@ -1,0 +1,56 @@
+//! What the kernel says about a packet besides its bytes, and the stamp.
+
+use aya_ebpf::bindings::__sk_buff;
+use policy_ebpf::{Origin, Stamp};
+
+use super::world;
+
+/// Where the packet came from. In test runs the facts stand in `cb[]`: interface, ingress
+/// interface, 1 for a socket, stamp.
+#[inline(always)]
+pub(crate) fn origin(skb: *mut __sk_buff) -> Origin {
+    // SAFETY: the context is valid, and TC programs may read these fields. Volatile, because the
+    // compiler would choose between addresses first and read once, which the verifier refuses.
+    unsafe {
+        let origin = Origin {
+            ifindex: (&raw const (*skb).ifindex).read_volatile(),
+            ingress_ifindex: (&raw const (*skb).ingress_ifindex).read_volatile(),
+            has_socket: !(&raw const (*skb).__bindgen_anon_2.sk)
+                .read_volatile()
+                .is_null(),
+            stamp: (&raw const (*skb).tc_index).read_volatile() as u16,
+            has_vlan_tag: (&raw const (*skb).vlan_present).read_volatile() != 0,
+        };
+        if !world::is_test_run() {
+            return origin;
+        }
+        Origin {
+            ifindex: (&raw const (*skb).cb[0]).read_volatile(),
+            ingress_ifindex: (&raw const (*skb).cb[1]).read_volatile(),
+            has_socket: (&raw const (*skb).cb[2]).read_volatile() != 0,
+            stamp: (&raw const (*skb).cb[3]).read_volatile() as u16,
+            ..origin
+        }
+    }
+}
+
+/// Writes the stamp; also into the class, which a classifier that accepts the packet copies there.
+#[inline(always)]
+pub(crate) fn stamp(skb: *mut __sk_buff, stamp: Stamp) {
+    write(skb, stamp.0.into());
+}
+
+/// Takes the stamp off.
+#[inline(always)]
+pub(crate) fn clear_stamp(skb: *mut __sk_buff) {
+    write(skb, 0);
+}
+
+#[inline(always)]
+fn write(skb: *mut __sk_buff, value: u32) {
+    // SAFETY: the context is valid, and TC programs may write these fields.
+    unsafe {
+        (&raw mut (*skb).tc_index).write_volatile(value);
+        (&raw mut (*skb).tc_classid).write_volatile(value);
+    }
+}

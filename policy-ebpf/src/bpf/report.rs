@@ -1,0 +1,170 @@
+//! Counters for every packet, events for dropped ones.
+
+use aya_ebpf::{
+    bindings::BPF_RB_NO_WAKEUP,
+    helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns},
+};
+use policy_common::{Direction, Endpoint, EndpointId, Event, Reason, RulesetId};
+use policy_ebpf::{
+    Decision, Origin,
+    family::Family,
+    packet::{
+        Bytes, IpPacket,
+        ethernet::{self, ethertype},
+        transport::{self, Kind},
+    },
+};
+
+use super::{frame::Frame, maps, world::config};
+
+/// Counts a packet.
+#[inline(always)]
+pub(crate) fn count(direction: Direction, decision: Decision, length: usize) {
+    let slot = direction as u32 * Reason::COUNT + u32::from(decision.reason_number());
+    if let Some(counter) = maps::METRICS.get_ptr_mut(slot) {
+        // SAFETY: the slot belongs to this processor, and the program is not interrupted by itself.
+        unsafe {
+            (*counter).packets += 1;
+            (*counter).bytes += length as u64;
+        }
+    }
+}
+
+/// Writes a debug line where they are on, and an event if the decision deserves one and the endpoint
+/// has not used up its budget. Not inlined: most packets need none of it.
+#[inline(never)]
+pub(crate) fn report(
+    frame: &Frame,
+    origin: &Origin,
+    endpoint: Option<&Endpoint>,
+    direction: Direction,
+    decision: Decision,
+) -> bool {
+    if config!(debug) != 0 {
+        aya_log_ebpf::debug!(
+            &frame.context(),
+            "{} ifindex {} from {} stamp {:x}: reason {} identity {}",
+            direction.name(),
+            origin.ifindex,
+            origin.ingress_ifindex,
+            origin.stamp,
+            decision.reason_number(),
+            decision.identity().0,
+        );
+    }
+    let is_new = decision.reason_number() == Reason::Allowed as u8;
+    if !decision.drops() && !(config!(allow_events) != 0 && is_new) {
+        return false;
+    }
+    let (endpoint, epoch, ruleset) = match endpoint {
+        Some(endpoint) => (
+            endpoint.id,
+            endpoint.epoch,
+            match direction {
+                Direction::Ingress => endpoint.ingress.ruleset,
+                Direction::Egress => endpoint.egress.ruleset,
+            },
+        ),
+        None => (EndpointId::NONE, 0, RulesetId::NONE),
+    };
+    let Some(suppressed) = take_token(endpoint.0.into()) else {
+        return false;
+    };
+    let Some(mut entry) = maps::EVENTS.reserve(0) else {
+        return false;
+    };
+    let event = entry.write(Event {
+        // SAFETY: the helper has no arguments.
+        time: unsafe { bpf_ktime_get_ns() },
+        ifindex: origin.ifindex,
+        ingress_ifindex: origin.ingress_ifindex,
+        identity: decision.identity().0,
+        ruleset: ruleset.0,
+        epoch,
+        length: frame.length() as u32,
+        suppressed,
+        endpoint,
+        direction: direction as u8,
+        reason: decision.reason_number(),
+        ..Event::default()
+    });
+    describe(frame, event);
+    // The reader polls: waking it for every event would cost more than the packet.
+    entry.submit(BPF_RB_NO_WAKEUP.into());
+    true
+}
+
+/// Takes a token from the endpoint's bucket: the number of events suppressed since the last one.
+/// Processors may race for the last tokens; one event too many does no harm.
+#[inline(always)]
+fn take_token(endpoint: u32) -> Option<u32> {
+    let budget = maps::EVENT_BUDGETS.get_ptr_mut(endpoint)?;
+    let (rate, burst, hz) = (config!(event_rate), config!(event_burst), config!(hz));
+    // SAFETY: an array slot stays where it is; see above for races. The helper has no arguments.
+    unsafe {
+        let now = bpf_jiffies64() as u32;
+        let elapsed = now.wrapping_sub((*budget).refilled);
+        let earned = if elapsed >= hz * 64 {
+            burst
+        } else {
+            (elapsed * rate).checked_div(hz).unwrap_or(0)
+        };
+        if earned > 0 {
+            let tokens = (*budget).tokens.wrapping_add(earned);
+            (*budget).tokens = if tokens > burst { burst } else { tokens };
+            (*budget).refilled = now;
+        }
+        if (*budget).tokens == 0 {
+            (*budget).suppressed = (*budget).suppressed.wrapping_add(1);
+            return None;
+        }
+        (*budget).tokens -= 1;
+        let suppressed = (*budget).suppressed;
+        (*budget).suppressed = 0;
+        Some(suppressed)
+    }
+}
+
+/// Fills in what the packet says, as far as it can be read.
+#[inline(always)]
+fn describe(frame: &Frame, event: &mut Event) -> bool {
+    let Some(ethernet) = ethernet::parse(frame) else {
+        return false;
+    };
+    event.ethertype = ethernet.ethertype.to_be_bytes();
+    match ethernet.ethertype {
+        ethertype::IPV4 => addresses::<policy_common::V4>(frame, event),
+        ethertype::IPV6 => addresses::<policy_common::V6>(frame, event),
+        _ => false,
+    }
+}
+
+#[inline(never)]
+fn addresses<F: Family>(frame: &Frame, event: &mut Event) -> bool {
+    let Ok(packet) = F::parse(frame, ethernet::HEADER_LEN) else {
+        return false;
+    };
+    event.family = F::VERSION;
+    event.source = packet.source.widened().0;
+    event.destination = packet.destination.widened().0;
+    event.protocol = packet.protocol();
+    ports(frame, &packet, event);
+    true
+}
+
+#[inline(always)]
+fn ports<A>(frame: &Frame, packet: &IpPacket<A>, event: &mut Event) {
+    if packet.is_later_fragment() {
+        return;
+    }
+    let Some(segment) = transport::parse(frame, packet) else {
+        return;
+    };
+    match segment.kind() {
+        Kind::Icmp => [event.icmp_type, event.icmp_code] = segment.source_port(),
+        _ => {
+            event.source_port = segment.source_port();
+            event.destination_port = segment.destination_port();
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The maps and the clock, as decisions ask for them.
+
+use core::arch::asm;
+
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_EXIST},
+    btf_maps::lpm_trie::Key,
+    helpers::generated::bpf_jiffies64,
+};
+use policy_common::{
+    AddressEntry, Endpoint, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FlowState,
+    FragmentKey, FragmentPorts, IdentityId, PortKey, PortSet, PortSetId, Recent, RuleKey, V4, V6,
+    Verdict,
+    limits::{MAX_ENDPOINTS, RECENT_PER_ENDPOINT},
+};
+use policy_ebpf::lookup::{Full, Tables, World};
+
+use super::maps;
+
+macro_rules! config {
+    ($field:ident) => {{
+        // SAFETY: the global lies in read-only data that the loader filled; volatile, because the
+        // compiler must not believe the value it was built with.
+        unsafe {
+            (&raw const (*(&raw const $crate::bpf::maps::CONFIG).cast::<policy_common::Config>())
+                .$field)
+                .read_volatile()
+        }
+    }};
+}
+pub(crate) use config;
+
+/// Whether the object was loaded for `BPF_PROG_TEST_RUN`.
+#[inline(always)]
+pub(crate) fn is_test_run() -> bool {
+    config!(test_seam) != 0
+}
+
+/// Zero from a map: to the verifier, any number.
+#[inline(always)]
+pub(crate) fn unknown_zero() -> u64 {
+    match maps::NODE_STATE.get_ptr(0) {
+        // SAFETY: an array slot stays where it is; nobody writes this field.
+        Some(state) => unsafe { (&raw const (*state).zero).read_volatile() },
+        None => 0,
+    }
+}
+
+/// The kernel.
+pub(crate) struct Kernel;
+
+impl World for Kernel {
+    #[inline(always)]
+    fn hz(&self) -> u32 {
+        config!(hz)
+    }
+
+    #[inline(always)]
+    fn flow_limit(&self, opener: u8) -> u32 {
+        if opener == FlowState::OPENED_BY_POD {
+            config!(pod_opened_limit)
+        } else {
+            config!(peer_opened_limit)
+        }
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        // SAFETY: the helper has no arguments.
+        unsafe { bpf_jiffies64() as u32 }
+    }
+
+    #[inline(always)]
+    fn endpoint(&self, ifindex: u32) -> Option<&Endpoint> {
+        let element = maps::ENDPOINTS.get_ptr(ifindex)?;
+        let scratch = maps::SCRATCH.get_ptr_mut(0)?;
+        // SAFETY: a map element stays readable while the program runs. It may be reused for another
+        // key meanwhile: it is copied at once, and the copy says whose it is. The copy belongs to
+        // this processor until the program ends.
+        let endpoint = unsafe {
+            let copy = &raw mut (*scratch).endpoint;
+            for word in 0..size_of::<Endpoint>() / 8 {
+                let from = element.cast::<u64>().add(word);
+                copy.cast::<u64>()
+                    .add(word)
+                    .write_volatile(from.read_volatile());
+            }
+            &*copy
+        };
+        (endpoint.ifindex == ifindex).then_some(endpoint)
+    }
+
+    #[inline(always)]
+    fn lend<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
+        const { assert!(size_of::<T>() <= 48 && align_of::<T>() <= 8) };
+        let scratch = maps::SCRATCH.get_ptr_mut(0)?;
+        // SAFETY: the memory belongs to this processor until the program ends, is large enough, and
+        // is lent once per packet, for types that any bytes are valid for.
+        Some(then(unsafe {
+            &mut *(&raw mut (*scratch).packet).cast::<T>()
+        }))
+    }
+
+    #[inline(always)]
+    fn lend_for_flow<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
+        const { assert!(size_of::<T>() <= 64 && align_of::<T>() <= 8) };
+        let scratch = maps::SCRATCH.get_ptr_mut(0)?;
+        // SAFETY: as above.
+        Some(then(unsafe {
+            &mut *(&raw mut (*scratch).flow).cast::<T>()
+        }))
+    }
+
+    #[inline(always)]
+    fn is_tunnel_port(&self, port: u16) -> bool {
+        maps::TUNNEL_PORTS
+            .get(u32::from(port >> 6))
+            .is_some_and(|word| word >> (port & 63) & 1 != 0)
+    }
+
+    #[inline(always)]
+    fn rule(&self, key: &RuleKey) -> Option<PortSetId> {
+        // SAFETY: one word, read at once.
+        unsafe { maps::RULES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn port_set(&self, set: PortSetId) -> Option<&PortSet> {
+        maps::PORT_SETS.get(set.0)
+    }
+
+    #[inline(always)]
+    fn port(&self, key: PortKey, bits: u32) -> Option<Verdict> {
+        maps::PORTS.get(&Key::new(bits, key)).copied()
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
+        // SAFETY: eight bytes, read at once.
+        unsafe { maps::FRAGMENTS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn remember_fragment(&self, key: &FragmentKey, ports: &FragmentPorts) -> bool {
+        // Without room the later fragments are dropped as unseen: that is safe, and counted there.
+        maps::FRAGMENTS.insert(key, ports, BPF_ANY.into()).is_ok()
+    }
+
+    #[inline(always)]
+    fn flow_count(&self, endpoint: EndpointId, opener: u8) -> u64 {
+        maps::FLOW_COUNTS
+            .get(endpoint.0.into())
+            .map_or(u64::MAX, |counts| {
+                if opener == FlowState::OPENED_BY_POD {
+                    counts.pod_opened
+                } else {
+                    counts.peer_opened
+                }
+            })
+    }
+
+    #[inline(always)]
+    fn count_flow(&self, endpoint: EndpointId, opener: u8, more: bool) {
+        let Some(counts) = counts(endpoint) else {
+            return;
+        };
+        let change = if more { 1 } else { u64::MAX };
+        // SAFETY: the element is an array slot and stays where it is. The standard library has no
+        // atomic additions for this target.
+        unsafe {
+            let count = if opener == FlowState::OPENED_BY_POD {
+                &raw mut (*counts).pod_opened
+            } else {
+                &raw mut (*counts).peer_opened
+            };
+            asm!(
+                "lock *(u64 *)({count} + 0) += {change}",
+                count = in(reg) count,
+                change = in(reg) change,
+            );
+        }
+    }
+
+    #[inline(always)]
+    fn take_recent(&self, endpoint: EndpointId) -> Option<Recent> {
+        maps::RECENT.get(slot(endpoint)?).copied()
+    }
+
+    #[inline(always)]
+    fn put_recent(&self, endpoint: EndpointId, write: impl FnOnce(&mut Recent)) -> bool {
+        let (Some(slot), Some(counts)) = (slot(endpoint), counts(endpoint)) else {
+            return false;
+        };
+        let Some(element) = maps::RECENT.get_ptr_mut(slot) else {
+            return false;
+        };
+        {
+            // SAFETY: array slots stay where they are. Two processors may mix their writes: the key
+            // that comes out names no flow then, and nothing gives way.
+            unsafe {
+                write(&mut *element);
+                (*counts).cursor = (*counts).cursor.wrapping_add(1);
+            }
+            true
+        }
+    }
+}
+
+#[inline(always)]
+fn counts(endpoint: EndpointId) -> Option<*mut FlowCounts> {
+    maps::FLOW_COUNTS.get_ptr_mut(endpoint.0.into())
+}
+
+/// The slot of RECENT that the endpoint's cursor points to.
+#[inline(always)]
+fn slot(endpoint: EndpointId) -> Option<u32> {
+    let cursor = maps::FLOW_COUNTS.get(endpoint.0.into())?.cursor;
+    let first = (u32::from(endpoint.0) % MAX_ENDPOINTS) * RECENT_PER_ENDPOINT;
+    Some(first + (cursor & (RECENT_PER_ENDPOINT - 1)))
+}
+
+macro_rules! tables {
+    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $bits:literal) => {
+        impl Tables<$family> for Kernel {
+            #[inline(always)]
+            fn address(&self, address: $family) -> Option<AddressEntry> {
+                // SAFETY: eight bytes, read at once.
+                unsafe { maps::$addresses.get(address) }.copied()
+            }
+
+            #[inline(always)]
+            fn cidr(&self, address: $family) -> Option<IdentityId> {
+                maps::$cidrs.get(&Key::new($bits, address)).copied()
+            }
+
+            #[inline(always)]
+            fn flow(&self, key: &$key) -> Option<Flow> {
+                let element = maps::$flows.get_ptr(key)?;
+                // SAFETY: a map element stays readable while the program runs; verdict and epoch
+                // are one word of it.
+                let words = unsafe {
+                    let words = element.cast::<u64>();
+                    [words.read_volatile(), words.add(1).read_volatile()]
+                };
+                Some(bytemuck::cast(words))
+            }
+
+            #[inline(always)]
+            fn insert_flow(&self, key: &$key, flow: &Flow) -> Result<(), Full> {
+                maps::$flows
+                    .insert(key, flow, BPF_ANY.into())
+                    .map_err(|_| Full)
+            }
+
+            #[inline(always)]
+            fn update_flow(&self, key: &$key, flow: &Flow) {
+                // The entry is replaced, never written through a pointer: its memory may hold
+                // another flow by now. If it is gone, there is nothing to update.
+                let _ = maps::$flows.insert(key, flow, BPF_EXIST.into());
+            }
+
+            #[inline(always)]
+            fn remove_flow(&self, key: &$key) -> bool {
+                maps::$flows.remove(key).is_ok()
+            }
+        }
+    };
+}
+
+tables!(V4, FlowKeyV4, ADDRESSES_V4, CIDRS_V4, FLOWS_V4, 32);
+tables!(V6, FlowKeyV6, ADDRESSES_V6, CIDRS_V6, FLOWS_V6, 128);
