@@ -12,9 +12,12 @@ mod demo;
 mod launch;
 mod root;
 mod setup;
+mod tally;
 mod test;
 mod test_vm;
 mod workspace;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -41,8 +44,17 @@ enum Task {
     Ci(ci::Args),
 }
 
-fn main() -> Result<()> {
-    let task = Cli::parse().task;
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
     let workspace = Workspace::locate()?;
     match task {
         Task::Setup(args) => setup::run(&workspace, &args),

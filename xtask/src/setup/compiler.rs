@@ -4,7 +4,7 @@
 //! Invariant: what is returned has its library source and the LLVM release that bpf-linker is built with.
 
 use std::{
-    fmt, fs,
+    env, fmt, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -217,24 +217,36 @@ fn from_distribution() -> Result<Compiler> {
     })
 }
 
-/// Makes sure that the compiler has its linter and returns the path of `cargo-clippy`.
-pub(super) fn ensure_clippy(compiler: &Compiler) -> Result<PathBuf> {
+/// Makes sure that the compiler has its linter.
+pub(super) fn ensure_clippy(compiler: &Compiler) -> Result<()> {
     let clippy = compiler.bin.join("cargo-clippy");
-    if !clippy.is_file() {
-        eprintln!("missing: clippy for the BPF target (lints the eBPF programs)");
-        match &compiler.toolchain {
-            Some(toolchain) => {
-                command::run(rustup().args([
-                    "component",
-                    "add",
-                    "clippy",
-                    "--toolchain",
-                    toolchain,
-                ]))?;
-            }
-            None => packages::install(&[DISTRIBUTION_CLIPPY])?,
-        }
-        command::expect_file(&clippy, "installing clippy")?;
+    if clippy.is_file() {
+        return Ok(());
     }
-    Ok(clippy)
+    eprintln!("missing: clippy for the BPF target (lints the eBPF programs)");
+    match &compiler.toolchain {
+        Some(toolchain) => {
+            command::run(rustup().args(["component", "add", "clippy", "--toolchain", toolchain]))?;
+        }
+        None => packages::install(&[DISTRIBUTION_CLIPPY])?,
+    }
+    command::expect_file(&clippy, "installing clippy")
+}
+
+/// Makes sure that the host's cargo, which compiled this program, has its formatter and linter.
+pub(super) fn ensure_host_lints(workspace: &Workspace) -> Result<()> {
+    let has = |subcommand| command::read(workspace.cargo().args([subcommand, "--version"])).is_ok();
+    if has("fmt") && has("clippy") {
+        return Ok(());
+    }
+    eprintln!("missing: rustfmt or clippy for the host (CI checks formatting and lints)");
+    match env::var_os("RUSTUP_TOOLCHAIN") {
+        Some(toolchain) => {
+            let mut add = rustup();
+            add.args(["component", "add", "rustfmt", "clippy", "--toolchain"])
+                .arg(toolchain);
+            command::run(&mut add)
+        }
+        None => packages::install(&["rustfmt-web", DISTRIBUTION_CLIPPY]),
+    }
 }

@@ -56,7 +56,12 @@ pub(crate) fn ensure_bpf_toolchain(workspace: &Workspace) -> Result<BpfToolchain
     })
 }
 
-/// Makes sure that clippy can run for the BPF target; returns the path of `cargo-clippy`.
-pub(crate) fn ensure_bpf_clippy(toolchain: &BpfToolchain) -> Result<PathBuf> {
+/// Makes sure that clippy can run for the BPF target.
+pub(crate) fn ensure_bpf_clippy(toolchain: &BpfToolchain) -> Result<()> {
     compiler::ensure_clippy(&toolchain.compiler)
+}
+
+/// Makes sure that the host's cargo has its formatter and linter.
+pub(crate) fn ensure_host_lints(workspace: &Workspace) -> Result<()> {
+    compiler::ensure_host_lints(workspace)
 }

@@ -131,7 +131,10 @@ pub(super) fn install(names: &[&str]) -> Result<()> {
         );
     }
     let root = Root::acquire(&format!("run `apt-get install {list}`"))?;
-    command::run(apt_get(root).arg("update"))?;
+    if let Err(error) = command::run(apt_get(root).arg("update")) {
+        // One source of many may be out of order; whether that matters shows below.
+        eprintln!("{error:#}");
+    }
     command::run(
         apt_get(root)
             .args(["install", "--yes", "--no-install-recommends"])
@@ -141,6 +144,12 @@ pub(super) fn install(names: &[&str]) -> Result<()> {
 
 fn apt_get(root: Root) -> Command {
     let mut apt = root.command("env");
-    apt.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"]);
+    apt.args([
+        "DEBIAN_FRONTEND=noninteractive",
+        "apt-get",
+        "--quiet",
+        "-o",
+        "DPkg::Lock::Timeout=120",
+    ]);
     apt
 }

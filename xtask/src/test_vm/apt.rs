@@ -63,10 +63,7 @@ impl Apt {
             dir: dir.to_path_buf(),
             sources,
         };
-        command::run(
-            apt.command("apt-get")
-                .args(["--quiet", "--quiet", "update"]),
-        )?;
+        command::read(apt.command("apt-get").arg("update"))?;
         Ok(apt)
     }
 
@@ -115,10 +112,11 @@ impl Apt {
     /// Downloads packages and unpacks them below `root`.
     pub(super) fn unpack(&self, packages: &[String], root: &Path) -> Result<()> {
         let debs = self.dir.join("debs");
-        command::run(
+        eprintln!("downloading {}", packages.join(" "));
+        command::read(
             self.command("apt-get")
                 .current_dir(&debs)
-                .args(["--quiet", "download"])
+                .arg("download")
                 .args(packages),
         )?;
         fs::create_dir_all(root).with_context(|| format!("making {}", root.display()))?;

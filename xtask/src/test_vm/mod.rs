@@ -22,6 +22,7 @@ use self::{kernel::Kernel, qemu::Qemu};
 use crate::{
     build_ebpf, command,
     setup::{self, Need},
+    tally::Tally,
     workspace::Workspace,
 };
 
@@ -66,18 +67,11 @@ const MATRIX: [Row; 4] = [
     },
 ];
 
-/// How many kernels passed and failed.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Tally {
-    pub(crate) passed: u32,
-    pub(crate) failed: u32,
-}
-
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     build_ebpf::release(workspace)?;
     let tally = matrix(workspace, args)?;
-    println!("kernels: {} passed, {} failed", tally.passed, tally.failed);
+    println!("kernels: {tally}");
     ensure!(tally.failed == 0, "some kernels failed");
     Ok(())
 }
