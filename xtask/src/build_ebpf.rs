@@ -13,7 +13,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Build the eBPF object (release by default) to <target directory>/ebpf/policy-ebpf
+/// Build the eBPF object (release by default) to ebpf/policy-ebpf in the target directory
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Build with overflow checks and debug assertions

@@ -160,7 +160,9 @@ fn from_rustup() -> Result<Option<Compiler>> {
         eprintln!("rustup has no nightly with rust-src (LLVM {LLVM}) and cannot reach its server");
         return Ok(None);
     }
-    eprintln!("missing: {NIGHTLY} with rust-src (builds `core` for the BPF target)");
+    eprintln!(
+        "missing: {NIGHTLY} with rust-src (builds `core` for the BPF target); rustup installs it"
+    );
     let mut install = rustup();
     install.args([
         "toolchain",
@@ -171,7 +173,17 @@ fn from_rustup() -> Result<Option<Compiler>> {
         "--no-self-update",
     ]);
     install.args(["--component", "rust-src", "--component", "clippy"]);
-    command::run(&mut install)?;
+    if let Err(error) = command::read(&mut install) {
+        // The rest is rustup's list of causes.
+        let why = format!("{error:#}");
+        eprintln!(
+            "rustup cannot install it: {}",
+            why.lines()
+                .find(|line| line.starts_with("error: "))
+                .unwrap_or(&why)
+        );
+        return Ok(None);
+    }
     match Compiler::in_rustup(NIGHTLY) {
         Some(compiler) => Ok(Some(compiler)),
         None => {
@@ -180,7 +192,8 @@ fn from_rustup() -> Result<Option<Compiler>> {
     }
 }
 
-/// Asks for updates with a short deadline: 0 is "none", 100 "some"; anything else means no answer.
+/// Asks for updates with a short deadline, so that a network which swallows packets costs seconds, not minutes: 0 is
+/// "none", 100 "some"; anything else means no answer. Without any toolchain it asks nobody, and installing tells.
 fn rustup_reaches_its_server() -> bool {
     let mut check = Command::new("timeout");
     check
