@@ -30,11 +30,7 @@ pub(crate) fn run(
     build_ebpf::release(workspace)?;
     let path = build(workspace, program, profile)?;
     let root = Root::acquire("make network namespaces and load BPF programs")?;
-    command::run(
-        root.command(path)
-            .args(args)
-            .current_dir(std::env::current_dir()?),
-    )
+    command::run(root.command(path).args(args))
 }
 
 fn build(workspace: &Workspace, program: &str, profile: Profile) -> Result<PathBuf> {

@@ -1,11 +1,11 @@
 //! bpf-linker: turns the compiler's bitcode into one BPF object with BTF. Built under the target directory.
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{command, workspace::Workspace};
 
@@ -31,12 +31,13 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
         "missing: bpf-linker {VERSION} (links the eBPF object); building it under {}",
         tools.display()
     );
+    let build = tools.join("build");
     let mut install = workspace.cargo();
     command::without_host_settings(&mut install)
         // LLVM_SYS_221_PREFIX is for the bindings, LLVM_PREFIX for bpf-linker's own build script.
         .env(LLVM_SYS_PREFIX, llvm_prefix())
         .env("LLVM_PREFIX", llvm_prefix())
-        .env("CARGO_TARGET_DIR", tools.join("build"))
+        .env("CARGO_TARGET_DIR", &build)
         .args([
             "install",
             "bpf-linker",
@@ -49,6 +50,7 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
         .arg("--root")
         .arg(&tools);
     command::run(&mut install)?;
+    fs::remove_dir_all(&build).context("removing what bpf-linker was built in")?;
     command::expect_file(&linker, "`cargo install bpf-linker`")?;
     Ok(linker)
 }
