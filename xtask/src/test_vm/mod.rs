@@ -180,6 +180,8 @@ fn build_test_program(workspace: &Workspace) -> Result<PathBuf> {
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
         .env_remove("RUSTFLAGS")
+        // The agent's build looks in the target directory, which is another one here.
+        .env("POLICY_EBPF_OBJECT", workspace.ebpf_object())
         .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
         .args([
             "build",
