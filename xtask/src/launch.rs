@@ -27,9 +27,9 @@ pub(crate) fn run(
     args: &[String],
 ) -> Result<()> {
     setup::ensure(&[Need::Run])?;
+    let root = Root::acquire("make network namespaces and load BPF programs")?;
     build_ebpf::release(workspace)?;
     let path = build(workspace, program, profile)?;
-    let root = Root::acquire("make network namespaces and load BPF programs")?;
     command::run(root.command(path).args(args))
 }
 

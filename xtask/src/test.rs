@@ -27,7 +27,7 @@ const NEEDS_ROOT: &str = "policy-tests";
 
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace, _: &Args) -> Result<()> {
-    setup::ensure(&Need::ALL)?;
+    setup::ensure(&[Need::Run, Need::TestVm])?;
     let root = Root::acquire("run the tests that make network namespaces and load BPF programs")?;
     build_ebpf::release(workspace)?;
 

@@ -31,7 +31,7 @@ pub(crate) struct BpfToolchain {
 
 /// Runs the task: everything that any task needs.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    packages::ensure(&Need::ALL)?;
+    packages::ensure(&[Need::Run, Need::TestVm])?;
     let toolchain = BpfToolchain {
         compiler: compiler::ensure(workspace, args.compiler)?,
         linker: linker::ensure(workspace)?,
@@ -49,7 +49,6 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
 
 /// Makes sure that the eBPF object can be built.
 pub(crate) fn ensure_bpf_toolchain(workspace: &Workspace) -> Result<BpfToolchain> {
-    packages::ensure(&[Need::BuildEbpf])?;
     Ok(BpfToolchain {
         compiler: compiler::ensure(workspace, compiler::Way::Auto)?,
         linker: linker::ensure(workspace)?,

@@ -12,17 +12,12 @@ use crate::{command, root::Root};
 /// What packages are needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// Building the eBPF object.
-    BuildEbpf,
+    /// Building bpf-linker, which links the eBPF object.
+    BuildLinker,
     /// Programs that run in network namespaces: the demo, the suites, conformance, bench.
     Run,
     /// The kernel matrix in virtual machines.
     TestVm,
-}
-
-impl Need {
-    /// Everything.
-    pub(crate) const ALL: [Self; 3] = [Self::BuildEbpf, Self::Run, Self::TestVm];
 }
 
 /// How to see that a package is there, whatever the distribution calls it.
@@ -60,25 +55,25 @@ const PACKAGES: &[Package] = &[
         name: "llvm-22-dev",
         sign: Sign::Llvm("bin/llvm-config"),
         why: "the code generator of bpf-linker",
-        needed_for: &[Need::BuildEbpf],
+        needed_for: &[Need::BuildLinker],
     },
     Package {
         name: "libpolly-22-dev",
         sign: Sign::Llvm("lib/libPolly.a"),
         why: "a library that llvm-22-dev's link line names",
-        needed_for: &[Need::BuildEbpf],
+        needed_for: &[Need::BuildLinker],
     },
     Package {
         name: "zlib1g-dev",
         sign: Sign::File("/usr/include/zlib.h"),
         why: "a library that llvm-22-dev's link line names",
-        needed_for: &[Need::BuildEbpf],
+        needed_for: &[Need::BuildLinker],
     },
     Package {
         name: "libzstd-dev",
         sign: Sign::File("/usr/include/zstd.h"),
         why: "a library that llvm-22-dev's link line names",
-        needed_for: &[Need::BuildEbpf],
+        needed_for: &[Need::BuildLinker],
     },
     Package {
         name: "iproute2",
@@ -89,7 +84,7 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "bpftool",
         sign: Sign::Program("bpftool"),
-        why: "shows programs and maps by name; the tests compare what it prints",
+        why: "shows the loaded programs, and the maps with named fields",
         needed_for: &[Need::Run],
     },
     Package {
