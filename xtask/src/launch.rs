@@ -1,5 +1,5 @@
-//! Building a program of the `tests` crate and running it as root on the fresh eBPF object: what the demo, the
-//! conformance runner and the benchmark share.
+//! Building a program of the `tests` crate and running it as root on the fresh eBPF object: what
+//! the demo, the conformance runner and the benchmark share.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,8 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Sets the machine up, builds the object, the agent and `program`, then runs `program` as root with `args`.
+/// Sets the machine up, builds the object, the agent and `program`, then runs `program` as root
+/// with `args`.
 pub(crate) fn run(
     workspace: &Workspace,
     program: &str,

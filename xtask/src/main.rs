@@ -1,7 +1,7 @@
 //! `cargo xtask TASK`: sets the machine up, builds the eBPF object, runs the demo and the tests.
 //!
-//! Owns the order in which things are built and started. It must not know how anything works inside: every
-//! task ends in a cargo invocation or in a program of another crate.
+//! Owns the order in which things are built and started. It must not know how anything works
+//! inside: every task ends in a cargo invocation or in a program of another crate.
 
 mod bench;
 mod build_ebpf;

@@ -47,7 +47,8 @@ pub(crate) fn run(workspace: &Workspace, _: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Root runs all at once. Otherwise only the package that must is run by sudo, and nothing is *built* by it.
+/// Root runs all at once. Otherwise only the package that must is run by sudo, and nothing is
+/// *built* by it.
 fn invocations(workspace: &Workspace, root: Root) -> Vec<Command> {
     let test = |selection: &[&str]| {
         let mut cargo = workspace.cargo();

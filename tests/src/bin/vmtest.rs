@@ -1,5 +1,5 @@
-//! What the kernel matrix runs inside each virtual machine: `vmtest OBJECT` loads every program of the eBPF object
-//! and so has this kernel's verifier judge it.
+//! What the kernel matrix runs inside each virtual machine: `vmtest OBJECT` loads every program of
+//! the eBPF object and so has this kernel's verifier judge it.
 //!
 //! Prints one line per program and a last line for the matrix, which begins with `@@SUMMARY`.
 
@@ -37,7 +37,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Loads one program and says how many instructions the verifier processed, where the kernel tells (5.16).
+/// Loads one program and says how many instructions the verifier processed, where the kernel tells
+/// (5.16).
 fn verify(name: &str, classifier: &mut SchedClassifier) -> Result<String> {
     classifier
         .load()

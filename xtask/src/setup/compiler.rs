@@ -1,7 +1,8 @@
-//! The compiler for the BPF target. That target has no prebuilt `core`, so the compiler's own library source
-//! must be there. Two ways: a rustup nightly, or the distribution's packages.
+//! The compiler for the BPF target. That target has no prebuilt `core`, so the compiler's own
+//! library source must be there. Two ways: a rustup nightly, or the distribution's packages.
 //!
-//! Invariant: what is returned has its library source and the LLVM release that bpf-linker is built with.
+//! Invariant: what is returned has its library source and the LLVM release that bpf-linker is built
+//! with.
 
 use std::{
     env, fmt, fs,
@@ -52,8 +53,8 @@ impl fmt::Display for Compiler {
 }
 
 impl Compiler {
-    /// A command of this toolchain (`cargo`, `cargo-clippy`) that uses this compiler and nothing of the host's
-    /// settings.
+    /// A command of this toolchain (`cargo`, `cargo-clippy`) that uses this compiler and nothing of
+    /// the host's settings.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.bin.join(program));
         command::without_host_settings(&mut command)
@@ -192,8 +193,9 @@ fn from_rustup() -> Result<Option<Compiler>> {
     }
 }
 
-/// Asks for updates with a short deadline, so that a network which swallows packets costs seconds, not minutes: 0 is
-/// "none", 100 "some"; anything else means no answer. Without any toolchain it asks nobody, and installing tells.
+/// Asks for updates with a short deadline, so that a network which swallows packets costs seconds,
+/// not minutes: 0 is "none", 100 "some"; anything else means no answer. Without any toolchain it
+/// asks nobody, and installing tells.
 fn rustup_reaches_its_server() -> bool {
     let mut check = Command::new("timeout");
     check

@@ -1,5 +1,5 @@
-//! bpf-linker: turns the compiler's bitcode into one BPF object with BTF. Built under the target directory, unless
-//! the very version is on PATH.
+//! bpf-linker: turns the compiler's bitcode into one BPF object with BTF. Built under the target
+//! directory, unless the very version is on PATH.
 
 use std::{
     env, fs,
@@ -25,7 +25,8 @@ pub(super) fn llvm_prefix() -> PathBuf {
 /// Makes sure that the pinned bpf-linker is there and returns its path.
 ///
 /// # Errors
-/// It is not there and cannot be built: LLVM 22 is missing and cannot be installed here, or the build fails.
+/// It is not there and cannot be built: LLVM 22 is missing and cannot be installed here, or the
+/// build fails.
 pub(super) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
     let tools = workspace.tools();
     let linker = tools.join("bin/bpf-linker");

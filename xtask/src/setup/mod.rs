@@ -1,6 +1,8 @@
-//! `setup`: makes this machine able to build and test. Every task that needs something calls [`ensure`] first.
+//! `setup`: makes this machine able to build and test. Every task that needs something calls
+//! [`ensure`] first.
 //!
-//! Invariant: idempotent, and quick when nothing is missing (files are looked at, no package manager is asked).
+//! Invariant: idempotent, and quick when nothing is missing (files are looked at, no package
+//! manager is asked).
 
 mod compiler;
 mod linker;

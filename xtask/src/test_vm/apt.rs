@@ -1,5 +1,5 @@
-//! A private apt: its own lists and cache under the target directory, the machine's keys and, unless told
-//! otherwise, its sources. Installs nothing.
+//! A private apt: its own lists and cache under the target directory, the machine's keys and,
+//! unless told otherwise, its sources. Installs nothing.
 
 use std::{
     fs,
@@ -136,7 +136,8 @@ fn configured_mirror() -> Result<String> {
         "$(REPO_URI)",
         "Created-By: Packages",
     ]))?;
-    // The archive's own path is the same on every mirror; security and backports archives have others.
+    // The archive's own path is the same on every mirror; security and backports archives have
+    // others.
     match targets
         .lines()
         .find(|uri| uri.trim_end_matches('/').ends_with("/debian"))

@@ -1,5 +1,6 @@
-//! The guest's whole file system: busybox, the modules, the test program, the eBPF object, and an init that runs
-//! it. Written as a `newc` archive (kernel: Documentation/driver-api/early-userspace/buffer-format.rst).
+//! The guest's whole file system: busybox, the modules, the test program, the eBPF object, and an
+//! init that runs it. Written as a `newc` archive (kernel:
+//! Documentation/driver-api/early-userspace/buffer-format.rst).
 
 use std::{fs, path::Path};
 
@@ -80,7 +81,8 @@ impl Cpio {
 
     fn entry(&mut self, name: &str, mode: u32, (major, minor): (u32, u32), content: &[u8]) {
         self.entries += 1;
-        // Inode, mode, user, group, links, time, size, device (two), device that it is (two), name's size, checksum.
+        // Inode, mode, user, group, links, time, size, device (two), device that it is (two),
+        // name's size, checksum.
         let fields = [
             self.entries,
             mode,

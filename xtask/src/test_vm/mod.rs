@@ -1,8 +1,8 @@
-//! `test-vm`: the eBPF object on the oldest supported kernel, on a recent one and between, each booted in a virtual
-//! machine with nothing but a static test program.
+//! `test-vm`: the eBPF object on the oldest supported kernel, on a recent one and between, each
+//! booted in a virtual machine with nothing but a static test program.
 //!
-//! Owns the list of kernels and what counts as passed. Downloads and virtual machines stay under the target
-//! directory; nothing is installed.
+//! Owns the list of kernels and what counts as passed. Downloads and virtual machines stay under
+//! the target directory; nothing is installed.
 
 mod apt;
 mod initramfs;

@@ -1,5 +1,5 @@
-//! Kernel modules in the order in which they must be loaded. Debian's packages carry no `modules.dep`, so the order
-//! comes from the modules themselves.
+//! Kernel modules in the order in which they must be loaded. Debian's packages carry no
+//! `modules.dep`, so the order comes from the modules themselves.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -102,7 +102,8 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     }
 }
 
-/// The field `depends` of the module's information: strings `name=value`, each with a NUL on both sides.
+/// The field `depends` of the module's information: strings `name=value`, each with a NUL on both
+/// sides.
 fn dependencies(module: &[u8]) -> Vec<String> {
     const FIELD: &[u8] = b"\0depends=";
     let Some(at) = module

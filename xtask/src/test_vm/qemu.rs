@@ -1,5 +1,5 @@
-//! The virtual machine. Uses the machine's qemu, else unpacks the distribution's packages under the target
-//! directory: its qemu packages may contradict others that are installed.
+//! The virtual machine. Uses the machine's qemu, else unpacks the distribution's packages under the
+//! target directory: its qemu packages may contradict others that are installed.
 
 use std::{
     env, fs,
@@ -15,7 +15,8 @@ use crate::command;
 const PROGRAM: &str = "qemu-system-x86_64";
 const PACKAGE: &str = "qemu-system-x86";
 
-/// A guest that has not powered off by then is killed. Far above what emulation takes (7 s) for busy machines.
+/// A guest that has not powered off by then is killed. Far above what emulation takes (7 s) for
+/// busy machines.
 const DEADLINE_SECONDS: &str = "180";
 
 /// A qemu that can run.
@@ -115,8 +116,9 @@ impl Qemu {
     }
 }
 
-/// KVM only on the modules that run stock kernels: /dev/kvm alone may be another hypervisor's. Emulation goes
-/// without cmpxchg16b, whose helper in qemu 7.2 leaves garbage in EFLAGS. `POLICY_VM_ACCEL` overrides.
+/// KVM only on the modules that run stock kernels: /dev/kvm alone may be another hypervisor's.
+/// Emulation goes without cmpxchg16b, whose helper in qemu 7.2 leaves garbage in EFLAGS.
+/// `POLICY_VM_ACCEL` overrides.
 fn accelerator() -> Vec<String> {
     let kvm = ["/sys/module/kvm_intel", "/sys/module/kvm_amd"]
         .iter()
@@ -138,7 +140,8 @@ fn accelerator() -> Vec<String> {
         .to_vec()
 }
 
-/// What a simulated installation would install, as `name=version`: lines `Inst name (version source [arch])`.
+/// What a simulated installation would install, as `name=version`: lines `Inst name (version source
+/// [arch])`.
 fn missing_packages(plan: &str) -> Vec<String> {
     plan.lines()
         .filter_map(|line| line.strip_prefix("Inst "))
