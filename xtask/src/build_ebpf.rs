@@ -1,7 +1,7 @@
 //! `build-ebpf`: builds the eBPF object and puts it where the agent's build takes it from.
 //!
-//! Owns the compiler flags of the BPF target. Invariant: the object's file changes only when its content does, so
-//! that the agent is not built again for nothing.
+//! Owns the compiler flags of the BPF target. Invariant: the object's file changes only when its
+//! content does, so that the agent is not built again for nothing.
 
 use std::{env, fs, path::Path, process::Command};
 
@@ -13,7 +13,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Build the eBPF object (release by default) to <target directory>/ebpf/policy-ebpf
+/// Build the eBPF object (release by default) to ebpf/policy-ebpf in the target directory
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Build with overflow checks and debug assertions
@@ -58,7 +58,8 @@ fn build(workspace: &Workspace, toolchain: &BpfToolchain, debug: bool) -> Result
     put(&built, &workspace.ebpf_object())
 }
 
-/// A cargo subcommand on the eBPF binary for the BPF target. `program` is `cargo` or `cargo-clippy`.
+/// A cargo subcommand on the eBPF binary for the BPF target. `program` is `cargo` or
+/// `cargo-clippy`.
 pub(crate) fn cargo(
     workspace: &Workspace,
     toolchain: &BpfToolchain,
@@ -88,7 +89,8 @@ pub(crate) fn cargo(
     cargo
 }
 
-/// Copies the object unless the copy would change nothing. A reader sees the old file or the new one.
+/// Copies the object unless the copy would change nothing. A reader sees the old file or the new
+/// one.
 fn put(built: &Path, object: &Path) -> Result<()> {
     let content = fs::read(built).with_context(|| format!("reading {}", built.display()))?;
     if fs::read(object).is_ok_and(|present| present == content) {

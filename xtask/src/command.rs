@@ -63,8 +63,8 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// Removes what an enclosing cargo, rustup or user set for *host* builds, so that it cannot leak into a build
-/// for another target.
+/// Removes what an enclosing cargo, rustup or user set for *host* builds, so that it cannot leak
+/// into a build for another target.
 pub(crate) fn without_host_settings(command: &mut Command) -> &mut Command {
     const LEAKS: [&str; 12] = [
         "CARGO",

@@ -7,7 +7,8 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Check every verdict of the case files in DIR… in the kernel; exits non-zero on a wrong one (needs root)
+/// Check every verdict of the case files in DIR… in the kernel; exits non-zero on a wrong one
+/// (needs root)
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Directories of case files

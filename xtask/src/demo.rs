@@ -7,7 +7,8 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Enforce a policy between network namespaces on this machine, show who reaches whom, clean up (needs root)
+/// Enforce a policy between network namespaces on this machine, show who reaches whom, clean up
+/// (needs root)
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Arguments for the demo itself (`-- --help` lists them)

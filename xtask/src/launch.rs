@@ -1,5 +1,5 @@
-//! Building a program of the `tests` crate and running it as root on the fresh eBPF object: what the demo, the
-//! conformance runner and the benchmark share.
+//! Building a program of the `tests` crate and running it as root on the fresh eBPF object: what
+//! the demo, the conformance runner and the benchmark share.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,8 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Sets the machine up, builds the object, the agent and `program`, then runs `program` as root with `args`.
+/// Sets the machine up, builds the object, the agent and `program`, then runs `program` as root
+/// with `args`.
 pub(crate) fn run(
     workspace: &Workspace,
     program: &str,
@@ -27,14 +28,10 @@ pub(crate) fn run(
     args: &[String],
 ) -> Result<()> {
     setup::ensure(&[Need::Run])?;
+    let root = Root::acquire("make network namespaces and load BPF programs")?;
     build_ebpf::release(workspace)?;
     let path = build(workspace, program, profile)?;
-    let root = Root::acquire("make network namespaces and load BPF programs")?;
-    command::run(
-        root.command(path)
-            .args(args)
-            .current_dir(std::env::current_dir()?),
-    )
+    command::run(root.command(path).args(args))
 }
 
 fn build(workspace: &Workspace, program: &str, profile: Profile) -> Result<PathBuf> {

@@ -1,7 +1,7 @@
 //! `cargo xtask TASK`: sets the machine up, builds the eBPF object, runs the demo and the tests.
 //!
-//! Owns the order in which things are built and started. It must not know how anything works inside: every
-//! task ends in a cargo invocation or in a program of another crate.
+//! Owns the order in which things are built and started. It must not know how anything works
+//! inside: every task ends in a cargo invocation or in a program of another crate.
 
 mod bench;
 mod build_ebpf;
@@ -12,9 +12,12 @@ mod demo;
 mod launch;
 mod root;
 mod setup;
+mod tally;
 mod test;
 mod test_vm;
 mod workspace;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -41,8 +44,17 @@ enum Task {
     Ci(ci::Args),
 }
 
-fn main() -> Result<()> {
-    let task = Cli::parse().task;
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
     let workspace = Workspace::locate()?;
     match task {
         Task::Setup(args) => setup::run(&workspace, &args),

@@ -32,7 +32,8 @@ impl Workspace {
         Ok(Self { root, target })
     }
 
-    /// The cargo that started this task, for host builds, in the workspace's root and target directory.
+    /// The cargo that started this task, for host builds, in the workspace's root and target
+    /// directory.
     pub(crate) fn cargo(&self) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo

@@ -1,10 +1,11 @@
-//! The compiler for the BPF target. That target has no prebuilt `core`, so the compiler's own library source
-//! must be there. Two ways: a rustup nightly, or the distribution's packages.
+//! The compiler for the BPF target. That target has no prebuilt `core`, so the compiler's own
+//! library source must be there. Two ways: a rustup nightly, or the distribution's packages.
 //!
-//! Invariant: what is returned has its library source and the LLVM release that bpf-linker is built with.
+//! Invariant: what is returned has its library source and the LLVM release that bpf-linker is built
+//! with.
 
 use std::{
-    fmt, fs,
+    env, fmt, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -52,8 +53,8 @@ impl fmt::Display for Compiler {
 }
 
 impl Compiler {
-    /// A command of this toolchain (`cargo`, `cargo-clippy`) that uses this compiler and nothing of the host's
-    /// settings.
+    /// A command of this toolchain (`cargo`, `cargo-clippy`) that uses this compiler and nothing of
+    /// the host's settings.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.bin.join(program));
         command::without_host_settings(&mut command)
@@ -160,7 +161,9 @@ fn from_rustup() -> Result<Option<Compiler>> {
         eprintln!("rustup has no nightly with rust-src (LLVM {LLVM}) and cannot reach its server");
         return Ok(None);
     }
-    eprintln!("missing: {NIGHTLY} with rust-src (builds `core` for the BPF target)");
+    eprintln!(
+        "missing: {NIGHTLY} with rust-src (builds `core` for the BPF target); rustup installs it"
+    );
     let mut install = rustup();
     install.args([
         "toolchain",
@@ -171,7 +174,17 @@ fn from_rustup() -> Result<Option<Compiler>> {
         "--no-self-update",
     ]);
     install.args(["--component", "rust-src", "--component", "clippy"]);
-    command::run(&mut install)?;
+    if let Err(error) = command::read(&mut install) {
+        // The rest is rustup's list of causes.
+        let why = format!("{error:#}");
+        eprintln!(
+            "rustup cannot install it: {}",
+            why.lines()
+                .find(|line| line.starts_with("error: "))
+                .unwrap_or(&why)
+        );
+        return Ok(None);
+    }
     match Compiler::in_rustup(NIGHTLY) {
         Some(compiler) => Ok(Some(compiler)),
         None => {
@@ -180,7 +193,9 @@ fn from_rustup() -> Result<Option<Compiler>> {
     }
 }
 
-/// Asks for updates with a short deadline: 0 is "none", 100 "some"; anything else means no answer.
+/// Asks for updates with a short deadline, so that a network which swallows packets costs seconds,
+/// not minutes: 0 is "none", 100 "some"; anything else means no answer. Without any toolchain it
+/// asks nobody, and installing tells.
 fn rustup_reaches_its_server() -> bool {
     let mut check = Command::new("timeout");
     check
@@ -217,24 +232,36 @@ fn from_distribution() -> Result<Compiler> {
     })
 }
 
-/// Makes sure that the compiler has its linter and returns the path of `cargo-clippy`.
-pub(super) fn ensure_clippy(compiler: &Compiler) -> Result<PathBuf> {
+/// Makes sure that the compiler has its linter.
+pub(super) fn ensure_clippy(compiler: &Compiler) -> Result<()> {
     let clippy = compiler.bin.join("cargo-clippy");
-    if !clippy.is_file() {
-        eprintln!("missing: clippy for the BPF target (lints the eBPF programs)");
-        match &compiler.toolchain {
-            Some(toolchain) => {
-                command::run(rustup().args([
-                    "component",
-                    "add",
-                    "clippy",
-                    "--toolchain",
-                    toolchain,
-                ]))?;
-            }
-            None => packages::install(&[DISTRIBUTION_CLIPPY])?,
-        }
-        command::expect_file(&clippy, "installing clippy")?;
+    if clippy.is_file() {
+        return Ok(());
     }
-    Ok(clippy)
+    eprintln!("missing: clippy for the BPF target (lints the eBPF programs)");
+    match &compiler.toolchain {
+        Some(toolchain) => {
+            command::run(rustup().args(["component", "add", "clippy", "--toolchain", toolchain]))?;
+        }
+        None => packages::install(&[DISTRIBUTION_CLIPPY])?,
+    }
+    command::expect_file(&clippy, "installing clippy")
+}
+
+/// Makes sure that the host's cargo, which compiled this program, has its formatter and linter.
+pub(super) fn ensure_host_lints(workspace: &Workspace) -> Result<()> {
+    let has = |subcommand| command::read(workspace.cargo().args([subcommand, "--version"])).is_ok();
+    if has("fmt") && has("clippy") {
+        return Ok(());
+    }
+    eprintln!("missing: rustfmt or clippy for the host (CI checks formatting and lints)");
+    match env::var_os("RUSTUP_TOOLCHAIN") {
+        Some(toolchain) => {
+            let mut add = rustup();
+            add.args(["component", "add", "rustfmt", "clippy", "--toolchain"])
+                .arg(toolchain);
+            command::run(&mut add)
+        }
+        None => packages::install(&["rustfmt-web", DISTRIBUTION_CLIPPY]),
+    }
 }

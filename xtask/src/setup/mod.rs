@@ -1,6 +1,8 @@
-//! `setup`: makes this machine able to build and test. Every task that needs something calls [`ensure`] first.
+//! `setup`: makes this machine able to build and test. Every task that needs something calls
+//! [`ensure`] first.
 //!
-//! Invariant: idempotent, and quick when nothing is missing (files are looked at, no package manager is asked).
+//! Invariant: idempotent, and quick when nothing is missing (files are looked at, no package
+//! manager is asked).
 
 mod compiler;
 mod linker;
@@ -31,7 +33,7 @@ pub(crate) struct BpfToolchain {
 
 /// Runs the task: everything that any task needs.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    packages::ensure(&Need::ALL)?;
+    packages::ensure(&[Need::Run, Need::TestVm])?;
     let toolchain = BpfToolchain {
         compiler: compiler::ensure(workspace, args.compiler)?,
         linker: linker::ensure(workspace)?,
@@ -49,14 +51,18 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
 
 /// Makes sure that the eBPF object can be built.
 pub(crate) fn ensure_bpf_toolchain(workspace: &Workspace) -> Result<BpfToolchain> {
-    packages::ensure(&[Need::BuildEbpf])?;
     Ok(BpfToolchain {
         compiler: compiler::ensure(workspace, compiler::Way::Auto)?,
         linker: linker::ensure(workspace)?,
     })
 }
 
-/// Makes sure that clippy can run for the BPF target; returns the path of `cargo-clippy`.
-pub(crate) fn ensure_bpf_clippy(toolchain: &BpfToolchain) -> Result<PathBuf> {
+/// Makes sure that clippy can run for the BPF target.
+pub(crate) fn ensure_bpf_clippy(toolchain: &BpfToolchain) -> Result<()> {
     compiler::ensure_clippy(&toolchain.compiler)
+}
+
+/// Makes sure that the host's cargo has its formatter and linter.
+pub(crate) fn ensure_host_lints(workspace: &Workspace) -> Result<()> {
+    compiler::ensure_host_lints(workspace)
 }

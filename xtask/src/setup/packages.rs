@@ -12,17 +12,12 @@ use crate::{command, root::Root};
 /// What packages are needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// Building the eBPF object.
-    BuildEbpf,
+    /// Building bpf-linker, which links the eBPF object.
+    BuildLinker,
     /// Programs that run in network namespaces: the demo, the suites, conformance, bench.
     Run,
     /// The kernel matrix in virtual machines.
     TestVm,
-}
-
-impl Need {
-    /// Everything.
-    pub(crate) const ALL: [Self; 3] = [Self::BuildEbpf, Self::Run, Self::TestVm];
 }
 
 /// How to see that a package is there, whatever the distribution calls it.
@@ -60,25 +55,25 @@ const PACKAGES: &[Package] = &[
         name: "llvm-22-dev",
         sign: Sign::Llvm("bin/llvm-config"),
         why: "the code generator of bpf-linker",
-        needed_for: &[Need::BuildEbpf],
+        needed_for: &[Need::BuildLinker],
     },
     Package {
         name: "libpolly-22-dev",
         sign: Sign::Llvm("lib/libPolly.a"),
         why: "a library that llvm-22-dev's link line names",
-        needed_for: &[Need::BuildEbpf],
+        needed_for: &[Need::BuildLinker],
     },
     Package {
         name: "zlib1g-dev",
         sign: Sign::File("/usr/include/zlib.h"),
         why: "a library that llvm-22-dev's link line names",
-        needed_for: &[Need::BuildEbpf],
+        needed_for: &[Need::BuildLinker],
     },
     Package {
         name: "libzstd-dev",
         sign: Sign::File("/usr/include/zstd.h"),
         why: "a library that llvm-22-dev's link line names",
-        needed_for: &[Need::BuildEbpf],
+        needed_for: &[Need::BuildLinker],
     },
     Package {
         name: "iproute2",
@@ -89,7 +84,7 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "bpftool",
         sign: Sign::Program("bpftool"),
-        why: "shows programs and maps by name; the tests compare what it prints",
+        why: "shows the loaded programs, and the maps with named fields",
         needed_for: &[Need::Run],
     },
     Package {
@@ -131,7 +126,10 @@ pub(super) fn install(names: &[&str]) -> Result<()> {
         );
     }
     let root = Root::acquire(&format!("run `apt-get install {list}`"))?;
-    command::run(apt_get(root).arg("update"))?;
+    if let Err(error) = command::run(apt_get(root).arg("update")) {
+        // One source of many may be out of order; whether that matters shows below.
+        eprintln!("{error:#}");
+    }
     command::run(
         apt_get(root)
             .args(["install", "--yes", "--no-install-recommends"])
@@ -141,6 +139,12 @@ pub(super) fn install(names: &[&str]) -> Result<()> {
 
 fn apt_get(root: Root) -> Command {
     let mut apt = root.command("env");
-    apt.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"]);
+    apt.args([
+        "DEBIAN_FRONTEND=noninteractive",
+        "apt-get",
+        "--quiet",
+        "-o",
+        "DPkg::Lock::Timeout=120",
+    ]);
     apt
 }
