@@ -7,4 +7,6 @@
 #![forbid(unsafe_code)]
 
 pub mod model;
+pub mod oracle;
 pub mod plan;
+pub mod resolve;
