@@ -1,0 +1,97 @@
+//! Laws of the resolver, on random clusters.
+
+mod support;
+
+use policy_core::{
+    oracle::Facts,
+    plan::{MemoryTables, Op},
+    resolve::Resolver,
+};
+use proptest::{collection::vec, prelude::*};
+use support::{change, differences, execute, expected, facts, leaks, probes, verdicts};
+
+fn compile(facts: &Facts) -> (Resolver, MemoryTables) {
+    let mut resolver = Resolver::new();
+    facts.changes().for_each(|change| resolver.apply(change));
+    let mut tables = MemoryTables::default();
+    execute(&mut tables, &resolver.commit());
+    (resolver, tables)
+}
+
+/// Executes operations one by one; after each, every verdict must be an old or a new one.
+fn check_prefixes(
+    tables: &mut MemoryTables,
+    ops: &[Op],
+    new: &[bool],
+) -> Result<(), TestCaseError> {
+    let probes = probes();
+    let old = verdicts(tables, &probes);
+    for (step, op) in ops.iter().enumerate() {
+        tables.execute(op);
+        if matches!(op, Op::PutPortSet(..) | Op::PutRule(..) | Op::Grace) && step + 1 < ops.len() {
+            let next_is_visible = !matches!(
+                ops[step + 1],
+                Op::PutPortSet(..) | Op::PutRule(..) | Op::Grace
+            );
+            if !next_is_visible {
+                continue;
+            }
+        }
+        for (index, now) in verdicts(tables, &probes).into_iter().enumerate() {
+            prop_assert!(
+                now == old[index] || now == new[index],
+                "after step {step} of {ops:#?}: {:?} is {now}, neither old nor new",
+                probes[index]
+            );
+        }
+    }
+    let end = verdicts(tables, &probes);
+    prop_assert_eq!(differences(&probes, &end, new), []);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn the_oracle_agrees_with_the_compiled_tables(facts in facts()) {
+        let (_, tables) = compile(&facts);
+        let probes = probes();
+        let got = verdicts(&tables, &probes);
+        prop_assert_eq!(differences(&probes, &got, &expected(&facts, &probes)), []);
+        prop_assert_eq!(tables.problems(), &[] as &[String]);
+        prop_assert_eq!(leaks(&tables), [] as [String; 0]);
+    }
+
+    #[test]
+    fn a_second_commit_without_change_is_empty(facts in facts()) {
+        let (mut resolver, _) = compile(&facts);
+        prop_assert_eq!(resolver.commit(), []);
+        facts.changes().for_each(|change| resolver.apply(change));
+        prop_assert_eq!(resolver.commit(), []);
+        prop_assert_eq!(resolver.collect(), []);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn every_prefix_of_every_plan_gives_old_or_new_verdicts(
+        mut facts in facts(),
+        changes in vec((change(), prop::bool::weighted(0.3)), 1..12),
+    ) {
+        let (mut resolver, mut tables) = compile(&facts);
+        for (change, collects) in changes {
+            facts.apply(&change);
+            resolver.apply(change);
+            let new = expected(&facts, &probes());
+            check_prefixes(&mut tables, &resolver.commit(), &new)?;
+            if collects {
+                check_prefixes(&mut tables, &resolver.collect(), &new)?;
+                prop_assert_eq!(leaks(&tables), [] as [String; 0]);
+            }
+            prop_assert_eq!(tables.problems(), &[] as &[String]);
+        }
+    }
+}
