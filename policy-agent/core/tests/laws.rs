@@ -3,12 +3,13 @@
 mod support;
 
 use policy_core::{
+    model::Change,
     oracle::Facts,
     plan::{MemoryTables, Op},
     resolve::Resolver,
 };
 use proptest::{collection::vec, prelude::*};
-use support::{change, differences, execute, expected, facts, leaks, probes, verdicts};
+use support::{change, differences, execute, expected, facts, handovers, leaks, probes, verdicts};
 
 fn compile(facts: &Facts) -> (Resolver, MemoryTables) {
     let mut resolver = Resolver::new();
@@ -73,25 +74,41 @@ proptest! {
     }
 }
 
+/// Applies changes one per commit; every prefix of every plan must give old or new verdicts.
+fn check_plans(
+    mut facts: Facts,
+    changes: impl IntoIterator<Item = (Change, bool)>,
+) -> Result<(), TestCaseError> {
+    let (mut resolver, mut tables) = compile(&facts);
+    for (change, collects) in changes {
+        facts.apply(&change);
+        resolver.apply(change);
+        let new = expected(&facts, &probes());
+        check_prefixes(&mut tables, &resolver.commit(), &new)?;
+        if collects {
+            check_prefixes(&mut tables, &resolver.collect(), &new)?;
+            prop_assert_eq!(leaks(&tables), [] as [String; 0]);
+        }
+        prop_assert_eq!(tables.problems(), &[] as &[String]);
+    }
+    Ok(())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn every_prefix_of_every_plan_gives_old_or_new_verdicts(
-        mut facts in facts(),
+        facts in facts(),
         changes in vec((change(), prop::bool::weighted(0.3)), 1..12),
     ) {
-        let (mut resolver, mut tables) = compile(&facts);
-        for (change, collects) in changes {
-            facts.apply(&change);
-            resolver.apply(change);
-            let new = expected(&facts, &probes());
-            check_prefixes(&mut tables, &resolver.commit(), &new)?;
-            if collects {
-                check_prefixes(&mut tables, &resolver.collect(), &new)?;
-                prop_assert_eq!(leaks(&tables), [] as [String; 0]);
-            }
-            prop_assert_eq!(tables.problems(), &[] as &[String]);
-        }
+        check_plans(facts, changes)?;
+    }
+
+    #[test]
+    fn an_address_that_changes_hands_between_endpoints_has_old_or_new_verdicts(
+        (facts, changes) in handovers(),
+    ) {
+        check_plans(facts, changes.into_iter().map(|change| (change, false)))?;
     }
 }

@@ -186,6 +186,43 @@ pub(crate) fn pod() -> impl Strategy<Value = PodFact> {
         })
 }
 
+/// A cluster of one namespace in which every pod is an endpoint, and changes in which these pods
+/// fight for few addresses.
+pub(crate) fn handovers() -> impl Strategy<Value = (Facts, Vec<Change>)> {
+    let local = || {
+        let at = (
+            option::weighted(0.8, select(V4[..3].to_vec())),
+            option::weighted(0.6, select(V6[..3].to_vec())),
+        );
+        (pod(), at).prop_map(|(mut pod, (v4, v6))| {
+            pod.name.namespace = arc("a");
+            pod.addresses = v4.into_iter().chain(v6).map(address).collect();
+            (pod.finished, pod.host_network) = (false, false);
+            pod
+        })
+    };
+    let policies = vec(policy(), 2..6);
+    (vec(local(), 4..8), policies, vec(local(), 1..10)).prop_map(|(pods, policies, moves)| {
+        let mut facts = Facts::default();
+        for (ifindex, name) in INTERFACES.zip(PODS) {
+            facts.apply(&Change::Endpoint(EndpointFact {
+                ifindex,
+                id: EndpointId(ifindex as u16),
+                bridge: None,
+                pod: Some(ObjectName::new("a", name)),
+            }));
+        }
+        for mut policy in policies {
+            policy.name.namespace = arc("a");
+            facts.apply(&Change::Policy(policy));
+        }
+        for pod in pods {
+            facts.apply(&Change::Pod(pod));
+        }
+        (facts, moves.into_iter().map(Change::Pod).collect())
+    })
+}
+
 fn namespace() -> impl Strategy<Value = NamespaceFact> {
     (select(NAMESPACES.to_vec()), labels()).prop_map(|(name, mut labels)| {
         labels.insert(arc("kubernetes.io/metadata.name"), arc(name));
