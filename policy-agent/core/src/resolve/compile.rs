@@ -7,8 +7,8 @@ use rustc_hash::FxHashMap;
 
 use super::{
     cluster::Namespace,
+    content::{Content, Item, ItemPorts},
     predicate::{Predicate, PredicateId, Predicates, Scope, Term},
-    ruleset::{Content, Item, ItemPorts},
 };
 use crate::model::{
     ObjectName, PeerMatch, Peers, PodFact, PolicyFact, PortMatch, Ports, Protocol, Rule,

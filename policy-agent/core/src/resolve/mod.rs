@@ -15,11 +15,15 @@
 //! Knows no files, clocks, API objects or maps. Invariants: after a commit the tables give every
 //! verdict that the specification gives for the facts; every ruleset has rules for every identity.
 
+mod activate;
+mod address;
 mod block;
 mod cluster;
 mod collect;
 mod commit;
 mod compile;
+mod content;
+mod endpoint;
 mod explain;
 mod identity;
 mod numbers;

@@ -1,5 +1,12 @@
 //! Laws of the resolver, on random clusters.
 
+mod arithmetic;
+mod binding;
+mod build;
+mod epochs;
+mod explain;
+mod handover;
+mod incremental;
 mod support;
 
 use policy_core::{
@@ -75,7 +82,7 @@ proptest! {
 }
 
 /// Applies changes one per commit; every prefix of every plan must give old or new verdicts.
-fn check_plans(
+pub(crate) fn check_plans(
     mut facts: Facts,
     changes: impl IntoIterator<Item = (Change, bool)>,
 ) -> Result<(), TestCaseError> {

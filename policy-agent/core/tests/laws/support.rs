@@ -1,5 +1,8 @@
 //! Random small clusters, changes of them, and the packets that tell their tables apart.
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "literals that do not parse must stop the tests"
+)]
 
 use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
