@@ -11,76 +11,122 @@ use super::{
     cluster::{Namespace, PodId},
     predicate::{Predicate, PredicateId, Scope, Term},
 };
+use crate::model::{IpBlock, PodFact, Protocol};
 
 /// With more new terms than this in a namespace, its pods are evaluated without asking first
 /// whether one of them matches.
 const FEW_TERMS: usize = 8;
 
+/// A new port name in use for everybody (`None`) or for the addresses of a block.
+struct FreshName {
+    block: Option<Arc<Predicate>>,
+    protocol: Protocol,
+    name: Arc<str>,
+}
+
+impl FreshName {
+    fn concerns(&self, pod: &PodFact) -> bool {
+        let declares = pod
+            .ports
+            .iter()
+            .any(|port| port.protocol == self.protocol && port.name == self.name);
+        declares
+            && match self.block.as_deref() {
+                Some(Predicate::Block(IpBlock { cidr, .. })) => {
+                    pod.addresses.iter().any(|address| cidr.contains(address))
+                }
+                _ => true,
+            }
+    }
+}
+
 impl Resolver {
     /// Makes the predicates known for which new rulesets ask, and marks the addresses for which
     /// they may hold.
     pub(super) fn activate(&mut self) {
-        let mut terms: Vec<(PredicateId, Term)> = Vec::new();
-        let mut names: FxHashSet<PredicateId> = FxHashSet::default();
+        let mut terms: FxHashSet<PredicateId> = FxHashSet::default();
+        let mut names: Vec<FreshName> = Vec::new();
         for id in self.predicates.take_fresh() {
             if !self.predicates.is_asked_for(id) {
                 self.predicates.remove(id);
                 continue;
             }
-            match self.predicates.get(id).map(Arc::as_ref) {
-                Some(Predicate::Term(term)) => terms.push((id, term.clone())),
-                Some(Predicate::Block(block)) => self.blocks.insert(id, block),
-                Some(Predicate::Name(..)) => {
-                    names.insert(id);
+            let Some(predicate) = self.predicates.get(id).cloned() else {
+                continue;
+            };
+            match predicate.as_ref() {
+                Predicate::Term(term) => {
+                    self.insert_term(id, term);
+                    terms.insert(id);
                 }
-                Some(Predicate::Number(..)) | None => {}
+                Predicate::Block(block) => self.blocks.insert(id, block),
+                Predicate::Name(peer, protocol, name) => {
+                    let peer = peer.and_then(|peer| Some((peer, self.predicates.get(peer)?)));
+                    match peer {
+                        Some((id, peer)) if matches!(**peer, Predicate::Term(_)) => {
+                            terms.insert(id);
+                        }
+                        peer => names.push(FreshName {
+                            block: peer.map(|(_, peer)| peer.clone()),
+                            protocol: *protocol,
+                            name: name.clone(),
+                        }),
+                    }
+                }
+                Predicate::Number(..) => {}
             }
         }
         if !terms.is_empty() {
-            self.activate_terms(&terms);
+            self.mark_terms(&terms);
         }
         if !names.is_empty() {
-            self.activate_names(&names);
+            self.mark_names(&names);
         }
     }
 
-    fn activate_terms(&mut self, terms: &[(PredicateId, Term)]) {
-        let mut by_namespace: FxHashMap<Arc<str>, Vec<PredicateId>> = FxHashMap::default();
-        let mut by_selector: FxHashMap<&Scope, Vec<PredicateId>> = FxHashMap::default();
-        for (id, term) in terms {
-            match &term.scope {
-                Scope::Namespace(name) => by_namespace.entry(name.clone()).or_default().push(*id),
-                scope => by_selector.entry(scope).or_default().push(*id),
+    fn insert_term(&mut self, id: PredicateId, term: &Term) {
+        if let Some(scope) = self.scopes.insert(id, term)
+            && let Scope::Matching(selector) = &term.scope
+        {
+            for namespace in self.cluster.namespaces.values_mut() {
+                let labels = namespace.labels.as_ref();
+                if labels.is_some_and(|labels| selector.matches(labels)) {
+                    namespace.scopes.push(scope);
+                    namespace.scopes.sort_unstable();
+                }
             }
-            if let Some(scope) = self.scopes.insert(*id, term)
-                && let Scope::Matching(selector) = &term.scope
-            {
-                for namespace in self.cluster.namespaces.values_mut() {
-                    let labels = namespace.labels.as_ref();
-                    if labels.is_some_and(|labels| selector.matches(labels)) {
-                        namespace.scopes.push(scope);
-                        namespace.scopes.sort_unstable();
+        }
+    }
+
+    fn mark_terms(&mut self, terms: &FxHashSet<PredicateId>) {
+        let mut by_namespace: FxHashMap<&Arc<str>, Vec<PredicateId>> = FxHashMap::default();
+        let mut by_scope: FxHashMap<_, Vec<PredicateId>> = FxHashMap::default();
+        for &id in terms {
+            let Some(Predicate::Term(term)) = self.predicates.get(id).map(Arc::as_ref) else {
+                continue;
+            };
+            match &term.scope {
+                Scope::Namespace(name) => by_namespace.entry(name).or_default().push(id),
+                scope => by_scope
+                    .entry(self.scopes.find(scope))
+                    .or_default()
+                    .push(id),
+            }
+        }
+        if !by_scope.is_empty() {
+            for (name, namespace) in &self.cluster.namespaces {
+                for &scope in &namespace.scopes {
+                    if let Some(ids) = by_scope.get(&Some(scope)) {
+                        by_namespace.entry(name).or_default().extend(ids);
                     }
                 }
             }
         }
-        for (scope, ids) in by_selector {
-            let Scope::Matching(selector) = scope else {
-                continue;
-            };
-            for (name, namespace) in &self.cluster.namespaces {
-                let labels = namespace.labels.as_ref();
-                if labels.is_some_and(|labels| selector.matches(labels)) {
-                    by_namespace.entry(name.clone()).or_default().extend(&ids);
-                }
-            }
-        }
-        let mut marked = Vec::new();
-        for (name, ids) in by_namespace {
-            if let Some(namespace) = self.cluster.namespaces.get(&name) {
-                marked.extend(self.pods_of_any(namespace, &ids));
-            }
-        }
+        let marked: Vec<PodId> = by_namespace
+            .into_iter()
+            .filter_map(|(name, ids)| Some((self.cluster.namespaces.get(name)?, ids)))
+            .flat_map(|(namespace, ids)| self.pods_of_any(namespace, ids))
+            .collect();
         for pod in marked {
             self.cluster.mark_pod(pod);
         }
@@ -90,32 +136,26 @@ impl Resolver {
     fn pods_of_any(
         &self,
         namespace: &Namespace,
-        terms: &[PredicateId],
+        terms: Vec<PredicateId>,
     ) -> impl Iterator<Item = PodId> {
+        let few = terms.len() <= FEW_TERMS;
+        let selectors: Vec<_> = terms
+            .into_iter()
+            .filter_map(|term| self.predicates.pods(term))
+            .collect();
         namespace.pods.iter().copied().filter(move |&pod| {
-            terms.len() > FEW_TERMS
-                || self.cluster.pods.get(pod as usize).is_some_and(|pod| {
-                    terms.iter().any(|&term| {
-                        let selector = self.predicates.pods(term);
-                        selector.is_some_and(|selector| selector.matches(&pod.labels))
-                    })
-                })
+            !few || self
+                .cluster
+                .pods
+                .get(pod as usize)
+                .is_some_and(|pod| selectors.iter().any(|pods| pods.matches(&pod.labels)))
         })
     }
 
-    fn activate_names(&mut self, names: &FxHashSet<PredicateId>) {
-        let predicates = &self.predicates;
-        let marked: Vec<_> = self
-            .cluster
-            .pods
-            .iter()
-            .filter(|(_, pod)| {
-                pod.ports.iter().any(|port| {
-                    predicates
-                        .find_name(port.protocol, &port.name)
-                        .is_some_and(|id| names.contains(&id))
-                })
-            })
+    fn mark_names(&mut self, names: &[FreshName]) {
+        let pods = self.cluster.pods.iter();
+        let marked: Vec<PodId> = pods
+            .filter(|(_, pod)| names.iter().any(|name| name.concerns(pod)))
             .map(|(pod, _)| pod as PodId)
             .collect();
         for pod in marked {

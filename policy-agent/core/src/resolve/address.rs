@@ -5,16 +5,8 @@
 
 use std::net::IpAddr;
 
-use super::{
-    Resolver,
-    cluster::Namespace,
-    predicate::{Predicate, PredicateId, Predicates},
-    term::Scopes,
-};
-use crate::{
-    model::PodFact,
-    plan::{AddressValue, AddressWrite, Delta},
-};
+use super::Resolver;
+use crate::plan::{AddressValue, AddressWrite, Delta};
 
 impl Resolver {
     /// Brings CIDRS up to date with the active blocks, and marks the addresses with entries of
@@ -81,20 +73,23 @@ impl Resolver {
         let owner = owner.map(|endpoint| endpoint.id);
         let claims = self.cluster.claims.get(&address);
         let host = claims.is_some_and(|claims| claims.host);
-        let mut set = Vec::new();
+        let mut set = self.blocks.of(address).to_vec();
+        let blocks = set.len();
         if let Some(pod) = pod {
-            Self::pod_predicates(
-                pod,
-                self.cluster.namespaces.get(&pod.name.namespace),
-                &self.scopes,
-                &mut self.predicates,
+            let namespace = self.cluster.namespaces.get(&pod.name.namespace);
+            let in_scopes = namespace.map_or(&[][..], |namespace| &namespace.scopes);
+            self.scopes.terms_of(
+                &pod.name.namespace,
+                in_scopes,
+                &pod.labels,
+                &self.predicates,
                 &mut set,
             );
+            self.predicates.add_numbers(&pod.ports, &mut set);
         }
-        if set.is_empty() && owner.is_none() && !host {
+        if set.len() == blocks && owner.is_none() && !host {
             return None;
         }
-        set.extend(self.blocks.of(address));
         set.sort_unstable();
         set.dedup();
         Some(AddressValue {
@@ -102,29 +97,5 @@ impl Resolver {
             owner,
             host,
         })
-    }
-
-    fn pod_predicates(
-        pod: &PodFact,
-        namespace: Option<&Namespace>,
-        scopes: &Scopes,
-        predicates: &mut Predicates,
-        into: &mut Vec<PredicateId>,
-    ) {
-        let in_scopes = namespace.map_or(&[][..], |namespace| &namespace.scopes);
-        scopes.terms_of(
-            &pod.name.namespace,
-            in_scopes,
-            &pod.labels,
-            predicates,
-            into,
-        );
-        for port in &pod.ports {
-            if let Some(name) = predicates.find_name(port.protocol, &port.name)
-                && predicates.is_asked_for(name)
-            {
-                into.push(predicates.intern(Predicate::Number(name, port.number)));
-            }
-        }
     }
 }

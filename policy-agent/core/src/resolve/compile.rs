@@ -35,12 +35,11 @@ pub(super) fn policies_of<'a>(
     })
 }
 
-/// Ports of a rule before names are resolved on the subject.
+/// Ports of a rule. On ingress, names resolve on the subject and stay until it is known.
 #[derive(Clone, Debug)]
 enum Draft {
     Ready(ItemPorts),
-    /// Ingress: the numbers are the subject's.
-    OfSubject(Protocol, Arc<str>),
+    Named(Protocol, Arc<str>),
 }
 
 type DraftItem = (Option<PredicateId>, Draft);
@@ -74,7 +73,7 @@ impl<'a> Compiler<'a> {
                 let mut push = |ports| items.push(Item { peer: *peer, ports });
                 match ports {
                     Draft::Ready(ports) => push(*ports),
-                    Draft::OfSubject(protocol, name) => {
+                    Draft::Named(protocol, name) => {
                         for number in numbers(pod, *protocol, name) {
                             push(ItemPorts::Range(*protocol, number, number));
                         }
@@ -93,9 +92,16 @@ impl<'a> Compiler<'a> {
         let mut drafts = Vec::new();
         for rule in rules_of(policy, direction).unwrap_or_default() {
             let peers = self.peers(&rule.peers, &policy.name.namespace);
-            let ports = self.ports(&rule.ports, direction);
+            let ports = drafts_of(&rule.ports);
             for peer in peers {
-                drafts.extend(ports.iter().map(|ports| (peer, ports.clone())));
+                drafts.extend(ports.iter().map(|ports| match ports {
+                    Draft::Named(protocol, name) if direction == Direction::Egress => {
+                        let name = Predicate::Name(peer, *protocol, name.clone());
+                        let name = self.predicates.intern(name);
+                        (peer, Draft::Ready(ItemPorts::Named(name)))
+                    }
+                    ready => (peer, ready.clone()),
+                }));
             }
         }
         let drafts: Arc<[DraftItem]> = drafts.into();
@@ -122,29 +128,23 @@ impl<'a> Compiler<'a> {
             .map(|predicate| Some(self.predicates.intern(predicate)))
             .collect()
     }
+}
 
-    fn ports(&mut self, ports: &Ports, direction: Direction) -> Vec<Draft> {
-        let ports = match ports {
-            Ports::All => return vec![Draft::Ready(ItemPorts::Everything)],
-            Ports::AnyOf(ports) => ports,
-        };
-        ports
-            .iter()
-            .map(|port| match (port, direction) {
-                (&PortMatch::AnyPort(protocol), _) => Draft::Ready(ItemPorts::Protocol(protocol)),
-                (&PortMatch::Range(protocol, first, last), _) => {
-                    Draft::Ready(ItemPorts::Range(protocol, first, last))
-                }
-                (PortMatch::Named(protocol, name), Direction::Ingress) => {
-                    Draft::OfSubject(*protocol, name.clone())
-                }
-                (PortMatch::Named(protocol, name), Direction::Egress) => {
-                    let name = Predicate::Name(*protocol, name.clone());
-                    Draft::Ready(ItemPorts::Named(self.predicates.intern(name)))
-                }
-            })
-            .collect()
-    }
+fn drafts_of(ports: &Ports) -> Vec<Draft> {
+    let ports = match ports {
+        Ports::All => return vec![Draft::Ready(ItemPorts::Everything)],
+        Ports::AnyOf(ports) => ports,
+    };
+    ports
+        .iter()
+        .map(|port| match port {
+            &PortMatch::AnyPort(protocol) => Draft::Ready(ItemPorts::Protocol(protocol)),
+            &PortMatch::Range(protocol, first, last) => {
+                Draft::Ready(ItemPorts::Range(protocol, first, last))
+            }
+            PortMatch::Named(protocol, name) => Draft::Named(*protocol, name.clone()),
+        })
+        .collect()
 }
 
 /// Every number that a pod declares under a name and protocol.

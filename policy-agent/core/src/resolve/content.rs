@@ -22,7 +22,7 @@ pub(super) enum ItemPorts {
     Protocol(Protocol),
     /// First and last port.
     Range(Protocol, u16, u16),
-    /// What the peer declares under the name, a [`Predicate::Name`].
+    /// What the item's peers declare under a name, a [`Predicate::Name`].
     Named(PredicateId),
 }
 
@@ -97,7 +97,7 @@ fn add_named(
     set: &[PredicateId],
     predicates: &Predicates,
 ) {
-    let Some(&Predicate::Name(protocol, _)) = predicates.get(name).map(Arc::as_ref) else {
+    let Some(&Predicate::Name(_, protocol, _)) = predicates.get(name).map(Arc::as_ref) else {
         return;
     };
     for &id in set {

@@ -9,7 +9,7 @@ use policy_common::{IdentityId, RulesetId};
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 
-use crate::model::{IpBlock, Protocol, Selector};
+use crate::model::{ContainerPort, IpBlock, Protocol, Selector};
 
 /// Number of a predicate, inside the resolver only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,9 +41,10 @@ pub(super) enum Predicate {
     Term(Term),
     /// The address is in the block and in none of its exceptions.
     Block(IpBlock),
-    /// A named port is in use by egress rules. Never in an identity itself.
-    Name(Protocol, Arc<str>),
-    /// The pod of the address declares the number under the name.
+    /// Egress rules allow these peers (`None`: everybody) on a named port. Never in an identity
+    /// itself; together with the peer because the ports of other pods must not split identities.
+    Name(Option<PredicateId>, Protocol, Arc<str>),
+    /// The pod of the address is one of the peers of a `Name` and declares the number.
     Number(PredicateId, u16),
 }
 
@@ -59,6 +60,8 @@ struct Slot {
 pub(super) struct Predicates {
     ids: FxHashMap<Arc<Predicate>, PredicateId>,
     slots: Slab<Slot>,
+    /// How many `Name` predicates there are of each port name.
+    names: FxHashMap<Arc<str>, usize>,
     fresh: Vec<PredicateId>,
 }
 
@@ -67,6 +70,9 @@ impl Predicates {
     pub(super) fn intern(&mut self, predicate: Predicate) -> PredicateId {
         if let Some(&id) = self.ids.get(&predicate) {
             return id;
+        }
+        if let Predicate::Name(_, _, name) = &predicate {
+            *self.names.entry(name.clone()).or_default() += 1;
         }
         let predicate = Arc::new(predicate);
         let key = self.slots.insert(Slot {
@@ -81,10 +87,23 @@ impl Predicates {
         id
     }
 
-    /// The number of a port name, if it is active.
-    pub(super) fn find_name(&self, protocol: Protocol, name: &Arc<str>) -> Option<PredicateId> {
-        let name = Predicate::Name(protocol, name.clone());
-        self.ids.get(&name).copied()
+    /// Adds the numbers that a pod declares under names which rules use for a peer in `set`.
+    pub(super) fn add_numbers(&mut self, ports: &[ContainerPort], set: &mut Vec<PredicateId>) {
+        let peers = set.len();
+        for port in ports {
+            if !self.names.contains_key(&port.name) {
+                continue;
+            }
+            for index in 0..=peers {
+                let peer = index.checked_sub(1).map(|index| set[index]);
+                let name = Predicate::Name(peer, port.protocol, port.name.clone());
+                if let Some(&name) = self.ids.get(&name)
+                    && self.is_asked_for(name)
+                {
+                    set.push(self.intern(Predicate::Number(name, port.number)));
+                }
+            }
+        }
     }
 
     /// The predicates made since the last call.
@@ -96,6 +115,14 @@ impl Predicates {
     pub(super) fn remove(&mut self, id: PredicateId) {
         if let Some(slot) = self.slots.try_remove(id.0 as usize) {
             self.ids.remove(&slot.predicate);
+            if let Predicate::Name(_, _, name) = slot.predicate.as_ref()
+                && let Some(count) = self.names.get_mut(name)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    self.names.remove(name);
+                }
+            }
         }
     }
 

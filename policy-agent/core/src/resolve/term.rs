@@ -136,6 +136,11 @@ impl Scopes {
         Some(scope)
     }
 
+    /// The number of a scope.
+    pub(super) fn find(&self, scope: &Scope) -> Option<ScopeId> {
+        self.ids.get(scope).copied()
+    }
+
     /// The scopes with a namespace selector that matches the labels of a Namespace.
     pub(super) fn matching<'a>(
         &'a self,
