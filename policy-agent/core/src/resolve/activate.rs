@@ -8,7 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     Resolver,
-    cluster::{Namespace, PodId},
+    cluster::PodId,
     predicate::{Predicate, PredicateId, Scope, Term},
 };
 use crate::model::{IpBlock, PodFact, Protocol};
@@ -76,6 +76,9 @@ impl Resolver {
                 Predicate::Number(..) => {}
             }
         }
+        if self.cluster.is_all_marked() {
+            return;
+        }
         if !terms.is_empty() {
             self.mark_terms(&terms);
         }
@@ -99,14 +102,14 @@ impl Resolver {
     }
 
     fn mark_terms(&mut self, terms: &FxHashSet<PredicateId>) {
-        let mut by_namespace: FxHashMap<&Arc<str>, Vec<PredicateId>> = FxHashMap::default();
+        let mut by_namespace: FxHashMap<Arc<str>, Vec<PredicateId>> = FxHashMap::default();
         let mut by_scope: FxHashMap<_, Vec<PredicateId>> = FxHashMap::default();
         for &id in terms {
             let Some(Predicate::Term(term)) = self.predicates.get(id).map(Arc::as_ref) else {
                 continue;
             };
             match &term.scope {
-                Scope::Namespace(name) => by_namespace.entry(name).or_default().push(id),
+                Scope::Namespace(name) => by_namespace.entry(name.clone()).or_default().push(id),
                 scope => by_scope
                     .entry(self.scopes.find(scope))
                     .or_default()
@@ -117,39 +120,33 @@ impl Resolver {
             for (name, namespace) in &self.cluster.namespaces {
                 for &scope in &namespace.scopes {
                     if let Some(ids) = by_scope.get(&Some(scope)) {
-                        by_namespace.entry(name).or_default().extend(ids);
+                        by_namespace.entry(name.clone()).or_default().extend(ids);
                     }
                 }
             }
         }
-        let marked: Vec<PodId> = by_namespace
-            .into_iter()
-            .filter_map(|(name, ids)| Some((self.cluster.namespaces.get(name)?, ids)))
-            .flat_map(|(namespace, ids)| self.pods_of_any(namespace, ids))
-            .collect();
+        let mut marked = Vec::new();
+        for (name, ids) in by_namespace {
+            let pods = &self.cluster.pods;
+            let Some(namespace) = self.cluster.namespaces.get_mut(&name) else {
+                continue;
+            };
+            if ids.len() > FEW_TERMS {
+                marked.extend(namespace.pods.iter());
+                continue;
+            }
+            for selector in ids.iter().filter_map(|&id| self.predicates.pods(id)) {
+                namespace.pods.candidates(selector, pods, |id| {
+                    let pod = pods.get(id as usize);
+                    if pod.is_some_and(|pod| selector.matches(&pod.labels)) {
+                        marked.push(id);
+                    }
+                });
+            }
+        }
         for pod in marked {
             self.cluster.mark_pod(pod);
         }
-    }
-
-    /// The pods of a namespace for which one of the terms holds, or perhaps does.
-    fn pods_of_any(
-        &self,
-        namespace: &Namespace,
-        terms: Vec<PredicateId>,
-    ) -> impl Iterator<Item = PodId> {
-        let few = terms.len() <= FEW_TERMS;
-        let selectors: Vec<_> = terms
-            .into_iter()
-            .filter_map(|term| self.predicates.pods(term))
-            .collect();
-        namespace.pods.iter().copied().filter(move |&pod| {
-            !few || self
-                .cluster
-                .pods
-                .get(pod as usize)
-                .is_some_and(|pod| selectors.iter().any(|pods| pods.matches(&pod.labels)))
-        })
     }
 
     fn mark_names(&mut self, names: &[FreshName]) {

@@ -13,7 +13,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::term::ScopeId;
+use super::{pod_index::PodIndex, term::ScopeId};
 use crate::model::{Change, EndpointFact, Labels, NamespaceFact, ObjectName, PodFact, PolicyFact};
 
 /// Number of a pod, inside the resolver only.
@@ -26,7 +26,7 @@ pub(super) struct Namespace {
     pub(super) labels: Option<Labels>,
     /// The scopes with a selector that the labels match.
     pub(super) scopes: Vec<ScopeId>,
-    pub(super) pods: FxHashSet<PodId>,
+    pub(super) pods: PodIndex,
     pub(super) policies: BTreeMap<Arc<str>, Arc<PolicyFact>>,
 }
 
@@ -140,7 +140,8 @@ impl Cluster {
     }
 
     fn put_pod(&mut self, fact: PodFact) {
-        let (id, before) = match self.pod_ids.get(&fact.name) {
+        let name = fact.name.clone();
+        let (id, before) = match self.pod_ids.get(&name) {
             Some(&id) => {
                 let before = &mut self.pods[id as usize];
                 if *before == fact {
@@ -149,15 +150,23 @@ impl Cluster {
                 (id, Some(std::mem::replace(before, fact)))
             }
             None => {
-                let name = fact.name.clone();
                 // Fewer than 2^32 pods: each takes many bytes of memory.
                 let id = self.pods.insert(fact) as PodId;
                 self.pod_ids.insert(name.clone(), id);
-                let namespace = self.namespaces.entry(name.namespace).or_default();
-                namespace.pods.insert(id);
                 (id, None)
             }
         };
+        let labels = &self.pods[id as usize].labels;
+        if before
+            .as_ref()
+            .is_none_or(|before| before.labels != *labels)
+        {
+            let namespace = self.namespaces.entry(name.namespace.clone()).or_default();
+            if let Some(before) = &before {
+                namespace.pods.remove(id, &before.labels);
+            }
+            namespace.pods.insert(id, labels);
+        }
         let before = before.map(|pod| claimed(&pod)).unwrap_or_default();
         let after = claimed(&self.pods[id as usize]);
         for address in before.iter().filter(|address| !after.contains(address)) {
@@ -166,7 +175,6 @@ impl Cluster {
         for address in after {
             self.claim(address, id);
         }
-        let name = self.pods[id as usize].name.clone();
         self.touch_interfaces(&name);
     }
 
@@ -177,9 +185,9 @@ impl Cluster {
         for address in claimed(&self.pods[id as usize]) {
             self.retract(address, id);
         }
-        self.pods.remove(id as usize);
+        let pod = self.pods.remove(id as usize);
         if let Some(namespace) = self.namespaces.get_mut(&name.namespace) {
-            namespace.pods.remove(&id);
+            namespace.pods.remove(id, &pod.labels);
         }
         self.drop_if_empty(&name.namespace);
         self.touch_interfaces(name);
@@ -315,6 +323,13 @@ impl Cluster {
             let names = names.filter_map(|&pod| Some(&self.pods.get(pod as usize)?.name));
             Some((*address, names.collect()))
         })
+    }
+
+    /// Whether every address is marked already, as at the first commit.
+    pub(super) fn is_all_marked(&self) -> bool {
+        let marked = &self.dirty.addresses;
+        marked.len() >= self.claims.len()
+            && self.claims.keys().all(|address| marked.contains(address))
     }
 
     /// Marks the addresses of a pod.

@@ -39,7 +39,7 @@ impl Resolver {
                 .collect();
             if namespace.scopes != scopes {
                 namespace.scopes = scopes;
-                let pods: Vec<_> = namespace.pods.iter().copied().collect();
+                let pods: Vec<_> = namespace.pods.iter().collect();
                 for pod in pods {
                     self.cluster.mark_pod(pod);
                 }

@@ -27,6 +27,7 @@ mod endpoint;
 mod explain;
 mod identity;
 mod numbers;
+mod pod_index;
 mod port_set;
 mod predicate;
 mod ruleset;

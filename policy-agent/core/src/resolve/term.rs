@@ -29,7 +29,7 @@ struct TermIndex {
 }
 
 /// The requirement that fewest pods meet, as far as its form tells.
-fn pivot(selector: &Selector) -> Option<&Requirement> {
+pub(super) fn pivot(selector: &Selector) -> Option<&Requirement> {
     selector
         .requirements()
         .iter()
