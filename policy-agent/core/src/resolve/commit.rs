@@ -18,8 +18,8 @@ impl Resolver {
         self.move_prefixes(&mut delta);
         self.move_addresses(&mut delta);
         let fresh = self.write_rules(&mut delta);
-        let changed = self.changed_rulesets(&delta.addresses, &fresh);
-        self.swap_endpoints(choices, &changed, &mut delta);
+        let touched = self.endpoints_to_judge_again(&delta.addresses, &fresh);
+        self.swap_endpoints(choices, &touched, &mut delta);
         delta.port_sets = self.port_sets.take_fresh();
         delta.commit_plan()
     }

@@ -20,20 +20,20 @@ pub(super) struct Choice {
 }
 
 impl Resolver {
-    /// The rulesets that say something else of an address than before. New ones are not among
-    /// them: their endpoints are swapped anyway.
-    pub(super) fn changed_rulesets(
+    /// The interfaces whose endpoints have another verdict for one of the addresses. New rulesets
+    /// are left out: their endpoints are swapped anyway.
+    pub(super) fn endpoints_to_judge_again(
         &self,
         writes: &[AddressWrite],
         fresh: &FxHashSet<RulesetId>,
-    ) -> FxHashSet<RulesetId> {
-        let mut changed = FxHashSet::default();
+    ) -> FxHashSet<u32> {
+        let mut changed: FxHashSet<RulesetId> = FxHashSet::default();
+        let mut host_changed = false;
         for write in writes {
             let elsewhere = self.blocks.identity_of(write.address);
             let identity = |value: Option<AddressValue>| value.map_or(elsewhere, |v| v.identity);
             let is_host = |value: Option<AddressValue>| value.is_some_and(|v| v.host);
             let (from, to) = (identity(write.before), identity(write.after));
-            let (was_host, is_host) = (is_host(write.before), is_host(write.after));
             if from != to {
                 let moved = self.rulesets_between(from, to);
                 changed.extend(moved.into_iter().filter(|&ruleset| {
@@ -41,14 +41,24 @@ impl Resolver {
                         && self.rulesets.ports(ruleset, from) != self.rulesets.ports(ruleset, to)
                 }));
             }
-            if was_host != is_host {
-                let stays = if was_host { to } else { from };
+            let was_host = is_host(write.before);
+            if was_host != is_host(write.after) {
+                host_changed = true;
+                let otherwise = if was_host { to } else { from };
                 changed.extend(self.rulesets.used_for_egress().filter(|&ruleset| {
-                    self.rulesets.ports(ruleset, stays) != PortSetId::ALLOW_ALL
+                    self.rulesets.ports(ruleset, otherwise) != PortSetId::ALLOW_ALL
                 }));
             }
         }
-        changed
+        let mut interfaces: FxHashSet<u32> = changed
+            .into_iter()
+            .flat_map(|ruleset| self.rulesets.users(ruleset))
+            .collect();
+        if host_changed {
+            let unknown = self.endpoints.iter().filter(|(_, w)| w.entry.unknown);
+            interfaces.extend(unknown.map(|(&ifindex, _)| ifindex));
+        }
+        interfaces
     }
 
     /// The rulesets that ask for a predicate which only one of the identities has.
@@ -61,19 +71,14 @@ impl Resolver {
             .collect()
     }
 
-    /// Swaps the endpoints with other rulesets or facts, and those whose ruleset says something
-    /// else of an address: these only need a new epoch.
+    /// Swaps the endpoints with other rulesets or facts, and those that must be judged again.
     pub(super) fn swap_endpoints(
         &mut self,
         mut choices: Vec<Choice>,
-        changed: &FxHashSet<RulesetId>,
+        touched: &FxHashSet<u32>,
         delta: &mut Delta,
     ) {
         let chosen: FxHashSet<u32> = choices.iter().map(|choice| choice.ifindex).collect();
-        let touched: FxHashSet<u32> = changed
-            .iter()
-            .flat_map(|&ruleset| self.rulesets.users(ruleset))
-            .collect();
         choices.extend(touched.difference(&chosen).filter_map(|&ifindex| {
             let written = self.endpoints.get(&ifindex)?;
             Some(Choice {

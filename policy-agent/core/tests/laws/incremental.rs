@@ -19,6 +19,7 @@ use crate::support::{change, execute, facts, leaks};
 
 type Ports = Vec<PortSetEntry>;
 type Direction = Option<(u32, Ports, bool)>;
+type Endpoint = (EndpointId, Direction, Direction, Vec<IpAddr>, bool, u64);
 
 /// Tables with their numbers replaced: identities and rulesets by the order in which addresses and
 /// endpoints name them, port sets by what they hold.
@@ -26,7 +27,7 @@ type Direction = Option<(u32, Ports, bool)>;
 struct Canonical {
     addresses: BTreeMap<IpAddr, (u32, Option<EndpointId>, bool)>,
     cidrs: BTreeMap<IpNet, u32>,
-    endpoints: BTreeMap<u32, (EndpointId, Direction, Direction, Vec<IpAddr>, bool, u64)>,
+    endpoints: BTreeMap<u32, Endpoint>,
     rules: BTreeSet<(u32, u32, Ports)>,
     port_sets: usize,
 }

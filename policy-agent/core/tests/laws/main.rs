@@ -81,6 +81,15 @@ proptest! {
     }
 }
 
+/// Whether flows of the endpoint are judged again after the operation.
+fn judges_again(op: &Op, interface: u32) -> bool {
+    match op {
+        Op::PutEndpoint(entry) => entry.ifindex == interface && entry.new_epoch,
+        Op::DeleteEndpoint { ifindex, .. } => *ifindex == interface,
+        _ => false,
+    }
+}
+
 /// Applies changes one per commit; every prefix of every plan must give old or new verdicts.
 pub(crate) fn check_plans(
     mut facts: Facts,
@@ -90,8 +99,17 @@ pub(crate) fn check_plans(
     for (change, collects) in changes {
         facts.apply(&change);
         resolver.apply(change);
-        let new = expected(&facts, &probes());
-        check_prefixes(&mut tables, &resolver.commit(), &new)?;
+        let probes = probes();
+        let new = expected(&facts, &probes);
+        let old = verdicts(&tables, &probes);
+        let ops = resolver.commit();
+        check_prefixes(&mut tables, &ops, &new)?;
+        for (probe, _) in differences(&probes, &old, &new) {
+            prop_assert!(
+                ops.iter().any(|op| judges_again(op, probe.ifindex)),
+                "established connections like {probe:?} would keep their verdict"
+            );
+        }
         if collects {
             check_prefixes(&mut tables, &resolver.collect(), &new)?;
             prop_assert_eq!(leaks(&tables), [] as [String; 0]);

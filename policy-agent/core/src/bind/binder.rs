@@ -1,20 +1,4 @@
-//! Which interface is which pod.
-//!
-//! Pure: interfaces and pods come in, decisions come out; numbers of endpoints, attaching and
-//! waiting are others' work. A pod is recognised by its recorded addresses (`status.podIPs`), as
-//! they are seen inside the network namespace behind an interface. A pod controls what is inside,
-//! so a decision is made once:
-//!
-//! - what an interface's addresses were when it was decided counts for ever; later changes inside
-//!   move nothing;
-//! - several pods for one interface, or several interfaces for one pod, leave the interfaces
-//!   unknown and are reported; a decided one is not affected;
-//! - a pod that is gone, or came back with another UID, leaves its interface unknown: the new pod
-//!   is found behind a new interface. Only where the source has no UIDs may the interface be
-//!   decided again, and then by the addresses of its first decision.
-//!
-//! Invariant: the outcome does not depend on whether the interface or its pod was seen first, and
-//! an event is given exactly when an outcome changes.
+//! Keeps what is known of interfaces and pods, and which decisions were taken.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,72 +8,17 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
+use super::{BindEvent, BindProblem, InterfaceFact};
 use crate::model::{ObjectName, PodFact};
 
-/// One interface of the host as netlink shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InterfaceFact {
-    /// Its index on the host.
-    pub ifindex: u32,
-    /// Its name, for people.
-    pub name: Arc<str>,
-    /// What identifies the network namespace of its other end (path or id), if it is known.
-    /// Another one under the same index is another interface.
-    pub netns: Option<Arc<str>>,
-    /// Addresses inside that namespace.
-    pub addresses: Vec<IpAddr>,
-    /// Index of the bridge whose port the interface is.
-    pub bridge: Option<u32>,
-    /// The other end is in another network namespace: the interface may be a pod's. Others are
-    /// left alone.
-    pub sandbox: bool,
-}
-
-/// Why it is not known which pod an interface belongs to, or not for sure.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BindProblem {
-    /// Several pods have addresses that are seen behind the interface.
-    #[error("several pods have addresses behind the interface: {}", list(.0))]
-    SeveralPods(Vec<ObjectName>),
-    /// The pod's addresses are seen behind other interfaces too.
-    #[error("addresses of pod {pod} are also behind interfaces {interfaces:?}")]
-    SeveralInterfaces {
-        /// The pod.
-        pod: ObjectName,
-        /// The other interfaces; only the decided one when there is one.
-        interfaces: Vec<u32>,
-    },
-    /// The pod that the interface belonged to is gone or was created anew.
-    #[error("pod {0} of the interface is gone")]
-    PodGone(ObjectName),
-}
-
-fn list(names: &[ObjectName]) -> String {
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    names.join(", ")
-}
-
-/// What is known of one interface now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BindEvent {
-    /// The interface.
-    pub ifindex: u32,
-    /// The interface is gone, or cannot be a pod's any more: it is no endpoint.
-    pub gone: bool,
-    /// Its pod; `None`: unknown.
-    pub pod: Option<ObjectName>,
-    /// Why the pod is unknown, where more is to say than that it was not seen yet.
-    pub problem: Option<BindProblem>,
+pub(super) struct BoundPod {
+    pub(super) name: ObjectName,
+    pub(super) uid: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct BoundPod {
-    name: ObjectName,
-    uid: Arc<str>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     /// Not decided yet.
     Open(Option<BindProblem>),
     /// Decided.
@@ -99,25 +28,25 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Interface {
-    fact: InterfaceFact,
-    state: State,
+pub(super) struct Interface {
+    pub(super) fact: InterfaceFact,
+    pub(super) state: State,
 }
 
 #[derive(Debug)]
-struct Pod {
-    uid: Arc<str>,
+pub(super) struct Pod {
+    pub(super) uid: Arc<str>,
     addresses: Vec<IpAddr>,
 }
 
 /// Binds interfaces to pods.
 #[derive(Debug, Default)]
 pub struct Binder {
-    interfaces: BTreeMap<u32, Interface>,
-    pods: FxHashMap<ObjectName, Pod>,
-    pods_at: FxHashMap<IpAddr, BTreeSet<ObjectName>>,
+    pub(super) interfaces: BTreeMap<u32, Interface>,
+    pub(super) pods: FxHashMap<ObjectName, Pod>,
+    pub(super) pods_at: FxHashMap<IpAddr, BTreeSet<ObjectName>>,
     behind: FxHashMap<IpAddr, BTreeSet<u32>>,
-    bound: FxHashMap<ObjectName, u32>,
+    pub(super) bound: FxHashMap<ObjectName, u32>,
 }
 
 impl Binder {
@@ -317,7 +246,7 @@ impl Binder {
     }
 
     /// The interfaces behind which an address of the pod is seen.
-    fn interfaces_of(&self, pod: &ObjectName) -> BTreeSet<u32> {
+    pub(super) fn interfaces_of(&self, pod: &ObjectName) -> BTreeSet<u32> {
         let addresses = self.pods.get(pod).map(|pod| &pod.addresses);
         let addresses = addresses.into_iter().flatten();
         addresses
@@ -327,98 +256,7 @@ impl Binder {
             .collect()
     }
 
-    /// Decides what can be decided. All decisions are taken before the first is carried out, so
-    /// that the order of interfaces does not matter.
-    fn settle(&mut self, touched: BTreeSet<u32>) -> Vec<BindEvent> {
-        let decisions: Vec<_> = touched
-            .into_iter()
-            .filter_map(|ifindex| {
-                let interface = self.interfaces.get(&ifindex)?;
-                let state = self.decide(ifindex, interface)?;
-                (interface.state != state).then_some((ifindex, state))
-            })
-            .collect();
-        let mut events = Vec::with_capacity(decisions.len());
-        for (ifindex, state) in decisions {
-            if let State::Bound(pod) = &state {
-                self.bound.insert(pod.name.clone(), ifindex);
-            }
-            if let Some(interface) = self.interfaces.get_mut(&ifindex) {
-                interface.state = state;
-            }
-            events.push(self.event(ifindex));
-        }
-        events
-    }
-
-    /// What the state of an interface must be; `None`: what it is.
-    fn decide(&self, ifindex: u32, interface: &Interface) -> Option<State> {
-        let ended = match &interface.state {
-            State::Bound(_) => return None,
-            State::Ended(pod) => Some(pod),
-            State::Open(_) => None,
-        };
-        let addresses = interface.fact.addresses.iter();
-        let pods: BTreeSet<&ObjectName> = addresses
-            .filter_map(|address| self.pods_at.get(address))
-            .flatten()
-            .filter(|name| ended.is_none_or(|ended| self.may_follow(ended, name)))
-            .collect();
-        let free: Vec<&ObjectName> = pods
-            .iter()
-            .copied()
-            .filter(|pod| !self.bound.contains_key(*pod))
-            .collect();
-        match (free.as_slice(), pods.first(), ended) {
-            (&[pod], ..) => {
-                let others: Vec<u32> = self
-                    .interfaces_of(pod)
-                    .into_iter()
-                    .filter(|&other| other != ifindex && self.is_undecided(other, pod))
-                    .collect();
-                if others.is_empty() {
-                    let uid = self.pods.get(pod)?.uid.clone();
-                    return Some(State::Bound(BoundPod {
-                        name: pod.clone(),
-                        uid,
-                    }));
-                }
-                let problem = BindProblem::SeveralInterfaces {
-                    pod: pod.clone(),
-                    interfaces: others,
-                };
-                ended.is_none().then_some(State::Open(Some(problem)))
-            }
-            (_, _, Some(_)) => None,
-            ([], None, None) => Some(State::Open(None)),
-            ([], Some(&pod), None) => Some(State::Open(Some(BindProblem::SeveralInterfaces {
-                pod: pod.clone(),
-                interfaces: self.bound.get(pod).copied().into_iter().collect(),
-            }))),
-            (several, ..) => Some(State::Open(Some(BindProblem::SeveralPods(
-                several.iter().map(|&pod| pod.clone()).collect(),
-            )))),
-        }
-    }
-
-    /// Whether an interface could also be decided for the pod.
-    fn is_undecided(&self, ifindex: u32, pod: &ObjectName) -> bool {
-        match self.interfaces.get(&ifindex).map(|known| &known.state) {
-            Some(State::Open(_)) => true,
-            Some(State::Ended(ended)) => self.may_follow(ended, pod),
-            Some(State::Bound(_)) | None => false,
-        }
-    }
-
-    /// Whether an interface whose pod is gone may be this pod's: the same pod seen again, or any
-    /// where the source has no UIDs.
-    fn may_follow(&self, ended: &BoundPod, name: &ObjectName) -> bool {
-        self.pods.get(name).is_some_and(|pod| {
-            pod.uid == ended.uid && (ended.uid.is_empty() || ended.name == *name)
-        })
-    }
-
-    fn event(&self, ifindex: u32) -> BindEvent {
+    pub(super) fn event(&self, ifindex: u32) -> BindEvent {
         let (pod, problem) = match self.interfaces.get(&ifindex).map(|known| &known.state) {
             Some(State::Bound(pod)) => (Some(pod.name.clone()), None),
             Some(State::Open(problem)) => (None, problem.clone()),
