@@ -14,14 +14,16 @@ use super::{
 use crate::plan::{Delta, Op};
 
 impl Resolver {
+    /// How many rulesets, identities and port sets wait for [`Resolver::collect`].
+    pub fn uncollected(&self) -> usize {
+        self.rulesets.unused() + self.identities.unused() + self.port_sets.unused()
+    }
+
     /// Takes back the rulesets, predicates, identities and port sets that no endpoint uses. The
     /// operations wait for running programs themselves; numbers may be used again once they are
     /// executed. Does nothing while applied changes wait for a commit.
     pub fn collect(&mut self) -> Vec<Op> {
-        let has_unused = self.rulesets.has_unused()
-            || self.identities.has_unused()
-            || self.port_sets.has_unused();
-        if !has_unused || !self.cluster.dirty.is_empty() {
+        if self.uncollected() == 0 || !self.cluster.dirty.is_empty() {
             return Vec::new();
         }
         let mut delta = Delta::default();

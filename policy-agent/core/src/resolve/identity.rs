@@ -2,6 +2,8 @@
 //!
 //! Invariant: an identity without holders keeps its number and its rules until `collect`.
 
+use std::collections::BTreeSet;
+
 use policy_common::IdentityId;
 use rustc_hash::FxHashMap;
 
@@ -24,7 +26,8 @@ pub(super) struct Identities {
     identities: FxHashMap<IdentityId, Identity>,
     numbers: Numbers,
     fresh: Vec<IdentityId>,
-    idle: Vec<IdentityId>,
+    /// Without holders, until the next collection.
+    idle: BTreeSet<IdentityId>,
 }
 
 impl Identities {
@@ -34,7 +37,7 @@ impl Identities {
             identities: FxHashMap::default(),
             numbers: Numbers::from(IdentityId::FIRST.0),
             fresh: Vec::new(),
-            idle: Vec::new(),
+            idle: BTreeSet::new(),
         }
     }
 
@@ -61,6 +64,7 @@ impl Identities {
         };
         if let Some(identity) = self.identities.get_mut(&id) {
             identity.holders += 1;
+            self.idle.remove(&id);
         }
         id
     }
@@ -70,7 +74,7 @@ impl Identities {
         if let Some(identity) = self.identities.get_mut(&id) {
             identity.holders -= 1;
             if identity.holders == 0 {
-                self.idle.push(id);
+                self.idle.insert(id);
             }
         }
     }
@@ -87,26 +91,14 @@ impl Identities {
         std::mem::take(&mut self.fresh)
     }
 
-    /// The identities without holders.
-    pub(super) fn take_unused(&mut self) -> Vec<IdentityId> {
-        let mut idle = std::mem::take(&mut self.idle);
-        idle.sort_unstable();
-        idle.dedup();
-        idle.retain(|id| {
-            self.identities
-                .get(id)
-                .is_some_and(|identity| identity.holders == 0)
-        });
-        idle
+    /// Takes the list of identities without holders; each must be removed.
+    pub(super) fn take_unused(&mut self) -> BTreeSet<IdentityId> {
+        std::mem::take(&mut self.idle)
     }
 
-    /// Whether [`Identities::take_unused`] would find something.
-    pub(super) fn has_unused(&self) -> bool {
-        self.idle.iter().any(|id| {
-            self.identities
-                .get(id)
-                .is_some_and(|identity| identity.holders == 0)
-        })
+    /// How many identities [`Identities::take_unused`] would give.
+    pub(super) fn unused(&self) -> usize {
+        self.idle.len()
     }
 
     /// Forgets an identity and frees its number.

@@ -4,7 +4,7 @@
 //! same [`PortUnion`], and so the same number; the entries of a set are a disjoint and minimal
 //! cover, so their order does not matter.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use policy_common::{PortSetId, Verdict};
 use rustc_hash::FxHashMap;
@@ -150,8 +150,8 @@ pub(super) struct PortSets {
     numbers: Numbers,
     /// Made since [`PortSets::take_fresh`].
     fresh: Vec<PortSetId>,
-    /// Fell to no use at some time since the last collection.
-    idle: Vec<PortSetId>,
+    /// Without use, until the next collection.
+    idle: BTreeSet<PortSetId>,
 }
 
 impl PortSets {
@@ -161,7 +161,7 @@ impl PortSets {
             sets: FxHashMap::default(),
             numbers: Numbers::from(PortSetId::FIRST.0),
             fresh: Vec::new(),
-            idle: Vec::new(),
+            idle: BTreeSet::new(),
         }
     }
 
@@ -194,6 +194,7 @@ impl PortSets {
         };
         if let Some(set) = self.sets.get_mut(&id) {
             set.uses += 1;
+            self.idle.remove(&id);
         }
         id
     }
@@ -203,7 +204,7 @@ impl PortSets {
         if let Some(set) = self.sets.get_mut(&id) {
             set.uses -= 1;
             if set.uses == 0 {
-                self.idle.push(id);
+                self.idle.insert(id);
             }
         }
     }
@@ -219,11 +220,8 @@ impl PortSets {
 
     /// Forgets the sets without use and frees their numbers.
     pub(super) fn remove_unused(&mut self) -> Vec<(PortSetId, Arc<[PortSetEntry]>)> {
-        let mut idle = std::mem::take(&mut self.idle);
-        idle.sort_unstable();
-        idle.dedup();
-        idle.retain(|id| self.sets.get(id).is_some_and(|set| set.uses == 0));
-        idle.into_iter()
+        std::mem::take(&mut self.idle)
+            .into_iter()
             .filter_map(|id| {
                 let set = self.sets.remove(&id)?;
                 self.ids.remove(&set.ports);
@@ -233,11 +231,9 @@ impl PortSets {
             .collect()
     }
 
-    /// Whether [`PortSets::remove_unused`] would find something.
-    pub(super) fn has_unused(&self) -> bool {
-        self.idle
-            .iter()
-            .any(|id| self.sets.get(id).is_some_and(|set| set.uses == 0))
+    /// How many sets [`PortSets::remove_unused`] would remove.
+    pub(super) fn unused(&self) -> usize {
+        self.idle.len()
     }
 
     /// Every set that is not built in, by number.

@@ -44,7 +44,8 @@ pub(super) struct Rulesets {
     rulesets: FxHashMap<RulesetId, Ruleset>,
     numbers: Numbers,
     fresh: Vec<RulesetId>,
-    idle: Vec<RulesetId>,
+    /// Without users, until the next collection.
+    idle: BTreeSet<RulesetId>,
 }
 
 impl Rulesets {
@@ -54,7 +55,7 @@ impl Rulesets {
             rulesets: FxHashMap::default(),
             numbers: Numbers::from(RulesetId::FIRST.0),
             fresh: Vec::new(),
-            idle: Vec::new(),
+            idle: BTreeSet::new(),
         }
     }
 
@@ -67,6 +68,7 @@ impl Rulesets {
         };
         if let Some(ruleset) = self.rulesets.get_mut(&id) {
             ruleset.users.insert(user);
+            self.idle.remove(&id);
         }
         id
     }
@@ -105,7 +107,7 @@ impl Rulesets {
         if let Some(ruleset) = self.rulesets.get_mut(&id) {
             ruleset.users.remove(&user);
             if ruleset.users.is_empty() {
-                self.idle.push(id);
+                self.idle.insert(id);
             }
         }
     }
@@ -198,11 +200,9 @@ impl Rulesets {
         (fresh, writes)
     }
 
-    /// Whether [`Rulesets::remove_unused`] would find something.
-    pub(super) fn has_unused(&self) -> bool {
-        self.idle
-            .iter()
-            .any(|id| self.rulesets.get(id).is_some_and(|r| r.users.is_empty()))
+    /// How many rulesets [`Rulesets::remove_unused`] would remove.
+    pub(super) fn unused(&self) -> usize {
+        self.idle.len()
     }
 
     /// Forgets the rulesets that no endpoint uses. Returns each with the identities of its rules,
@@ -212,14 +212,8 @@ impl Rulesets {
         &mut self,
         parts: Parts<'_>,
     ) -> (Vec<(RulesetId, Vec<IdentityId>)>, Vec<PredicateId>) {
-        let mut idle = std::mem::take(&mut self.idle);
-        idle.sort_unstable();
-        idle.dedup();
         let (mut removed, mut orphans) = (Vec::new(), Vec::new());
-        for id in idle {
-            if self.rulesets.get(&id).is_none_or(|r| !r.users.is_empty()) {
-                continue;
-            }
+        for id in std::mem::take(&mut self.idle) {
             let Some(ruleset) = self.rulesets.remove(&id) else {
                 continue;
             };
