@@ -9,14 +9,18 @@ mod handover;
 mod incremental;
 mod support;
 
+use std::collections::BTreeMap;
+
 use policy_core::{
-    model::Change,
+    model::{Change, Peer},
     oracle::Facts,
-    plan::{MemoryTables, Op},
+    plan::{EndpointEntry, MemoryTables, Op},
     resolve::Resolver,
 };
 use proptest::{collection::vec, prelude::*};
-use support::{change, differences, execute, expected, facts, handovers, leaks, probes, verdicts};
+use support::{
+    ask, change, differences, execute, expected, facts, handovers, leaks, probes, verdicts,
+};
 
 fn compile(facts: &Facts) -> (Resolver, MemoryTables) {
     let mut resolver = Resolver::new();
@@ -81,6 +85,35 @@ proptest! {
     }
 }
 
+/// A program that read its endpoint before the swap and looks everything else up after the whole
+/// plan gives an old or a new verdict too. (Except about addresses that became or were the pod's
+/// own: packets to these do not leave the pod.)
+fn check_late_programs(
+    tables: &MemoryTables,
+    read_before: BTreeMap<u32, EndpointEntry>,
+    old: &[bool],
+    new: &[bool],
+) -> Result<(), TestCaseError> {
+    let mut late = tables.clone();
+    late.endpoints = read_before;
+    for (index, probe) in probes().iter().enumerate() {
+        let now = ask(&late, probe);
+        let entries = [&late, tables].map(|tables| tables.endpoints.get(&probe.ifindex));
+        let mut own = entries
+            .into_iter()
+            .flatten()
+            .flat_map(|entry| &entry.addresses);
+        if own.any(|address| probe.peer == Peer::Address(*address)) {
+            continue;
+        }
+        prop_assert!(
+            now == old[index] || now == new[index],
+            "{probe:?} of a late program is {now}, neither old nor new"
+        );
+    }
+    Ok(())
+}
+
 /// Whether flows of the endpoint are judged again after the operation.
 fn judges_again(op: &Op, interface: u32) -> bool {
     match op {
@@ -103,7 +136,9 @@ pub(crate) fn check_plans(
         let new = expected(&facts, &probes);
         let old = verdicts(&tables, &probes);
         let ops = resolver.commit();
+        let read_before = tables.endpoints.clone();
         check_prefixes(&mut tables, &ops, &new)?;
+        check_late_programs(&tables, read_before, &old, &new)?;
         for (probe, _) in differences(&probes, &old, &new) {
             prop_assert!(
                 ops.iter().any(|op| judges_again(op, probe.ifindex)),
