@@ -92,9 +92,9 @@ impl Blocks {
         self.stale.push(cidr);
     }
 
-    /// Computes again what changed. Calls `changed` for every prefix whose set of blocks is
-    /// another one (`None`: the prefix is gone; also gives the identity that it had), and returns
-    /// the disjoint prefixes in which all of that happened.
+    /// Computes again what changed. Returns the disjoint prefixes inside which something did, and
+    /// every prefix whose identity must be set anew or, where [`Blocks::holds`] gives `None`,
+    /// forgotten.
     pub(super) fn refresh(&mut self) -> (Vec<IpNet>, Vec<IpNet>) {
         let mut roots: Vec<IpNet> = Vec::new();
         let mut stale = std::mem::take(&mut self.stale);

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use crate::{
     build::{Node, allow, block, endpoint, name, pod, pods, policy, tcp, with},
     compile,
-    support::{ask, facts, probes},
+    generate::facts,
+    probe::{ask, probes},
 };
 
 #[test]

@@ -15,7 +15,8 @@ use policy_core::{
 };
 use proptest::{collection::vec, prelude::*};
 
-use crate::support::{change, execute, facts, leaks};
+use crate::generate::{change, facts};
+use crate::probe::{execute, leaks};
 
 type Ports = Vec<PortSetEntry>;
 type Direction = Option<(u32, Ports, bool)>;

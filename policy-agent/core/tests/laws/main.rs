@@ -5,22 +5,22 @@ mod binding;
 mod build;
 mod epochs;
 mod explain;
+mod generate;
 mod handover;
 mod incremental;
-mod support;
+mod probe;
 
 use std::collections::BTreeMap;
 
+use generate::{change, facts, handovers};
 use policy_core::{
     model::{Change, Peer},
     oracle::Facts,
     plan::{EndpointEntry, MemoryTables, Op},
     resolve::Resolver,
 };
+use probe::{ask, differences, execute, expected, leaks, probes, verdicts};
 use proptest::{collection::vec, prelude::*};
-use support::{
-    ask, change, differences, execute, expected, facts, handovers, leaks, probes, verdicts,
-};
 
 fn compile(facts: &Facts) -> (Resolver, MemoryTables) {
     let mut resolver = Resolver::new();
