@@ -43,22 +43,28 @@ pub struct Conflict {
 impl Resolver {
     /// All endpoints as of the last commit, by interface.
     pub fn endpoints(&self) -> impl Iterator<Item = EndpointView<'_>> {
-        self.endpoints.iter().map(|(&ifindex, written)| {
-            let fact = self.cluster.endpoints.get(&ifindex);
-            let pod = fact.and_then(|fact| fact.pod.as_ref());
-            let policies = |direction| {
-                pod.map(|pod| self.isolating(pod, direction))
-                    .unwrap_or_default()
-            };
-            EndpointView {
-                ifindex,
-                id: written.entry.id,
-                pod,
-                unknown: written.entry.unknown,
-                addresses: &written.entry.addresses,
-                ingress: policies(Direction::Ingress),
-                egress: policies(Direction::Egress),
-            }
+        self.endpoints
+            .keys()
+            .filter_map(|&ifindex| self.endpoint(ifindex))
+    }
+
+    /// The endpoint of an interface as of the last commit.
+    pub fn endpoint(&self, ifindex: u32) -> Option<EndpointView<'_>> {
+        let entry = &self.endpoints.get(&ifindex)?.entry;
+        let fact = self.cluster.endpoints.get(&ifindex);
+        let pod = fact.and_then(|fact| fact.pod.as_ref());
+        let policies = |direction| {
+            pod.map(|pod| self.isolating(pod, direction))
+                .unwrap_or_default()
+        };
+        Some(EndpointView {
+            ifindex,
+            id: entry.id,
+            pod,
+            unknown: entry.unknown,
+            addresses: &entry.addresses,
+            ingress: policies(Direction::Ingress),
+            egress: policies(Direction::Egress),
         })
     }
 

@@ -29,6 +29,9 @@ fn the_policies_and_rules_that_decide_are_named() {
             None,
         )),
     ]);
+    let endpoint = node.resolver.endpoint(1).expect("the endpoint");
+    assert_eq!(endpoint.ingress, [&name("a/deny"), &name("a/web")]);
+    assert_eq!(endpoint.egress, [] as [&policy_core::model::ObjectName; 0]);
     let pod = name("a/p");
     let question = |port| Question {
         pod: &pod,

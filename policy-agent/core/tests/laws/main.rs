@@ -76,6 +76,16 @@ proptest! {
     }
 
     #[test]
+    fn the_same_input_gives_the_same_operations(facts in facts()) {
+        let operations = || {
+            let mut resolver = Resolver::new();
+            facts.changes().for_each(|change| resolver.apply(change));
+            resolver.commit()
+        };
+        prop_assert_eq!(operations(), operations());
+    }
+
+    #[test]
     fn a_second_commit_without_change_is_empty(facts in facts()) {
         let (mut resolver, _) = compile(&facts);
         prop_assert_eq!(resolver.commit(), []);
