@@ -6,5 +6,8 @@
 //! knows files, clocks, the network, or an API: the same input gives the same output.
 #![forbid(unsafe_code)]
 
+pub mod bind;
 pub mod model;
+pub mod oracle;
 pub mod plan;
+pub mod resolve;

@@ -2,11 +2,13 @@
 //! to apply: whoever builds these has done both.
 
 pub mod change;
+pub mod peer;
 pub mod pod;
 pub mod policy;
 pub mod selector;
 
 pub use change::{Change, EndpointFact};
+pub use peer::Peer;
 pub use pod::{ContainerPort, NamespaceFact, ObjectName, PodFact};
 pub use policy::{IpBlock, PeerMatch, Peers, PolicyFact, PortMatch, Ports, Protocol, Rule};
 pub use selector::{Labels, Requirement, Selector};

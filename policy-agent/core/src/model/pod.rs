@@ -47,7 +47,8 @@ pub struct PodFact {
     pub uid: Arc<str>,
     /// The labels.
     pub labels: Labels,
-    /// `status.podIPs`; empty for a finished or a hostNetwork pod, which has no address of its own.
+    /// `status.podIPs`, at most one of each family (as the API has it). Ignored for a finished or a
+    /// hostNetwork pod, which has no address of its own.
     pub addresses: Vec<IpAddr>,
     /// Named ports of containers and restartable init containers.
     pub ports: Vec<ContainerPort>,

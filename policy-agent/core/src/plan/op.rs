@@ -33,7 +33,8 @@ pub enum Op {
     PutCidr(IpNet, IdentityId),
     /// CIDRS_V4 or _V6.
     DeleteCidr(IpNet),
-    /// ENDPOINTS.
+    /// ENDPOINTS, in one write also when the interface gets another endpoint number; the flows of
+    /// the number that it had are then to be forgotten as with [`Op::DeleteEndpoint`].
     PutEndpoint(EndpointEntry),
     /// ENDPOINTS; also forget the flows of the endpoint before its number is used again.
     DeleteEndpoint {

@@ -1,0 +1,82 @@
+//! Which interface is which pod.
+//!
+//! Pure: interfaces and pods come in, decisions come out; numbers of endpoints, attaching and
+//! waiting are others' work. A pod is recognised by its recorded addresses (`status.podIPs`), as
+//! they are seen inside the network namespace behind an interface. A pod controls what is inside,
+//! so a decision is made once:
+//!
+//! - what an interface's addresses were when it was decided counts for ever; later changes inside
+//!   move nothing;
+//! - several pods for one interface, or several interfaces for one pod, leave the interfaces
+//!   unknown and are reported; a decided one is not affected;
+//! - a pod that is gone, or came back with another UID, leaves its interface unknown: the new pod
+//!   is found behind a new interface. Only where the source has no UIDs may the interface be
+//!   decided again, and then by the addresses of its first decision.
+//!
+//! Invariant: the outcome does not depend on whether the interface or its pod was seen first, and
+//! an event is given exactly when an outcome changes.
+
+mod binder;
+mod decide;
+
+use std::{net::IpAddr, sync::Arc};
+
+use crate::model::ObjectName;
+
+pub use binder::Binder;
+
+/// One interface of the host as netlink shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceFact {
+    /// Its index on the host.
+    pub ifindex: u32,
+    /// Its name, for people.
+    pub name: Arc<str>,
+    /// What identifies the network namespace of its other end (path or id), if it is known.
+    /// Another one under the same index is another interface.
+    pub netns: Option<Arc<str>>,
+    /// Addresses inside that namespace.
+    pub addresses: Vec<IpAddr>,
+    /// Index of the bridge whose port the interface is.
+    pub bridge: Option<u32>,
+    /// The other end is in another network namespace: the interface may be a pod's. Others are
+    /// left alone.
+    pub sandbox: bool,
+}
+
+/// Why it is not known which pod an interface belongs to, or not for sure.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BindProblem {
+    /// Several pods have addresses that are seen behind the interface.
+    #[error("several pods have addresses behind the interface: {}", list(.0))]
+    SeveralPods(Vec<ObjectName>),
+    /// The pod's addresses are seen behind other interfaces too.
+    #[error("addresses of pod {pod} are also behind interfaces {interfaces:?}")]
+    SeveralInterfaces {
+        /// The pod.
+        pod: ObjectName,
+        /// The other interfaces; only the decided one when there is one.
+        interfaces: Vec<u32>,
+    },
+    /// The pod that the interface belonged to is gone or was created anew.
+    #[error("pod {0} of the interface is gone")]
+    PodGone(ObjectName),
+}
+
+fn list(names: &[ObjectName]) -> String {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+/// What is known of one interface now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindEvent {
+    /// The interface.
+    pub ifindex: u32,
+    /// The interface is gone, or cannot be a pod's any more: it is no endpoint.
+    pub gone: bool,
+    /// Its pod; `None`: unknown.
+    pub pod: Option<ObjectName>,
+    /// Why the pod is unknown, where more is to say than that it was not seen yet.
+    pub problem: Option<BindProblem>,
+}

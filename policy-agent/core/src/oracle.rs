@@ -1,0 +1,278 @@
+//! The specification, read literally and slowly: what the tables must say.
+//!
+//! Shares nothing with the compiler but the facts and the meaning of one selector. Invariant: every
+//! sentence of the specification is one place here, in the order in which it is written there; no
+//! indexes, no caches.
+
+use std::{cmp::Ordering, net::IpAddr, sync::Arc};
+
+use policy_common::Direction;
+
+use crate::model::{
+    Change, EndpointFact, IpBlock, Labels, NamespaceFact, ObjectName, Peer, PeerMatch, Peers,
+    PodFact, PolicyFact, PortMatch, Ports, Protocol, Rule,
+};
+
+/// Everything that is known: a plain list of each kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Known Namespace objects.
+    pub namespaces: Vec<NamespaceFact>,
+    /// Pods.
+    pub pods: Vec<PodFact>,
+    /// Policies.
+    pub policies: Vec<PolicyFact>,
+    /// Interfaces of pods of this node.
+    pub endpoints: Vec<EndpointFact>,
+    /// Addresses of this host.
+    pub host: Vec<IpAddr>,
+}
+
+impl Facts {
+    /// The facts after a change.
+    pub fn apply(&mut self, change: &Change) {
+        match change.clone() {
+            Change::Namespace(fact) => {
+                self.namespaces.retain(|known| known.name != fact.name);
+                self.namespaces.push(fact);
+            }
+            Change::NamespaceRemoved(name) => self.namespaces.retain(|known| known.name != name),
+            Change::Pod(fact) => {
+                self.pods.retain(|known| known.name != fact.name);
+                self.pods.push(fact);
+            }
+            Change::PodRemoved(name) => self.pods.retain(|known| known.name != name),
+            Change::Policy(fact) => {
+                self.policies.retain(|known| known.name != fact.name);
+                self.policies.push(fact);
+            }
+            Change::PolicyRemoved(name) => self.policies.retain(|known| known.name != name),
+            Change::Endpoint(fact) => {
+                self.endpoints.retain(|known| known.ifindex != fact.ifindex);
+                self.endpoints.push(fact);
+            }
+            Change::EndpointRemoved(ifindex) => {
+                self.endpoints.retain(|known| known.ifindex != ifindex);
+            }
+            Change::HostAddresses(addresses) => self.host = addresses,
+        }
+    }
+
+    /// Changes that lead from nothing to these facts.
+    pub fn changes(&self) -> impl Iterator<Item = Change> {
+        let namespaces = self.namespaces.iter().cloned().map(Change::Namespace);
+        let pods = self.pods.iter().cloned().map(Change::Pod);
+        let policies = self.policies.iter().cloned().map(Change::Policy);
+        let endpoints = self.endpoints.iter().cloned().map(Change::Endpoint);
+        namespaces
+            .chain(pods)
+            .chain(policies)
+            .chain(endpoints)
+            .chain([Change::HostAddresses(self.host.clone())])
+    }
+}
+
+/// The other side of a connection: an address, and the pod that has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Other<'a> {
+    /// The address.
+    pub address: IpAddr,
+    /// The pod that has the address.
+    pub pod: Option<&'a PodFact>,
+    /// Labels of the pod's namespace, while that is known.
+    pub namespace_labels: Option<&'a Labels>,
+}
+
+/// Gives verdicts for facts.
+#[derive(Clone, Copy, Debug)]
+pub struct Oracle<'a> {
+    facts: &'a Facts,
+}
+
+impl<'a> Oracle<'a> {
+    /// The oracle of these facts.
+    pub fn new(facts: &'a Facts) -> Self {
+        Self { facts }
+    }
+
+    /// Whether policy lets a connection of the pod `subject` through in one direction. A pod that
+    /// is not known is allowed nothing but the host.
+    pub fn allows(
+        &self,
+        direction: Direction,
+        subject: &ObjectName,
+        peer: Peer,
+        protocol: u8,
+        port: Option<u16>,
+    ) -> bool {
+        // The pod's own node always reaches it, and it always reaches its own node.
+        let address = match peer {
+            Peer::Host => return true,
+            Peer::Address(address) => address,
+        };
+        if direction == Direction::Egress && self.facts.host.contains(&address) {
+            return true;
+        }
+        let Some(subject) = self.facts.pods.iter().find(|pod| pod.name == *subject) else {
+            return false;
+        };
+        // Host-network pods are not subjects.
+        if subject.host_network {
+            return true;
+        }
+        // A pod is isolated when at least one policy of its namespace selects it and covers the
+        // direction.
+        let isolating: Vec<(&PolicyFact, &[Rule])> = self
+            .facts
+            .policies
+            .iter()
+            .filter(|policy| policy.name.namespace == subject.name.namespace)
+            .filter(|policy| policy.subjects.matches(&subject.labels))
+            .filter_map(|policy| {
+                let rules = match direction {
+                    Direction::Ingress => policy.ingress.as_deref(),
+                    Direction::Egress => policy.egress.as_deref(),
+                };
+                Some((policy, rules?))
+            })
+            .collect();
+        if isolating.is_empty() {
+            return true;
+        }
+        let other = self.other(address);
+        // A pod reaches its own address.
+        if other.pod.is_some_and(|pod| pod.name == subject.name) {
+            return true;
+        }
+        // Policies only add permissions.
+        isolating.iter().any(|(policy, rules)| {
+            let own = &policy.name.namespace;
+            rules
+                .iter()
+                .any(|rule| rule_allows(rule, own, direction, subject, &other, protocol, port))
+        })
+    }
+
+    /// The same for the pod behind an interface. An interface that is no endpoint is not enforced.
+    pub fn allows_interface(
+        &self,
+        direction: Direction,
+        ifindex: u32,
+        peer: Peer,
+        protocol: u8,
+        port: Option<u16>,
+    ) -> bool {
+        let mut endpoints = self.facts.endpoints.iter();
+        let Some(endpoint) = endpoints.find(|endpoint| endpoint.ifindex == ifindex) else {
+            return true;
+        };
+        let nobody = ObjectName::new("", "");
+        let subject = endpoint.pod.as_ref().unwrap_or(&nobody);
+        self.allows(direction, subject, peer, protocol, port)
+    }
+
+    fn other(&self, address: IpAddr) -> Other<'a> {
+        // Finished pods and host-network pods have no address; of several pods with one address
+        // the best claim counts.
+        let pod = self
+            .facts
+            .pods
+            .iter()
+            .filter(|pod| !pod.finished && !pod.host_network)
+            .filter(|pod| pod.addresses.contains(&address))
+            .max_by(|a, b| claim_order(a, b));
+        let namespace_labels = pod.and_then(|pod| {
+            let mut namespaces = self.facts.namespaces.iter();
+            let namespace = namespaces.find(|known| known.name == pod.name.namespace)?;
+            Some(&namespace.labels)
+        });
+        Other {
+            address,
+            pod,
+            namespace_labels,
+        }
+    }
+}
+
+/// Running beats not running, then the later start, then the UID.
+fn claim_order(a: &PodFact, b: &PodFact) -> Ordering {
+    a.running
+        .cmp(&b.running)
+        .then(a.started.cmp(&b.started))
+        .then(a.uid.cmp(&b.uid))
+        .then(a.name.cmp(&b.name))
+}
+
+/// Whether one rule of a policy of the namespace `own` allows a connection between the subject and
+/// another address.
+pub fn rule_allows(
+    rule: &Rule,
+    own: &Arc<str>,
+    direction: Direction,
+    subject: &PodFact,
+    other: &Other<'_>,
+    protocol: u8,
+    port: Option<u16>,
+) -> bool {
+    // Names mean the ports of the pod that receives the connection.
+    let destination = match direction {
+        Direction::Ingress => Some(subject),
+        Direction::Egress => other.pod,
+    };
+    let peer_matches = match &rule.peers {
+        Peers::All => true,
+        Peers::AnyOf(peers) => peers.iter().any(|peer| peer_matches(peer, own, other)),
+    };
+    peer_matches
+        && match &rule.ports {
+            Ports::All => true,
+            Ports::AnyOf(ports) => ports
+                .iter()
+                .any(|entry| port_matches(entry, destination, protocol, port)),
+        }
+}
+
+fn peer_matches(peer: &PeerMatch, own: &Arc<str>, other: &Other<'_>) -> bool {
+    match peer {
+        PeerMatch::Block(block) => block_contains(block, other.address),
+        PeerMatch::Pods { namespaces, pods } => {
+            let Some(pod) = other.pod else { return false };
+            let in_scope = match namespaces {
+                None => pod.name.namespace == *own,
+                Some(selector) => other
+                    .namespace_labels
+                    .is_some_and(|labels| selector.matches(labels)),
+            };
+            in_scope && pods.matches(&pod.labels)
+        }
+    }
+}
+
+fn block_contains(block: &IpBlock, address: IpAddr) -> bool {
+    block.cidr.contains(&address) && !block.except.iter().any(|except| except.contains(&address))
+}
+
+fn port_matches(
+    entry: &PortMatch,
+    destination: Option<&PodFact>,
+    protocol: u8,
+    port: Option<u16>,
+) -> bool {
+    let is = |of: &Protocol| of.number() == protocol;
+    match entry {
+        PortMatch::AnyPort(of) => is(of),
+        PortMatch::Range(of, first, last) => {
+            is(of) && port.is_some_and(|port| (*first..=*last).contains(&port))
+        }
+        PortMatch::Named(of, name) => {
+            is(of)
+                && destination.is_some_and(|pod| {
+                    pod.ports.iter().any(|declared| {
+                        declared.name == *name
+                            && declared.protocol == *of
+                            && Some(declared.number) == port
+                    })
+                })
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! From the policies that select a pod to the contents of its two rulesets.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use policy_common::Direction;
+use rustc_hash::FxHashMap;
+
+use super::{
+    cluster::Namespace,
+    content::{Content, Item, ItemPorts},
+    predicate::{Predicate, PredicateId, Predicates, Scope, Term},
+};
+use crate::model::{
+    ObjectName, PeerMatch, Peers, PodFact, PolicyFact, PortMatch, Ports, Protocol, Rule,
+};
+
+/// The rules of a policy that cover a direction; `None` when it does not.
+pub(super) fn rules_of(policy: &PolicyFact, direction: Direction) -> Option<&[Rule]> {
+    match direction {
+        Direction::Ingress => policy.ingress.as_deref(),
+        Direction::Egress => policy.egress.as_deref(),
+    }
+}
+
+/// The policies that isolate a pod in a direction, by name.
+pub(super) fn policies_of<'a>(
+    namespace: &'a Namespace,
+    pod: &'a PodFact,
+    direction: Direction,
+) -> impl Iterator<Item = &'a Arc<PolicyFact>> {
+    namespace.policies.values().filter(move |policy| {
+        !pod.host_network
+            && rules_of(policy, direction).is_some()
+            && policy.subjects.matches(&pod.labels)
+    })
+}
+
+/// Ports of a rule. On ingress, names resolve on the subject and stay until it is known.
+#[derive(Clone, Debug)]
+enum Draft {
+    Ready(ItemPorts),
+    Named(Protocol, Arc<str>),
+}
+
+type DraftItem = (Option<PredicateId>, Draft);
+
+/// Compiles the policies of one commit, each once.
+pub(super) struct Compiler<'a> {
+    predicates: &'a mut Predicates,
+    drafts: FxHashMap<(ObjectName, Direction), Arc<[DraftItem]>>,
+}
+
+impl<'a> Compiler<'a> {
+    pub(super) fn new(predicates: &'a mut Predicates) -> Self {
+        Self {
+            predicates,
+            drafts: FxHashMap::default(),
+        }
+    }
+
+    /// What a pod's ruleset says; `None` when the direction is not isolated.
+    pub(super) fn content(
+        &mut self,
+        namespace: &Namespace,
+        pod: &PodFact,
+        direction: Direction,
+    ) -> Option<Content> {
+        let mut isolated = false;
+        let mut items = Vec::new();
+        for policy in policies_of(namespace, pod, direction) {
+            isolated = true;
+            for (peer, ports) in self.drafts(policy, direction).iter() {
+                let mut push = |ports| items.push(Item { peer: *peer, ports });
+                match ports {
+                    Draft::Ready(ports) => push(*ports),
+                    Draft::Named(protocol, name) => {
+                        for number in numbers(pod, *protocol, name) {
+                            push(ItemPorts::Range(*protocol, number, number));
+                        }
+                    }
+                }
+            }
+        }
+        isolated.then(|| Content::new(direction, items))
+    }
+
+    fn drafts(&mut self, policy: &PolicyFact, direction: Direction) -> Arc<[DraftItem]> {
+        let key = (policy.name.clone(), direction);
+        if let Some(drafts) = self.drafts.get(&key) {
+            return drafts.clone();
+        }
+        let mut drafts = Vec::new();
+        for rule in rules_of(policy, direction).unwrap_or_default() {
+            let peers = self.peers(&rule.peers, &policy.name.namespace);
+            let ports = drafts_of(&rule.ports);
+            for peer in peers {
+                drafts.extend(ports.iter().map(|ports| match ports {
+                    Draft::Named(protocol, name) if direction == Direction::Egress => {
+                        let name = Predicate::Name(peer, *protocol, name.clone());
+                        let name = self.predicates.intern(name);
+                        (peer, Draft::Ready(ItemPorts::Named(name)))
+                    }
+                    ready => (peer, ready.clone()),
+                }));
+            }
+        }
+        let drafts: Arc<[DraftItem]> = drafts.into();
+        self.drafts.insert(key, drafts.clone());
+        drafts
+    }
+
+    fn peers(&mut self, peers: &Peers, namespace: &Arc<str>) -> Vec<Option<PredicateId>> {
+        let peers = match peers {
+            Peers::All => return vec![None],
+            Peers::AnyOf(peers) => peers,
+        };
+        let predicates = peers.iter().map(|peer| match peer {
+            PeerMatch::Pods { namespaces, pods } => Predicate::Term(Term {
+                scope: match namespaces {
+                    None => Scope::Namespace(namespace.clone()),
+                    Some(selector) => Scope::Matching(selector.clone()),
+                },
+                pods: pods.clone(),
+            }),
+            PeerMatch::Block(block) => Predicate::Block(block.clone()),
+        });
+        predicates
+            .map(|predicate| Some(self.predicates.intern(predicate)))
+            .collect()
+    }
+}
+
+fn drafts_of(ports: &Ports) -> Vec<Draft> {
+    let ports = match ports {
+        Ports::All => return vec![Draft::Ready(ItemPorts::Everything)],
+        Ports::AnyOf(ports) => ports,
+    };
+    ports
+        .iter()
+        .map(|port| match port {
+            &PortMatch::AnyPort(protocol) => Draft::Ready(ItemPorts::Protocol(protocol)),
+            &PortMatch::Range(protocol, first, last) => {
+                Draft::Ready(ItemPorts::Range(protocol, first, last))
+            }
+            PortMatch::Named(protocol, name) => Draft::Named(*protocol, name.clone()),
+        })
+        .collect()
+}
+
+/// Every number that a pod declares under a name and protocol.
+fn numbers(pod: &PodFact, protocol: Protocol, name: &str) -> BTreeSet<u16> {
+    pod.ports
+        .iter()
+        .filter(|port| port.protocol == protocol && *port.name == *name)
+        .map(|port| port.number)
+        .collect()
+}

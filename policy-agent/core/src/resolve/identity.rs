@@ -1,0 +1,112 @@
+//! Identities: sets of predicates that hold for some address or prefix, each stored once.
+//!
+//! Invariant: an identity without holders keeps its number and its rules until `collect`.
+
+use std::collections::BTreeSet;
+
+use policy_common::IdentityId;
+use rustc_hash::FxHashMap;
+
+use super::{
+    numbers::Numbers,
+    predicate::{PredicateId, PredicateSet, Predicates},
+};
+
+#[derive(Debug)]
+struct Identity {
+    set: PredicateSet,
+    /// Addresses and prefixes that have it.
+    holders: usize,
+}
+
+/// All identities that are not reserved.
+#[derive(Debug)]
+pub(super) struct Identities {
+    ids: FxHashMap<PredicateSet, IdentityId>,
+    identities: FxHashMap<IdentityId, Identity>,
+    numbers: Numbers,
+    fresh: Vec<IdentityId>,
+    /// Without holders, until the next collection.
+    idle: BTreeSet<IdentityId>,
+}
+
+impl Identities {
+    pub(super) fn new() -> Self {
+        Self {
+            ids: FxHashMap::default(),
+            identities: FxHashMap::default(),
+            numbers: Numbers::from(IdentityId::FIRST.0),
+            fresh: Vec::new(),
+            idle: BTreeSet::new(),
+        }
+    }
+
+    /// The identity of a sorted set, with one holder more.
+    pub(super) fn acquire(
+        &mut self,
+        set: &[PredicateId],
+        predicates: &mut Predicates,
+    ) -> IdentityId {
+        if set.is_empty() {
+            return IdentityId::WORLD;
+        }
+        let id = match self.ids.get(set) {
+            Some(&id) => id,
+            None => {
+                let id = IdentityId(self.numbers.take());
+                let set: PredicateSet = set.into();
+                predicates.add_identity(&set, id);
+                self.ids.insert(set.clone(), id);
+                self.identities.insert(id, Identity { set, holders: 0 });
+                self.fresh.push(id);
+                id
+            }
+        };
+        if let Some(identity) = self.identities.get_mut(&id) {
+            identity.holders += 1;
+            self.idle.remove(&id);
+        }
+        id
+    }
+
+    /// One holder less.
+    pub(super) fn release(&mut self, id: IdentityId) {
+        if let Some(identity) = self.identities.get_mut(&id) {
+            identity.holders -= 1;
+            if identity.holders == 0 {
+                self.idle.insert(id);
+            }
+        }
+    }
+
+    /// The predicates of an identity; none for a reserved one.
+    pub(super) fn set(&self, id: IdentityId) -> PredicateSet {
+        self.identities
+            .get(&id)
+            .map_or_else(|| [].into(), |identity| identity.set.clone())
+    }
+
+    /// The identities made since the last call.
+    pub(super) fn take_fresh(&mut self) -> Vec<IdentityId> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// Takes the list of identities without holders; each must be removed.
+    pub(super) fn take_unused(&mut self) -> BTreeSet<IdentityId> {
+        std::mem::take(&mut self.idle)
+    }
+
+    /// How many identities [`Identities::take_unused`] would give.
+    pub(super) fn unused(&self) -> usize {
+        self.idle.len()
+    }
+
+    /// Forgets an identity and frees its number.
+    pub(super) fn remove(&mut self, id: IdentityId, predicates: &mut Predicates) {
+        if let Some(identity) = self.identities.remove(&id) {
+            self.ids.remove(&identity.set);
+            predicates.remove_identity(&identity.set, id);
+            self.numbers.give_back(id.0);
+        }
+    }
+}
