@@ -8,4 +8,7 @@ pub mod topology;
 pub mod traffic;
 pub mod wire;
 
-pub use self::netns::Netns;
+pub use self::{
+    netns::Netns,
+    topology::{Node, Pod, Wiring},
+};
