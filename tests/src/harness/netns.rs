@@ -7,6 +7,7 @@ use std::{
     panic,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     thread,
 };
 
@@ -22,8 +23,12 @@ const DIRECTORY: &str = "/run/netns";
 #[derive(Debug)]
 pub struct Netns {
     name: String,
-    file: File,
+    handle: Handle,
 }
+
+/// A way into a namespace that does not end with its name.
+#[derive(Clone, Debug)]
+pub struct Handle(Arc<File>);
 
 impl Netns {
     /// Makes a namespace called `prefix` and a random number.
@@ -34,7 +39,7 @@ impl Netns {
             .context("cannot make a network namespace (root and iproute2 are needed)")?;
         let made = File::open(Path::new(DIRECTORY).join(&name)).map(|file| Self {
             name: name.clone(),
-            file,
+            handle: Handle(Arc::new(file)),
         });
         let netns = match made {
             Ok(netns) => netns,
@@ -65,15 +70,7 @@ impl Netns {
     /// Runs `work` on a thread of its own inside the namespace and waits for it. Sockets, netlink
     /// and processes that it starts belong to the namespace, for good. A panic goes on here.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                setns(&self.file, CloneFlags::CLONE_NEWNET).context("cannot enter")?;
-                Ok(work())
-            });
-            inside
-                .join()
-                .unwrap_or_else(|payload| panic::resume_unwind(payload))
-        })
+        self.handle.run(work)
     }
 
     /// Starts `work` on a thread inside the namespace that may outlive this call.
@@ -81,11 +78,18 @@ impl Netns {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<thread::JoinHandle<Result<T>>> {
-        let file = self.file.try_clone()?;
-        Ok(thread::spawn(move || {
-            setns(&file, CloneFlags::CLONE_NEWNET).context("cannot enter")?;
+        let handle = self.handle();
+        let named = thread::Builder::new().name(self.name.clone());
+        Ok(named.spawn(move || {
+            handle.enter()?;
             Ok(work())
-        }))
+        })?)
+    }
+
+    /// A way in that can be kept.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Runs a program inside and returns what it printed; an error when it fails.
@@ -135,6 +139,25 @@ impl Netns {
             })
         })?;
         found.with_context(|| format!("no hardware address of {interface} in {}", self.name))
+    }
+}
+
+impl Handle {
+    /// As [`Netns::run`].
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                self.enter()?;
+                Ok(work())
+            });
+            inside
+                .join()
+                .unwrap_or_else(|payload| panic::resume_unwind(payload))
+        })
+    }
+
+    fn enter(&self) -> Result<()> {
+        setns(&*self.0, CloneFlags::CLONE_NEWNET).context("cannot enter a network namespace")
     }
 }
 
