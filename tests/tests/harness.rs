@@ -1,5 +1,7 @@
 //! The harness itself: what it builds behaves like a network.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{
     net::{IpAddr, SocketAddr},
     panic,

@@ -1,5 +1,7 @@
 //! Who stands in an interface's chain of TC programs.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use anyhow::Result;
 use aya::programs::TcAttachType::{self, Egress, Ingress};
 use policy_agent::node::tc::{self, Attachment, Chain};

@@ -1,5 +1,7 @@
 //! What the agent learns by netlink about a host: the host is a namespace of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{net::IpAddr, thread, time::Duration};
 
 use anyhow::Result;
