@@ -2,94 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::{net::IpAddr, thread, time::Duration};
+mod watching;
 
-use anyhow::Result;
-use policy_agent::node::{Interface, InterfaceKind, NodeError, NodeEvent, Options, Watcher};
+use std::net::IpAddr;
+
+use policy_agent::node::{Interface, InterfaceKind, NodeEvent, Options};
 use policy_tests::harness::Netns;
-use tokio::{sync::mpsc, time::timeout};
 
-const DEADLINE: Duration = Duration::from_secs(10);
-
-/// A watcher that runs inside a namespace, and the runtime in which its events are awaited.
-struct Watching {
-    events: mpsc::Receiver<NodeEvent>,
-    runtime: tokio::runtime::Runtime,
-    thread: Option<thread::JoinHandle<Result<Result<(), NodeError>>>>,
-}
-
-impl Watching {
-    fn start(host: &Netns, options: Options, capacity: usize) -> Self {
-        let (sender, events) = mpsc::channel(capacity);
-        let thread = host.spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            runtime
-                .unwrap()
-                .block_on(async { Watcher::open(&options)?.run(sender).await })
-        });
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        Self {
-            events,
-            runtime: runtime.unwrap(),
-            thread: Some(thread.unwrap()),
-        }
-    }
-
-    /// The first event for which `wanted` gives something.
-    fn until<T>(&mut self, what: &str, mut wanted: impl FnMut(&NodeEvent) -> Option<T>) -> T {
-        let mut seen = Vec::new();
-        let events = &mut self.events;
-        let found = self.runtime.block_on(async {
-            timeout(DEADLINE, async {
-                while let Some(event) = events.recv().await {
-                    if let Some(found) = wanted(&event) {
-                        return Some(found);
-                    }
-                    seen.push(event);
-                }
-                None
-            })
-            .await
-        });
-        match found {
-            Ok(Some(found)) => found,
-            _ => panic!("{what} was not announced, but {seen:#?}"),
-        }
-    }
-
-    fn interface(&mut self, what: &str, wanted: impl Fn(&Interface) -> bool) -> Interface {
-        self.until(what, |event| match event {
-            NodeEvent::Interface(interface) if wanted(interface) => Some(interface.clone()),
-            NodeEvent::Interfaces(all) => all.iter().find(|interface| wanted(interface)).cloned(),
-            _ => None,
-        })
-    }
-
-    fn stop(mut self) {
-        drop(self.events);
-        let ended = self.thread.take().unwrap().join().unwrap().unwrap();
-        assert!(ended.is_ok(), "{ended:?}");
-    }
-}
-
-fn addresses(interface: &Interface) -> &[IpAddr] {
-    interface
-        .sandbox
-        .as_ref()
-        .map_or(&[], |sandbox| &sandbox.addresses)
-}
-
-fn pair(host: &Netns, pod: &Netns, name: &str) {
-    let add = format!(
-        "link add {name} type veth peer name eth0 netns {}",
-        pod.name()
-    );
-    host.ip(&[add, format!("link set {name} up")]).unwrap();
-}
+use crate::watching::{Watching, addresses, pair};
 
 #[test]
 fn what_is_there_at_the_start_is_told_first() {
@@ -292,79 +212,5 @@ fn host_addresses_tunnel_ports_and_filters_are_live() {
             (*event == NodeEvent::TcChanged { ifindex }).then_some(())
         });
     }
-    watching.stop();
-}
-
-#[test]
-fn an_overrun_socket_reads_everything_anew() {
-    let host = Netns::new("node-h").unwrap();
-    let options = Options {
-        receive_buffer: Some(2304),
-        ..Options::default()
-    };
-    // A channel of one holds the watcher up while messages pour in.
-    let mut watching = Watching::start(&host, options, 1);
-    let add: Vec<String> = (0..60)
-        .map(|number| format!("link add d{number} type ifb"))
-        .collect();
-    host.ip(&add).unwrap();
-    let del: Vec<String> = (0..59)
-        .map(|number| format!("link del d{number}"))
-        .collect();
-    host.ip(&del).unwrap();
-    let mut known = std::collections::BTreeMap::new();
-    watching.until("the resynchronisation", |event| {
-        match event {
-            NodeEvent::Interfaces(all) => {
-                known = all
-                    .iter()
-                    .map(|one| (one.ifindex, one.name.clone()))
-                    .collect();
-            }
-            NodeEvent::Interface(one) => {
-                known.insert(one.ifindex, one.name.clone());
-            }
-            NodeEvent::InterfaceGone(ifindex) => {
-                known.remove(ifindex);
-            }
-            NodeEvent::Resynced => {
-                let names: Vec<&str> = known.values().map(|name| &**name).collect();
-                return (names.contains(&"d59") && !names.contains(&"d58")).then_some(());
-            }
-            _ => {}
-        }
-        None
-    });
-    // And what comes afterwards is told.
-    host.ip(&["link add late type ifb"]).unwrap();
-    watching.interface("late", |interface| &*interface.name == "late");
-    watching.stop();
-}
-
-#[test]
-fn a_pod_that_changes_addresses_without_end_does_not_overrun_the_host() {
-    let (host, pod) = (Netns::new("node-h").unwrap(), Netns::new("node-p").unwrap());
-    pair(&host, &pod, "veth0");
-    let options = Options {
-        receive_buffer: Some(2304),
-        ..Options::default()
-    };
-    let mut watching = Watching::start(&host, options, 64);
-    watching.until("the start", |event| {
-        matches!(event, NodeEvent::TunnelPorts(_)).then_some(())
-    });
-    let add: Vec<String> = (0..200)
-        .map(|n| format!("addr add 10.9.0.{n}/32 dev eth0"))
-        .collect();
-    pod.ip(&add).unwrap();
-    let all: Vec<IpAddr> = (0..200).map(|n| IpAddr::from([10, 9, 0, n])).collect();
-    watching.until("all addresses", |event| match event {
-        NodeEvent::Resynced => panic!("the host's own socket was overrun"),
-        NodeEvent::Interface(interface) => all
-            .iter()
-            .all(|ip| addresses(interface).contains(ip))
-            .then_some(()),
-        _ => None,
-    });
     watching.stop();
 }
