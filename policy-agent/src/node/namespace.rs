@@ -2,9 +2,9 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
+    fs::{self, OpenOptions},
     io,
-    os::fd::AsRawFd,
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -80,7 +80,10 @@ fn name_of(requests: &mut Requests, directory: &Path, number: i32) -> io::Result
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         // Names come and go while the directory is read, and `ip netns add` makes the file first.
-        let Ok(file) = File::open(entry.path()) else {
+        // Whatever else lies there must not hold up the reader.
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+        let Ok(file) = options.open(entry.path()) else {
             continue;
         };
         let mut body = vec![0; RTGENMSG];

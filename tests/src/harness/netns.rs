@@ -19,7 +19,8 @@ const DIRECTORY: &str = "/run/netns";
 
 /// A named network namespace, deleted on drop, also while a test panics.
 ///
-/// Duplicate address detection is off in it, so that IPv6 addresses work at once, and `lo` is up.
+/// Duplicate address detection is off in it, so that IPv6 addresses work at once, the reverse path
+/// filter too, and `lo` is up.
 #[derive(Debug)]
 pub struct Netns {
     name: String,
@@ -50,6 +51,9 @@ impl Netns {
         };
         for scope in ["all", "default"] {
             netns.sysctl(&format!("net/ipv6/conf/{scope}/accept_dad"), "0")?;
+            // What is dropped is to be dropped by the programs, not by routing; a new namespace
+            // inherits the machine's setting.
+            netns.sysctl(&format!("net/ipv4/conf/{scope}/rp_filter"), "0")?;
         }
         netns.ip(&["link set lo up"])?;
         Ok(netns)

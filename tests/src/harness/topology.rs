@@ -100,10 +100,6 @@ impl Node {
         let outside = Netns::new(&format!("{prefix}-outside"))?;
         host.sysctl("net/ipv4/ip_forward", "1")?;
         host.sysctl("net/ipv6/conf/all/forwarding", "1")?;
-        // What is dropped is to be dropped by the programs, not by the host's routing.
-        for scope in ["all", "default"] {
-            host.sysctl(&format!("net/ipv4/conf/{scope}/rp_filter"), "0")?;
-        }
         host.ip(&[
             format!(
                 "link add {UPLINK} type veth peer name {INSIDE} netns {}",

@@ -10,14 +10,14 @@ use tokio::{sync::mpsc, time::timeout};
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A watcher that runs inside a namespace, and the runtime in which its events are awaited.
-pub struct Watching {
+pub(crate) struct Watching {
     events: mpsc::Receiver<NodeEvent>,
     runtime: tokio::runtime::Runtime,
     thread: Option<thread::JoinHandle<Result<Result<(), NodeError>>>>,
 }
 
 impl Watching {
-    pub fn start(host: &Netns, options: Options, capacity: usize) -> Self {
+    pub(crate) fn start(host: &Netns, options: Options, capacity: usize) -> Self {
         let (sender, events) = mpsc::channel(capacity);
         let thread = host.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -39,7 +39,11 @@ impl Watching {
     }
 
     /// The first event for which `wanted` gives something.
-    pub fn until<T>(&mut self, what: &str, mut wanted: impl FnMut(&NodeEvent) -> Option<T>) -> T {
+    pub(crate) fn until<T>(
+        &mut self,
+        what: &str,
+        mut wanted: impl FnMut(&NodeEvent) -> Option<T>,
+    ) -> T {
         let mut seen = Vec::new();
         let events = &mut self.events;
         let found = self.runtime.block_on(async {
@@ -60,7 +64,11 @@ impl Watching {
         }
     }
 
-    pub fn interface(&mut self, what: &str, wanted: impl Fn(&Interface) -> bool) -> Interface {
+    pub(crate) fn interface(
+        &mut self,
+        what: &str,
+        wanted: impl Fn(&Interface) -> bool,
+    ) -> Interface {
         self.until(what, |event| match event {
             NodeEvent::Interface(interface) if wanted(interface) => Some(interface.clone()),
             NodeEvent::Interfaces(all) => all.iter().find(|interface| wanted(interface)).cloned(),
@@ -68,21 +76,21 @@ impl Watching {
         })
     }
 
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         drop(self.events);
         let ended = self.thread.take().unwrap().join().unwrap().unwrap();
         assert!(ended.is_ok(), "{ended:?}");
     }
 }
 
-pub fn addresses(interface: &Interface) -> &[IpAddr] {
+pub(crate) fn addresses(interface: &Interface) -> &[IpAddr] {
     interface
         .sandbox
         .as_ref()
         .map_or(&[], |sandbox| &sandbox.addresses)
 }
 
-pub fn pair(host: &Netns, pod: &Netns, name: &str) {
+pub(crate) fn pair(host: &Netns, pod: &Netns, name: &str) {
     let add = format!(
         "link add {name} type veth peer name eth0 netns {}",
         pod.name()
