@@ -158,6 +158,8 @@ fn an_index_that_is_used_again_is_another_interface() {
     };
     make(&first);
     let old = watching.interface("the first", |interface| interface.ifindex == 77);
+    // A namespace's end is announced before its interfaces have gone.
+    host.ip(&["link del veth0"]).unwrap();
     drop(first);
     watching.until("the end", |event| {
         (*event == NodeEvent::InterfaceGone(77)).then_some(())
