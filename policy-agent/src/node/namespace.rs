@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     fs::{self, OpenOptions},
     io,
     os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
@@ -23,6 +24,12 @@ const NETNSA_FD: u16 = 3;
 /// old one ends; a key is given once per run of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetnsKey(pub u64);
+
+impl fmt::Display for NetnsKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "netns#{}", self.0)
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Known {
