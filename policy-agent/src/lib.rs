@@ -1,1 +1,3 @@
 //! Enforces Kubernetes NetworkPolicy on this node.
+
+pub mod node;

@@ -1,1 +1,3 @@
-//! Test harness.
+//! What the suites, the demo and the benchmarks stand on.
+
+pub mod harness;

@@ -1,0 +1,63 @@
+//! What the rest of the agent learns about this machine's network.
+
+use std::{net::IpAddr, sync::Arc};
+
+use super::{link::InterfaceKind, namespace::NetnsKey};
+
+/// One interface of the host's network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its index.
+    pub ifindex: u32,
+    /// Its name, which may change.
+    pub name: Arc<str>,
+    /// What it is.
+    pub kind: InterfaceKind,
+    /// `ARPHRD_*`: 1 is Ethernet, 65534 has no link-layer header.
+    pub hardware: u16,
+    /// Administratively up.
+    pub up: bool,
+    /// The bridge whose port it is; a master of another kind does not count.
+    pub bridge: Option<u32>,
+    /// The other end, when that is in another network namespace.
+    pub sandbox: Option<Sandbox>,
+}
+
+/// The other end of an interface, in another network namespace.
+///
+/// Whoever owns that namespace writes its addresses: good for finding the pod, for nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sandbox {
+    /// The namespace. A changed key is another namespace, though the interface's index be the same.
+    pub netns: NetnsKey,
+    /// The namespace's name under the directory of names, when it had one as it was first seen.
+    pub name: Option<Arc<str>>,
+    /// Index of the other end, in its namespace.
+    pub ifindex: u32,
+    /// Addresses of the other end, sorted, link-local ones included.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What has been found or has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeEvent {
+    /// All interfaces there are: at the start, and after the kernel dropped messages.
+    /// Indices that are absent are gone; a changed [`Sandbox::netns`] means a new interface.
+    Interfaces(Vec<Interface>),
+    /// One interface appeared or changed.
+    Interface(Interface),
+    /// One interface is gone; its index may be used again by the next event.
+    InterfaceGone(u32),
+    /// All addresses of this host but 127.0.0.0/8 and ::1, sorted.
+    HostAddresses(Vec<IpAddr>),
+    /// All UDP ports on which this host takes packets out of tunnels, sorted.
+    TunnelPorts(Vec<u16>),
+    /// A qdisc or filter of this interface came or went, perhaps by our own hand.
+    TcChanged {
+        /// The interface.
+        ifindex: u32,
+    },
+    /// The kernel dropped messages and everything has been read anew; changes of qdiscs and
+    /// filters may have been missed.
+    Resynced,
+}

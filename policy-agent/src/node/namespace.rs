@@ -1,0 +1,104 @@
+//! The network namespaces that have a number here: an identity that is never reused, and a name.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    fs::{self, OpenOptions},
+    io,
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    message::{Message, attributes, push, u32_at},
+    socket::Requests,
+};
+
+/// `struct rtgenmsg`, padded; `NETNSA_NSID` and `NETNSA_FD` (linux/net_namespace.h).
+const RTGENMSG: usize = 4;
+const NETNSA_NSID: u16 = 1;
+const NETNSA_FD: u16 = 3;
+
+/// One network namespace during its life. The kernel gives a number to the next namespace when the
+/// old one ends; a key is given once per run of the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetnsKey(pub u64);
+
+impl fmt::Display for NetnsKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "netns#{}", self.0)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) key: NetnsKey,
+    pub(super) name: Option<Arc<str>>,
+}
+
+/// The namespaces that have been seen.
+pub(super) struct Namespaces {
+    directory: PathBuf,
+    known: HashMap<i32, Known>,
+    last: u64,
+}
+
+impl Namespaces {
+    /// `directory` is where namespaces have names: `/run/netns`.
+    pub(super) fn new(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            known: HashMap::new(),
+            last: 0,
+        }
+    }
+
+    /// The namespace of a number.
+    pub(super) fn get(&mut self, requests: &mut Requests, number: i32) -> Known {
+        if let Some(known) = self.known.get(&number) {
+            return known.clone();
+        }
+        self.last += 1;
+        let known = Known {
+            key: NetnsKey(self.last),
+            // A name is for people: without one, or without the right to read it, all else works.
+            name: name_of(requests, &self.directory, number).unwrap_or_default(),
+        };
+        self.known.insert(number, known.clone());
+        known
+    }
+
+    /// The namespace has ended, or cannot be told from another of the same number.
+    pub(super) fn forget(&mut self, number: i32) {
+        self.known.remove(&number);
+    }
+}
+
+/// The number that RTM_DELNSID takes back.
+pub(super) fn decode_number(message: &Message<'_>) -> Option<i32> {
+    attributes(message.payload, RTGENMSG)
+        .find(|(kind, _)| *kind == NETNSA_NSID)
+        .and_then(|(_, value)| u32_at(value, 0))
+        .map(u32::cast_signed)
+}
+
+fn name_of(requests: &mut Requests, directory: &Path, number: i32) -> io::Result<Option<Arc<str>>> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        // Names come and go while the directory is read, and `ip netns add` makes the file first.
+        // Whatever else lies there must not hold up the reader.
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+        let Ok(file) = options.open(entry.path()) else {
+            continue;
+        };
+        let mut body = vec![0; RTGENMSG];
+        push(&mut body, NETNSA_FD, &file.as_raw_fd().to_ne_bytes());
+        let found = requests.get(libc::RTM_GETNSID.into(), &body, decode_number);
+        if matches!(found, Ok(Some(found)) if found == number) {
+            return Ok(Some(entry.file_name().to_string_lossy().into()));
+        }
+    }
+    Ok(None)
+}

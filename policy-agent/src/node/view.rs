@@ -1,0 +1,263 @@
+//! The host's network as last read. Messages only say *what* to read again, never what it is:
+//! their order, their family (a bridge's RTM_DELLINK is a port leaving) and losses then do not
+//! matter.
+//!
+//! Invariant: after [`View::refresh`] without an error the receiver of the events knows what the
+//! view knows.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use super::{
+    error::NodeError,
+    event::{Interface, NodeEvent, Sandbox},
+    link::{self, Link},
+    namespace::Namespaces,
+    socket::Requests,
+    tunnel::Fou,
+};
+
+/// What is to be read again.
+#[derive(Debug, Default)]
+pub(super) struct Stale {
+    pub(super) links: BTreeSet<u32>,
+    /// Deleted for certain: what now has the index is another interface.
+    pub(super) deleted: BTreeSet<u32>,
+    /// Addresses of these interfaces of the host.
+    pub(super) addresses: BTreeSet<u32>,
+    /// Addresses of these interfaces of other namespaces.
+    pub(super) inside: BTreeSet<(i32, u32)>,
+    /// Addresses of all interfaces of other namespaces.
+    pub(super) all_inside: bool,
+    pub(super) tunnels: bool,
+    /// Qdiscs or filters changed.
+    pub(super) tc: BTreeSet<u32>,
+}
+
+struct Entry {
+    link: Link,
+    interface: Interface,
+}
+
+pub(super) struct View {
+    requests: Requests,
+    fou: Fou,
+    namespaces: Namespaces,
+    entries: BTreeMap<u32, Entry>,
+    addresses: BTreeMap<u32, BTreeSet<IpAddr>>,
+    host_addresses: Option<Vec<IpAddr>>,
+    tunnel_ports: Option<Vec<u16>>,
+}
+
+fn asking(what: &'static str) -> impl FnOnce(io::Error) -> NodeError {
+    move |source| NodeError::Request { what, source }
+}
+
+impl View {
+    pub(super) fn open(netns_directory: PathBuf) -> Result<Self, NodeError> {
+        Ok(Self {
+            requests: Requests::open(rtnetlink::sys::protocols::NETLINK_ROUTE)?,
+            fou: Fou::open()?,
+            namespaces: Namespaces::new(netns_directory),
+            entries: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            host_addresses: None,
+            tunnel_ports: None,
+        })
+    }
+
+    /// Reads everything.
+    pub(super) fn read_all(&mut self) -> Result<Vec<NodeEvent>, NodeError> {
+        let links = link::links(&mut self.requests).map_err(asking("links"))?;
+        let addresses =
+            link::addresses(&mut self.requests, None, 0).map_err(asking("addresses"))?;
+        let mut old = std::mem::take(&mut self.entries);
+        let kept: BTreeSet<i32> = links
+            .iter()
+            .filter(|link| {
+                old.get(&link.ifindex)
+                    .is_some_and(|entry| same(&entry.link, link))
+            })
+            .filter_map(|link| link.link_namespace)
+            .collect();
+        // A number may have changed hands unseen; an interface that lived on proves it did not.
+        for number in old.values().filter_map(|entry| entry.link.link_namespace) {
+            if !kept.contains(&number) {
+                self.namespaces.forget(number);
+            }
+        }
+        for link in links {
+            old.remove(&link.ifindex);
+            let interface = self.interface(&link)?;
+            self.entries.insert(link.ifindex, Entry { link, interface });
+        }
+        self.addresses.clear();
+        for (ifindex, address) in addresses {
+            self.addresses.entry(ifindex).or_default().insert(address);
+        }
+        let all = self.entries.values().map(|entry| entry.interface.clone());
+        let mut events = vec![NodeEvent::Interfaces(all.collect())];
+        self.host_addresses = None;
+        self.tunnel_ports = None;
+        self.changed_addresses(&mut events);
+        self.changed_tunnels(&mut events)?;
+        Ok(events)
+    }
+
+    /// Reads what is stale and says what is new. `stale` is empty afterwards.
+    pub(super) fn refresh(&mut self, stale: &mut Stale) -> Result<Vec<NodeEvent>, NodeError> {
+        let mut stale = std::mem::take(stale);
+        let mut events = Vec::new();
+        for ifindex in &stale.deleted {
+            if self.entries.remove(ifindex).is_some() {
+                events.push(NodeEvent::InterfaceGone(*ifindex));
+            }
+            // The end that stays of a pair whose other end moved away hears nothing of it.
+            let pair = |entry: &&Entry| entry.link.link == Some(*ifindex);
+            let others = self.entries.values().filter(pair);
+            stale.links.extend(others.map(|entry| entry.link.ifindex));
+            stale.addresses.insert(*ifindex);
+        }
+        stale.links.append(&mut stale.deleted);
+        for ifindex in &stale.links {
+            self.refresh_link(*ifindex, &mut events)?;
+            stale.tunnels = true;
+        }
+        self.refresh_inside(&stale, &mut events)?;
+        for ifindex in &stale.addresses {
+            let found =
+                link::addresses(&mut self.requests, None, *ifindex).map_err(asking("addresses"))?;
+            self.addresses.insert(
+                *ifindex,
+                found.into_iter().map(|(_, address)| address).collect(),
+            );
+        }
+        self.addresses.retain(|_, addresses| !addresses.is_empty());
+        self.changed_addresses(&mut events);
+        if stale.tunnels {
+            self.changed_tunnels(&mut events)?;
+        }
+        let tc = stale.tc.into_iter();
+        events.extend(tc.map(|ifindex| NodeEvent::TcChanged { ifindex }));
+        Ok(events)
+    }
+
+    /// The namespace of this number has ended: so have all interfaces that led into it.
+    pub(super) fn namespace_ended(&mut self, number: i32, stale: &mut Stale) {
+        self.namespaces.forget(number);
+        let into = |entry: &&Entry| entry.link.link_namespace == Some(number);
+        let ended = self.entries.values().filter(into);
+        stale.deleted.extend(ended.map(|entry| entry.link.ifindex));
+    }
+
+    fn refresh_link(&mut self, ifindex: u32, events: &mut Vec<NodeEvent>) -> Result<(), NodeError> {
+        let Some(link) = link::link(&mut self.requests, ifindex).map_err(asking("link"))? else {
+            if self.entries.remove(&ifindex).is_some() {
+                events.push(NodeEvent::InterfaceGone(ifindex));
+            }
+            return Ok(());
+        };
+        let interface = self.interface(&link)?;
+        let known = self.entries.get(&ifindex);
+        if known.is_none_or(|entry| entry.interface != interface) {
+            events.push(NodeEvent::Interface(interface.clone()));
+        }
+        self.entries.insert(ifindex, Entry { link, interface });
+        Ok(())
+    }
+
+    fn refresh_inside(
+        &mut self,
+        stale: &Stale,
+        events: &mut Vec<NodeEvent>,
+    ) -> Result<(), NodeError> {
+        for entry in self.entries.values_mut() {
+            let (Some(sandbox), Some(number)) =
+                (&mut entry.interface.sandbox, entry.link.link_namespace)
+            else {
+                continue;
+            };
+            if !stale.all_inside && !stale.inside.contains(&(number, sandbox.ifindex)) {
+                continue;
+            }
+            let addresses = inside(&mut self.requests, number, sandbox.ifindex)?;
+            if sandbox.addresses != addresses {
+                sandbox.addresses = addresses;
+                events.push(NodeEvent::Interface(entry.interface.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    fn interface(&mut self, link: &Link) -> Result<Interface, NodeError> {
+        let sandbox = match (link.link_namespace, link.link) {
+            (Some(number), Some(ifindex)) => {
+                let known = self.namespaces.get(&mut self.requests, number);
+                Some(Sandbox {
+                    netns: known.key,
+                    name: known.name,
+                    ifindex,
+                    addresses: inside(&mut self.requests, number, ifindex)?,
+                })
+            }
+            _ => None,
+        };
+        Ok(Interface {
+            ifindex: link.ifindex,
+            name: Arc::from(&*link.name),
+            kind: link.kind.clone(),
+            hardware: link.hardware,
+            up: link.up,
+            bridge: link.bridge,
+            sandbox,
+        })
+    }
+
+    fn changed_addresses(&mut self, events: &mut Vec<NodeEvent>) {
+        let all: BTreeSet<IpAddr> = self.addresses.values().flatten().copied().collect();
+        let all: Vec<IpAddr> = all
+            .into_iter()
+            .filter(|address| !address.is_loopback())
+            .collect();
+        if self.host_addresses.as_ref() != Some(&all) {
+            events.push(NodeEvent::HostAddresses(all.clone()));
+            self.host_addresses = Some(all);
+        }
+    }
+
+    fn changed_tunnels(&mut self, events: &mut Vec<NodeEvent>) -> Result<(), NodeError> {
+        let links = self
+            .entries
+            .values()
+            .filter_map(|entry| entry.link.tunnel_port);
+        let mut ports: BTreeSet<u16> = links.collect();
+        ports.extend(self.fou.ports().map_err(asking("FOU ports"))?);
+        let ports: Vec<u16> = ports.into_iter().collect();
+        if self.tunnel_ports.as_ref() != Some(&ports) {
+            events.push(NodeEvent::TunnelPorts(ports.clone()));
+            self.tunnel_ports = Some(ports);
+        }
+        Ok(())
+    }
+}
+
+/// Whether two readings that may be far apart are of one interface.
+fn same(old: &Link, new: &Link) -> bool {
+    (old.link_namespace, old.link, &old.kind, &old.mac)
+        == (new.link_namespace, new.link, &new.kind, &new.mac)
+}
+
+fn inside(requests: &mut Requests, number: i32, ifindex: u32) -> Result<Vec<IpAddr>, NodeError> {
+    let found = match link::addresses(requests, Some(number), ifindex) {
+        // Whoever owns the namespace can change addresses without end; the next message comes.
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Vec::new(),
+        result => result.map_err(asking("addresses of another namespace"))?,
+    };
+    let sorted: BTreeSet<IpAddr> = found.into_iter().map(|(_, address)| address).collect();
+    Ok(sorted.into_iter().collect())
+}
