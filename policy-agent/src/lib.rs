@@ -1,1 +1,2 @@
 //! Enforces Kubernetes NetworkPolicy on this node.
+pub mod convert;
