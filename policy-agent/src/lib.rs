@@ -1,2 +1,3 @@
 //! Enforces Kubernetes NetworkPolicy on this node.
 pub mod convert;
+pub mod source;

@@ -33,6 +33,27 @@ impl Field {
         Self(format!("{}[{index}]", self.0))
     }
 
+    /// A path that continues at this one.
+    pub fn join(&self, rest: &Self) -> Self {
+        let dot = match (
+            self.0.is_empty(),
+            rest.0.is_empty() || rest.0.starts_with('['),
+        ) {
+            (false, false) => ".",
+            _ => "",
+        };
+        Self(format!("{}{dot}{}", self.0, rest.0))
+    }
+
+    /// Whether this is the other field or a part of it.
+    pub fn is_within(&self, other: &Self) -> bool {
+        other.0.is_empty()
+            || self
+                .0
+                .strip_prefix(&other.0)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    }
+
     /// The path; empty for the object itself.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -92,6 +92,16 @@ pub struct ObjectRef {
     pub name: ObjectName,
 }
 
+impl ObjectRef {
+    /// The Namespace of this name.
+    pub fn namespace(name: &Arc<str>) -> Self {
+        Self {
+            kind: Kind::Namespace,
+            name: ObjectName::new("", Arc::clone(name)),
+        }
+    }
+}
+
 impl fmt::Display for ObjectRef {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ObjectName { namespace, name } = &self.name;

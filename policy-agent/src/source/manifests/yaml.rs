@@ -1,0 +1,236 @@
+//! From text to JSON values. A document that breaks does not hide the ones after it.
+//!
+//! Scalars are read as kubectl reads them (YAML 1.1 booleans, merge keys), and keys that are given
+//! twice are reported rather than resolved. Knows nothing of Kubernetes.
+
+use std::cell::RefCell;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::convert::Field;
+
+/// One document of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Document {
+    /// Counted from 1.
+    pub(super) number: usize,
+    /// The line at which it begins, counted from 1.
+    pub(super) line: usize,
+    pub(super) content: Result<Parsed, SyntaxError>,
+}
+
+/// The content of a document.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Parsed {
+    pub(super) value: Value,
+    /// Keys that occur twice; the value has the first occurrence.
+    pub(super) duplicates: Vec<Field>,
+}
+
+/// Why a document has no content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SyntaxError {
+    /// The line of the file, counted from 1.
+    pub(super) line: usize,
+    pub(super) message: String,
+}
+
+/// The documents of a file that are not empty. JSON is YAML too.
+pub(super) fn documents(text: &str) -> Vec<Document> {
+    let chunks = split(text).into_iter().enumerate();
+    chunks
+        .filter_map(|(index, (line, chunk))| {
+            let content = parse(&chunk, line);
+            let empty = matches!(
+                &content,
+                Ok(Parsed {
+                    value: Value::Null,
+                    ..
+                })
+            );
+            (!empty).then_some(Document {
+                number: index + 1,
+                line,
+                content,
+            })
+        })
+        .collect()
+}
+
+/// Cuts at `---` and `...`, which begin a line only as markers, also inside of block scalars.
+/// Gives the line at which each document begins.
+fn split(text: &str) -> Vec<(usize, String)> {
+    let mut chunks = Vec::new();
+    let mut chunk = String::new();
+    let mut begin = 1;
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        let marker = |marker: &str| {
+            line.strip_prefix(marker)
+                .filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+        };
+        let Some(rest) = marker("---").or_else(|| marker("...")) else {
+            chunk.push_str(line);
+            continue;
+        };
+        // What precedes the first marker is no document if it only comments or directs.
+        let prologue = chunk.lines().all(|line| {
+            let line = line.trim_start();
+            line.is_empty() || line.starts_with(['#', '%'])
+        });
+        if prologue {
+            chunk.clear();
+        } else {
+            chunks.push((begin, std::mem::take(&mut chunk)));
+        }
+        // Columns stay what they are in the file.
+        chunk.push_str("   ");
+        chunk.push_str(rest);
+        begin = index + 1;
+    }
+    chunks.push((begin, chunk));
+    chunks
+}
+
+fn parse(chunk: &str, line: usize) -> Result<Parsed, SyntaxError> {
+    use serde_saphyr::options::DuplicateKeyPolicy;
+    // A list of all pods of a large cluster is one document; depth, aliases and their expansion
+    // stay bounded.
+    let options = serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_events: 100_000_000,
+            max_nodes: 50_000_000,
+            max_total_scalar_bytes: 1 << 30,
+        },
+    };
+    let duplicates = RefCell::default();
+    let tree = Tree {
+        path: &Path::Root,
+        duplicates: &duplicates,
+    };
+    match serde_saphyr::with_deserializer_from_str_with_options(chunk, options, |yaml| {
+        tree.deserialize(yaml)
+    }) {
+        Ok(value) => Ok(Parsed {
+            value,
+            duplicates: duplicates.into_inner(),
+        }),
+        Err(error) => {
+            let error = error.without_snippet();
+            let at = error.location().map_or(1, |location| location.line());
+            Err(SyntaxError {
+                line: line - 1 + usize::try_from(at).unwrap_or(1).max(1),
+                message: error.to_string(),
+            })
+        }
+    }
+}
+
+/// Where in a document the reader is; a field only when something is to be said of it.
+enum Path<'a> {
+    Root,
+    Key(&'a Path<'a>, &'a str),
+    Item(&'a Path<'a>, usize),
+}
+
+impl Path<'_> {
+    fn field(&self) -> Field {
+        match self {
+            Self::Root => Field::root(),
+            Self::Key(parent, key) => parent.field().child(key),
+            Self::Item(parent, index) => parent.field().index(*index),
+        }
+    }
+}
+
+/// Reads a value and remembers keys that occur twice.
+struct Tree<'a> {
+    path: &'a Path<'a>,
+    duplicates: &'a RefCell<Vec<Field>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tree<'_> {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bytes<E: Error>(self, _: &[u8]) -> Result<Value, E> {
+        Err(E::custom("binary data is not supported"))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = items.next_element_seed(Tree {
+            path: &Path::Item(self.path, values.len()),
+            duplicates: self.duplicates,
+        })? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            let path = Path::Key(self.path, &key);
+            let value = entries.next_value_seed(Tree {
+                path: &path,
+                duplicates: self.duplicates,
+            })?;
+            if members.contains_key(&key) {
+                self.duplicates.borrow_mut().push(path.field());
+            } else {
+                members.insert(key, value);
+            }
+        }
+        Ok(Value::Object(members))
+    }
+}
