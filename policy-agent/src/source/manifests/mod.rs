@@ -6,11 +6,19 @@
 mod change;
 mod directory;
 mod file;
+mod follow;
+mod links;
 mod problem;
+mod settle;
 mod store;
+mod watch;
 mod yaml;
+
+#[cfg(test)]
+mod tests;
 
 pub use directory::load;
 pub use file::{Entry, File};
+pub use follow::{ManifestSource, ManifestSourceError};
 pub use problem::{Place, Problem};
 pub use store::Manifests;
