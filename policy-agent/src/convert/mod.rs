@@ -25,7 +25,7 @@ mod service;
 mod tests;
 
 pub use block::InvalidBlock;
-pub use field::{Field, FieldError, Invalid};
+pub use field::{Field, FieldError, Invalid, UNKNOWN_FIELD};
 pub use name::InvalidName;
 pub use namespace::{NAME_LABEL, implied_namespace};
 pub use object::{Kind, Object, ObjectRef, PodObject, identify};

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::{
     problem::{Place, Problem},
-    yaml::{self, Document, Parsed},
+    yaml::{self, Document, Parsed, SyntaxError},
 };
-use crate::convert::{self, Field, FieldError, Kind, Object, ObjectRef};
+use crate::convert::{self, Field, FieldError, Kind, Object, ObjectRef, UNKNOWN_FIELD};
 
 /// What one file says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -99,7 +99,7 @@ fn entries(document: Document) -> Vec<Entry> {
     };
     let Parsed { value, duplicates } = match document.content {
         Ok(parsed) => parsed,
-        Err(error) => return vec![Entry::broken(place(error.line), error.message)],
+        Err(error) => return vec![cut_short(place(error.line), error)],
     };
     let place = place(document.line);
     let mut duplicates: Vec<FieldError> = duplicates
@@ -132,6 +132,30 @@ fn entries(document: Document) -> Vec<Entry> {
         });
     }
     entries
+}
+
+/// A document whose syntax breaks somewhere: what was read before may still tell which object it is,
+/// and has often the reason in it.
+fn cut_short(place: Option<Place>, error: SyntaxError) -> Entry {
+    let SyntaxError {
+        message,
+        field,
+        before,
+        ..
+    } = error;
+    let metadata = Field::root().child("metadata");
+    let named = !field.is_within(&metadata) && ListKind::of(&before.value).is_none();
+    let read = entry(place, &Field::root(), before.value, Vec::new());
+    let unknown = read.outcome.err().into_iter().flatten();
+    let mut errors = vec![FieldError { field, message }];
+    errors.extend(unknown.filter(FieldError::is_unknown_field));
+    Entry {
+        object: read
+            .object
+            .filter(|_| named && before.duplicates.is_empty()),
+        outcome: Err(errors),
+        ..Entry::broken(place, String::new())
+    }
 }
 
 fn entry(
@@ -184,7 +208,7 @@ fn expand(value: Value, field: &Field, into: &mut Vec<(Field, Value)>) -> Result
     if let Some(name) = members.keys().find(|name| !known.contains(&name.as_str())) {
         return Err(FieldError {
             field: field.child(name),
-            message: "unknown field".to_owned(),
+            message: UNKNOWN_FIELD.to_owned(),
         });
     }
     let field = field.child("items");

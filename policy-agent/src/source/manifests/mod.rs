@@ -15,6 +15,8 @@ mod watch;
 mod yaml;
 
 #[cfg(test)]
+mod follow_tests;
+#[cfg(test)]
 mod tests;
 
 pub use directory::load;

@@ -33,26 +33,59 @@ fn removed(name: &str) -> Change {
 }
 
 #[test]
-fn the_example_with_its_lost_indentation_is_refused_field_by_field() {
+fn the_example_with_its_lost_indentation_is_refused_by_name_and_field() {
     let mut manifests = Manifests::default();
     let text = include_str!("../../../tests/data/seed-example.yaml");
     assert_eq!(replace(&mut manifests, "seed.yaml", text), []);
-    let at = "seed.yaml:1: document 1: NetworkPolicy default/allow-frontend: spec.";
-    let unknown = [
-        "ingress[0].from[0].namespaceSelector.project",
+    // Its ports are misplaced too: not even YAML can be made of them.
+    let at = "seed.yaml:23: document 1: NetworkPolicy default/allow-frontend: spec.";
+    let problems = problems(&manifests);
+    assert_eq!(problems.len(), 4, "{problems:?}");
+    let syntax = "ingress[0].from: while parsing a block collection";
+    assert!(
+        problems[0].starts_with(&format!("{at}{syntax}")),
+        "{problems:?}"
+    );
+    for field in [
+        "podSelector.app",
         "ingress[0].from[0].podSelector.app",
+        "ingress[0].from[0].namespaceSelector.project",
+    ] {
+        let expected = format!("{at}{field}: unknown field");
+        assert!(problems.contains(&expected), "{expected} in {problems:?}");
+    }
+}
+
+#[test]
+fn match_labels_that_lost_their_indentation_are_unknown_fields() {
+    let mut manifests = Manifests::default();
+    let text = include_str!("../../../tests/data/seed-example.yaml");
+    let text = text.replace(
+        "        ports:\n        - protocol: TCP\n            port: 80",
+        "      ports:\n      - port: 80",
+    );
+    assert_eq!(replace(&mut manifests, "seed.yaml", &text), []);
+    let at = "seed.yaml:1: document 1: NetworkPolicy default/allow-frontend: spec.";
+    let mut expected = [
         "egress[0].to[0].namespaceSelector.project",
         "egress[0].to[0].podSelector.app",
+        "ingress[0].from[0].namespaceSelector.project",
+        "ingress[0].from[0].podSelector.app",
         "podSelector.app",
-    ];
-    let mut expected: Vec<_> = unknown
-        .iter()
-        .map(|field| format!("{at}{field}: unknown field"))
-        .collect();
+    ]
+    .map(|field| format!("{at}{field}: unknown field"));
     let mut problems = problems(&manifests);
     expected.sort();
     problems.sort();
     assert_eq!(problems, expected);
+}
+
+#[test]
+fn namespaces_may_have_names_that_older_yaml_takes_for_booleans() {
+    let mut manifests = Manifests::default();
+    let text = "apiVersion: v1\nkind: Namespace\nmetadata: {name: y, labels: {on: no}}\n";
+    replace(&mut manifests, "n.yaml", text);
+    assert_eq!(in_force(&manifests), ["n.yaml: Namespace y"]);
 }
 
 #[test]
@@ -90,7 +123,7 @@ fn an_object_whose_document_broke_stays_until_the_document_is_gone() {
         "\n \n".to_owned(),
     ] {
         assert_eq!(replace(&mut manifests, "f.yaml", &broken), [], "{broken}");
-        assert_eq!(problems(&manifests).len(), 1, "{broken}");
+        assert!(!problems(&manifests).is_empty(), "{broken}");
     }
     let changes = replace(&mut manifests, "f.yaml", "# nothing left\n");
     assert_eq!(
@@ -206,7 +239,7 @@ apiVersion: v1
 kind: List
 items:
 - {apiVersion: v1, kind: Namespace, metadata: {name: x}}
-- {apiVersion: v1, kind: Namespace, metadata: {name: Y}}
+- {apiVersion: v1, kind: Namespace, metadata: {name: Y_}}
 ---
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicyList
@@ -224,7 +257,7 @@ items:
     );
     let problems = problems(&manifests);
     assert!(
-        problems[0].contains("Namespace Y: items[1].metadata.name: "),
+        problems[0].contains("Namespace Y_: items[1].metadata.name: "),
         "{problems:?}"
     );
     assert!(

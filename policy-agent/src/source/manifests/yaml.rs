@@ -1,7 +1,7 @@
 //! From text to JSON values. A document that breaks does not hide the ones after it.
 //!
-//! Scalars are read as kubectl reads them (YAML 1.1 booleans, merge keys), and keys that are given
-//! twice are reported rather than resolved. Knows nothing of Kubernetes.
+//! YAML 1.2, with merge keys: `y` and `no` are strings, as namespaces may well be called. Keys that
+//! are given twice are reported rather than resolved. Knows nothing of Kubernetes.
 
 use std::cell::RefCell;
 
@@ -21,19 +21,23 @@ pub(super) struct Document {
 }
 
 /// The content of a document.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Parsed {
     pub(super) value: Value,
     /// Keys that occur twice; the value has the first occurrence.
     pub(super) duplicates: Vec<Field>,
 }
 
-/// Why a document has no content.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where and why reading a document ended early.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct SyntaxError {
     /// The line of the file, counted from 1.
     pub(super) line: usize,
     pub(super) message: String,
+    /// The field that could not be read to its end.
+    pub(super) field: Field,
+    /// What was read before.
+    pub(super) before: Parsed,
 }
 
 /// The documents of a file that are not empty. JSON is YAML too.
@@ -64,6 +68,7 @@ fn split(text: &str) -> Vec<(usize, String)> {
     let mut chunks = Vec::new();
     let mut chunk = String::new();
     let mut begin = 1;
+    let mut marked = false;
     for (index, line) in text.split_inclusive('\n').enumerate() {
         let marker = |marker: &str| {
             line.strip_prefix(marker)
@@ -74,10 +79,12 @@ fn split(text: &str) -> Vec<(usize, String)> {
             continue;
         };
         // What precedes the first marker is no document if it only comments or directs.
-        let prologue = chunk.lines().all(|line| {
-            let line = line.trim_start();
-            line.is_empty() || line.starts_with(['#', '%'])
-        });
+        let prologue = !marked
+            && chunk.lines().all(|line| {
+                let line = line.trim_start();
+                line.is_empty() || line.starts_with(['#', '%'])
+            });
+        marked = true;
         if prologue {
             chunk.clear();
         } else {
@@ -98,6 +105,7 @@ fn parse(chunk: &str, line: usize) -> Result<Parsed, SyntaxError> {
     // stay bounded.
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        strict_booleans: true,
         with_snippet: false,
         budget: serde_saphyr::budget! {
             max_events: 100_000_000,
@@ -105,24 +113,26 @@ fn parse(chunk: &str, line: usize) -> Result<Parsed, SyntaxError> {
             max_total_scalar_bytes: 1 << 30,
         },
     };
-    let duplicates = RefCell::default();
+    let progress = RefCell::default();
     let tree = Tree {
         path: &Path::Root,
-        duplicates: &duplicates,
+        progress: &progress,
     };
-    match serde_saphyr::with_deserializer_from_str_with_options(chunk, options, |yaml| {
+    let value = serde_saphyr::with_deserializer_from_str_with_options(chunk, options, |yaml| {
         tree.deserialize(yaml)
-    }) {
-        Ok(value) => Ok(Parsed {
-            value,
-            duplicates: duplicates.into_inner(),
-        }),
+    });
+    let Progress { duplicates, broken } = progress.into_inner();
+    match value {
+        Ok(value) => Ok(Parsed { value, duplicates }),
         Err(error) => {
             let error = error.without_snippet();
             let at = error.location().map_or(1, |location| location.line());
+            let (field, value) = broken.unwrap_or_default();
             Err(SyntaxError {
                 line: line - 1 + usize::try_from(at).unwrap_or(1).max(1),
                 message: error.to_string(),
+                field,
+                before: Parsed { value, duplicates },
             })
         }
     }
@@ -145,10 +155,31 @@ impl Path<'_> {
     }
 }
 
-/// Reads a value and remembers keys that occur twice.
+/// What is worth knowing of a document besides its value.
+#[derive(Default)]
+struct Progress {
+    duplicates: Vec<Field>,
+    /// The field at which reading broke, and the part that was read of the value that is being
+    /// unwound.
+    broken: Option<(Field, Value)>,
+}
+
+/// Reads a value and remembers keys that occur twice, and what was read when it broke.
 struct Tree<'a> {
     path: &'a Path<'a>,
-    duplicates: &'a RefCell<Vec<Field>>,
+    progress: &'a RefCell<Progress>,
+}
+
+impl Tree<'_> {
+    /// Keeps what was read of this value; `attach` adds what was read of the child that broke, if
+    /// it was a child.
+    fn broke(&self, attach: impl FnOnce(Option<Value>) -> Value) {
+        let mut progress = self.progress.borrow_mut();
+        progress.broken = Some(match progress.broken.take() {
+            Some((field, child)) => (field, attach(Some(child))),
+            None => (self.path.field(), attach(None)),
+        });
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Tree<'_> {
@@ -208,29 +239,53 @@ impl<'de> Visitor<'de> for Tree<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(value) = items.next_element_seed(Tree {
-            path: &Path::Item(self.path, values.len()),
-            duplicates: self.duplicates,
-        })? {
-            values.push(value);
+        loop {
+            let item = items.next_element_seed(Tree {
+                path: &Path::Item(self.path, values.len()),
+                progress: self.progress,
+            });
+            match item {
+                Ok(Some(value)) => values.push(value),
+                Ok(None) => return Ok(Value::Array(values)),
+                Err(error) => {
+                    self.broke(|child| Value::Array(values.into_iter().chain(child).collect()));
+                    return Err(error);
+                }
+            }
         }
-        Ok(Value::Array(values))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
+        loop {
+            let key = match entries.next_key::<String>() {
+                Ok(Some(key)) => key,
+                Ok(None) => return Ok(Value::Object(members)),
+                Err(error) => {
+                    self.broke(|_| Value::Object(members));
+                    return Err(error);
+                }
+            };
             let path = Path::Key(self.path, &key);
             let value = entries.next_value_seed(Tree {
                 path: &path,
-                duplicates: self.duplicates,
-            })?;
-            if members.contains_key(&key) {
-                self.duplicates.borrow_mut().push(path.field());
-            } else {
-                members.insert(key, value);
+                progress: self.progress,
+            });
+            match value {
+                Ok(_) if members.contains_key(&key) => {
+                    self.progress.borrow_mut().duplicates.push(path.field());
+                }
+                Ok(value) => {
+                    members.insert(key, value);
+                }
+                Err(error) => {
+                    self.broke(|child| {
+                        members.insert(key, child.unwrap_or_default());
+                        Value::Object(members)
+                    });
+                    return Err(error);
+                }
             }
         }
-        Ok(Value::Object(members))
     }
 }
