@@ -1,3 +1,6 @@
 //! Enforces Kubernetes NetworkPolicy on this node.
+
+pub mod cli;
 pub mod convert;
+pub mod lint;
 pub mod source;

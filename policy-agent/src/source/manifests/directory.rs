@@ -17,7 +17,11 @@ pub(super) fn is_manifest(name: &str) -> bool {
 }
 
 /// The names of all manifests of a directory, in order.
-pub(super) fn list(directory: &Path) -> io::Result<Vec<Arc<str>>> {
+///
+/// # Errors
+///
+/// When the directory cannot be listed.
+pub fn list_directory(directory: &Path) -> io::Result<Vec<Arc<str>>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let name = entry?.file_name();
@@ -33,7 +37,7 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<Arc<str>>> {
 }
 
 /// What a file says now; `None` when it is not there.
-pub(super) fn read(path: &Path) -> Option<File> {
+pub fn read_file(path: &Path) -> Option<File> {
     match std::fs::read(path) {
         Ok(bytes) => Some(File::read(&bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -49,8 +53,8 @@ pub(super) fn read(path: &Path) -> Option<File> {
 /// [`Manifests::problems`].
 pub fn load(directory: &Path) -> io::Result<Manifests> {
     let mut manifests = Manifests::default();
-    for name in list(directory)? {
-        if let Some(file) = read(&directory.join(&*name)) {
+    for name in list_directory(directory)? {
+        if let Some(file) = read_file(&directory.join(&*name)) {
             manifests.replace(&name, file);
         }
     }

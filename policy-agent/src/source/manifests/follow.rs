@@ -185,7 +185,7 @@ impl Follow {
 
     /// Reads every file, and forgets those that are gone.
     fn rescan(&mut self) -> Vec<Change> {
-        let names = match directory::list(&self.directory) {
+        let names = match directory::list_directory(&self.directory) {
             Ok(names) => names,
             Err(error) => {
                 // Perhaps it is being replaced. What was in force stays.
@@ -217,7 +217,7 @@ impl Follow {
 
     fn read(&mut self, name: &Arc<str>) -> Vec<Change> {
         let path = self.directory.join(&**name);
-        let Some(file) = directory::read(&path) else {
+        let Some(file) = directory::read_file(&path) else {
             // A link that leads nowhere is not a deleted file: its target is being replaced.
             if path.is_symlink() {
                 self.links.insert(Arc::clone(name), links::entries(&path));

@@ -19,7 +19,7 @@ mod follow_tests;
 #[cfg(test)]
 mod tests;
 
-pub use directory::load;
+pub use directory::{list_directory, load, read_file};
 pub use file::{Entry, File};
 pub use follow::{ManifestSource, ManifestSourceError};
 pub use problem::{Place, Problem};
