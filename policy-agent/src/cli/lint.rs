@@ -2,7 +2,7 @@
 //! Touches no kernel.
 
 use std::{
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -39,6 +39,9 @@ enum Output {
     Json,
 }
 
+/// The exit status when there are errors.
+const FINDINGS: u8 = 1;
+
 /// The exit status for paths that cannot be read, as for any other misuse.
 const USAGE: u8 = 2;
 
@@ -48,30 +51,32 @@ const USAGE: u8 = 2;
 ///
 /// When it cannot be printed.
 pub fn run(args: &LintArgs) -> anyhow::Result<ExitCode> {
+    report(args, &mut io::stdout().lock(), &mut io::stderr().lock()).map(ExitCode::from)
+}
+
+fn report(
+    args: &LintArgs,
+    out: &mut impl io::Write,
+    complaints: &mut impl io::Write,
+) -> anyhow::Result<u8> {
     let files = match files(&args.paths) {
         Ok(files) => files,
         Err(error) => {
-            eprintln!("policy-agent lint: {error:#}");
-            return Ok(ExitCode::from(USAGE));
+            writeln!(complaints, "policy-agent lint: {error:#}")?;
+            return Ok(USAGE);
         }
     };
     let findings = lint(&files);
-    let mut out = io::stdout().lock();
     match args.output {
-        Output::Text => print_text(&mut out, &findings)?,
+        Output::Text => print_text(out, &findings)?,
         Output::Json => {
-            let report = Report::new(&findings);
-            serde_json::to_writer_pretty(&mut out, &report)?;
+            serde_json::to_writer_pretty(&mut *out, &Report::new(&findings))?;
             writeln!(out)?;
         }
     }
-    let count = |severity| count(&findings, severity);
-    let failed = count(Severity::Error) > 0 || (args.deny_warnings && count(Severity::Warning) > 0);
-    Ok(if failed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    let found = |severity| count(&findings, severity) > 0;
+    let failed = found(Severity::Error) || (args.deny_warnings && found(Severity::Warning));
+    Ok(if failed { FINDINGS } else { 0 })
 }
 
 fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<(Arc<str>, File)>> {
@@ -169,5 +174,80 @@ impl<'a> Line<'a> {
             message: &problem.message,
             hint: finding.hint.as_deref(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: LintArgs,
+    }
+
+    const POLICY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: x}\nspec: {podSelector: {}}\n";
+
+    fn lint_of(files: &[(&str, &str)], options: &[&str]) -> (u8, String) {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        let path = directory.path().to_str().unwrap();
+        let words = ["lint", path].into_iter().chain(options.iter().copied());
+        let cli = Cli::try_parse_from(words).unwrap();
+        let mut out = Vec::new();
+        let status = report(&cli.args, &mut out, &mut io::sink()).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        (status, out.replace(&format!("{path}/"), ""))
+    }
+
+    #[test]
+    fn errors_fail_and_warnings_do_not_unless_denied() {
+        let broken = POLICY.replace("podSelector", "podSelectr");
+        let (status, out) = lint_of(&[("a.yaml", POLICY), ("b.yaml", &broken)], &[]);
+        assert_eq!(status, 1);
+        assert!(
+            out.contains(
+                "error: b.yaml:1: document 1: NetworkPolicy x/p: spec.podSelectr: unknown field\n"
+            ),
+            "{out}"
+        );
+        let (status, out) = lint_of(&[("a.yaml", POLICY)], &[]);
+        assert_eq!(
+            (status, out.contains("0 errors, 1 warnings")),
+            (0, true),
+            "{out}"
+        );
+        let (status, _) = lint_of(&[("a.yaml", POLICY)], &["--deny-warnings"]);
+        assert_eq!(status, 1);
+    }
+
+    #[test]
+    fn json_has_every_part_of_a_finding() {
+        let (_, out) = lint_of(&[("a.yaml", POLICY)], &["--output", "json"]);
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(report["warnings"], 1);
+        let finding = &report["findings"][0];
+        for (field, value) in [
+            ("severity", "warning"),
+            ("file", "a.yaml"),
+            ("kind", "NetworkPolicy"),
+            ("namespace", "x"),
+            ("name", "p"),
+            ("field", "metadata.namespace"),
+        ] {
+            assert_eq!(finding[field], value, "{field}");
+        }
+        assert_eq!(finding["document"], 1);
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_is_misuse() {
+        let (status, _) = lint_of(&[], &["/nonexistent/a.yaml"]);
+        assert_eq!(status, USAGE);
     }
 }

@@ -115,7 +115,9 @@ impl fmt::Display for ObjectRef {
 /// Reads just enough of an object to say which one it is, however broken the rest may be. `None`
 /// when it cannot be said, or when its kind has no effect.
 pub fn identify(object: &Value) -> Option<ObjectRef> {
-    let kind = kind(object, &mut Context::lenient()).ok()?;
+    let Found::Ours(kind) = find(object, &mut Context::lenient()) else {
+        return None;
+    };
     let meta = object.get("metadata")?;
     let name = meta.get("name")?.as_str().filter(|name| !name.is_empty())?;
     let namespace = match (kind, meta.get("namespace")) {
@@ -134,21 +136,32 @@ pub fn identify(object: &Value) -> Option<ObjectRef> {
 
 /// Converts an object of any kind; `None` when it is refused whole.
 pub(super) fn convert(object: &Value, context: &mut Context) -> Option<Object> {
-    match kind(object, context) {
-        Ok(Kind::Namespace) => namespace(object, context).map(Object::Namespace),
-        Ok(Kind::Pod) => pod(object, context).map(Object::Pod),
-        Ok(Kind::Service) => service(object, context).map(Object::Service),
-        Ok(Kind::NetworkPolicy) => policy(object, context).map(Object::Policy),
-        Err(ignored) => ignored,
+    match find(object, context) {
+        Found::Ours(Kind::Namespace) => namespace(object, context).map(Object::Namespace),
+        Found::Ours(Kind::Pod) => pod(object, context).map(Object::Pod),
+        Found::Ours(Kind::Service) => service(object, context).map(Object::Service),
+        Found::Ours(Kind::NetworkPolicy) => policy(object, context).map(Object::Policy),
+        Found::Other { api_version, kind } => Some(Object::Ignored { api_version, kind }),
+        Found::Nothing => None,
     }
 }
 
-/// The kind of an object, or else: [`Object::Ignored`], or nothing after a report.
-fn kind(object: &Value, context: &mut Context) -> Result<Kind, Option<Object>> {
+/// What `apiVersion` and `kind` say.
+enum Found {
+    Ours(Kind),
+    Other {
+        api_version: String,
+        kind: String,
+    },
+    /// What is wrong has been reported.
+    Nothing,
+}
+
+fn find(object: &Value, context: &mut Context) -> Found {
     let root = Field::root();
     if !object.is_object() {
         context.error(&root, "is not an object");
-        return Err(None);
+        return Found::Nothing;
     }
     let mut text = |name: &str| {
         let text = object.get(name).and_then(Value::as_str);
@@ -159,9 +172,9 @@ fn kind(object: &Value, context: &mut Context) -> Result<Kind, Option<Object>> {
         text
     };
     let (Some(api_version), Some(kind_name)) = (text("apiVersion"), text("kind")) else {
-        return Err(None);
+        return Found::Nothing;
     };
-    let ignored = Object::Ignored {
+    let other = Found::Other {
         api_version: api_version.to_owned(),
         kind: kind_name.to_owned(),
     };
@@ -169,15 +182,15 @@ fn kind(object: &Value, context: &mut Context) -> Result<Kind, Option<Object>> {
         .into_iter()
         .find(|kind| kind.name().eq_ignore_ascii_case(kind_name))
     else {
-        return Err(Some(ignored));
+        return other;
     };
     if api_version == kind.api_version() && kind_name == kind.name() {
-        return Ok(kind);
+        return Found::Ours(kind);
     }
     // Core kinds' names are used by other groups too; a policy that is silently not enforced is
     // worse than an error.
     if kind != Kind::NetworkPolicy && api_version.contains('/') {
-        return Err(Some(ignored));
+        return other;
     }
     if kind_name != kind.name() {
         let meant = kind.name();
@@ -194,5 +207,5 @@ fn kind(object: &Value, context: &mut Context) -> Result<Kind, Option<Object>> {
             ),
         );
     }
-    Err(None)
+    Found::Nothing
 }

@@ -1,6 +1,12 @@
 //! Real directories, real inotify.
 
-use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
+use std::{
+    fs,
+    io::{Seek as _, SeekFrom, Write as _},
+    os::unix::fs::symlink,
+    path::Path,
+    time::Duration,
+};
 
 use policy_core::model::{Change, ObjectName};
 use tempfile::TempDir;
@@ -8,7 +14,7 @@ use tempfile::TempDir;
 use super::{ManifestSource, ManifestSourceError};
 use crate::source::SourceEvent;
 
-/// Far more than any machine needs; a change is asserted to take less than a second elsewhere.
+/// Far more than any machine needs.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn policy(name: &str, types: &str) -> String {
@@ -165,16 +171,14 @@ async fn an_editor_that_renames_a_new_file_over_the_old_one_is_one_change() {
 
 #[tokio::test]
 async fn a_file_that_is_being_written_is_not_read() {
-    use std::io::Write as _;
     let text = policy("a", "Ingress");
     let mut followed = Followed::new(&[("a.yaml", &text)]).await;
     let mut file = fs::File::create(followed.path("a.yaml")).unwrap();
     let new = policy("a", "Egress");
     let (half, rest) = new.split_at(new.find(", policyTypes").unwrap());
-    write!(file, "{half}}}\n").unwrap();
+    writeln!(file, "{half}}}").unwrap();
     file.flush().unwrap();
     followed.nothing_before("m").await;
-    use std::io::{Seek as _, SeekFrom};
     file.seek(SeekFrom::Start(half.len() as u64)).unwrap();
     file.write_all(rest.as_bytes()).unwrap();
     drop(file);

@@ -17,6 +17,8 @@ mod yaml;
 #[cfg(test)]
 mod follow_tests;
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests;
 
 pub use directory::{list_directory, load, read_file};
