@@ -2,6 +2,7 @@
 //! Touches no kernel.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -81,10 +82,13 @@ fn report(
 
 fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<(Arc<str>, File)>> {
     let mut files = Vec::new();
+    let mut seen = BTreeSet::new();
     let mut add = |path: &Path| -> anyhow::Result<()> {
         let content = read_file(path);
         let content = content.with_context(|| format!("{}: no such file", path.display()))?;
-        files.push((path.to_string_lossy().into(), content));
+        if seen.insert(path.canonicalize()?) {
+            files.push((path.to_string_lossy().into(), content));
+        }
         Ok(())
     };
     for path in paths {

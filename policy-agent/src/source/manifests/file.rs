@@ -80,6 +80,18 @@ impl File {
         }
     }
 
+    /// `apiVersion` and `kind` of what is in it without effect.
+    pub fn ignored(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries
+            .iter()
+            .filter_map(|entry| match &entry.outcome {
+                Ok(Object::Ignored { api_version, kind }) => {
+                    Some((api_version.as_str(), kind.as_str()))
+                }
+                _ => None,
+            })
+    }
+
     /// A file that is there but cannot be read.
     pub fn unreadable(message: String) -> Self {
         Self {

@@ -16,7 +16,7 @@ use super::{
     Manifests, Problem, directory,
     file::File,
     links::{self, Entry},
-    settle::Settle,
+    settle::{Settle, Touch},
     watch::Watch,
 };
 use crate::{convert::Field, source::SourceEvent};
@@ -116,7 +116,7 @@ struct Follow {
 
 impl Follow {
     async fn run(mut self) -> Result<(), ManifestSourceError> {
-        let changes = self.rescan();
+        let changes = self.rescan()?;
         self.watch_links()?;
         let problems = self.problems();
         self.problems.clone_from(&problems);
@@ -141,7 +141,7 @@ impl Follow {
                 self.settle.touch(name, touch, Instant::now());
             }
             () = rest_until(deadline) => {
-                let changes = self.read_due();
+                let changes = self.read_due()?;
                 self.watch_links()?;
                 return Ok(self.send(changes).await);
             }
@@ -169,7 +169,7 @@ impl Follow {
         problems
     }
 
-    fn read_due(&mut self) -> Vec<Change> {
+    fn read_due(&mut self) -> Result<Vec<Change>, ManifestSourceError> {
         let due = self.settle.due(Instant::now());
         if due.contains(&None) {
             return self.rescan();
@@ -180,11 +180,13 @@ impl Follow {
             .flatten()
             .partition(|name| self.directory.join(&**name).exists());
         let names = there.into_iter().chain(gone);
-        names.flat_map(|name| self.read(&name)).collect()
+        Ok(names.flat_map(|name| self.read(&name)).collect())
     }
 
     /// Reads every file, and forgets those that are gone.
-    fn rescan(&mut self) -> Vec<Change> {
+    fn rescan(&mut self) -> Result<Vec<Change>, ManifestSourceError> {
+        // The directory may be another one by now: watched before it is read.
+        self.watch_links()?;
         let names = match directory::list_directory(&self.directory) {
             Ok(names) => names,
             Err(error) => {
@@ -196,7 +198,7 @@ impl Follow {
                     field: Field::root(),
                     message: format!("cannot be listed: {error}"),
                 });
-                return Vec::new();
+                return Ok(Vec::new());
             }
         };
         self.unlisted = None;
@@ -212,30 +214,40 @@ impl Follow {
                 changes.extend(self.forget(&name));
             }
         }
-        changes
+        Ok(changes)
     }
 
     fn read(&mut self, name: &Arc<str>) -> Vec<Change> {
         let path = self.directory.join(&**name);
-        let Some(file) = directory::read_file(&path) else {
+        self.link(name, &path);
+        let file = match directory::read_file(&path) {
+            Some(file) => file,
             // A link that leads nowhere is not a deleted file: its target is being replaced.
-            if path.is_symlink() {
-                self.links.insert(Arc::clone(name), links::entries(&path));
-                let message = "leads nowhere".to_owned();
-                return self.manifests.replace(name, File::unreadable(message));
+            None if path.is_symlink() => File::unreadable("leads nowhere".to_owned()),
+            None if self.directory.is_dir() => return self.forget(name),
+            None => {
+                self.settle.touch(None, Touch::Done, Instant::now());
+                return Vec::new();
             }
-            if self.directory.is_dir() {
-                return self.forget(name);
-            }
-            self.rescan();
-            return Vec::new();
         };
-        if path.is_symlink() {
-            self.links.insert(Arc::clone(name), links::entries(&path));
-        } else {
-            self.links.remove(name);
+        for (api_version, kind) in file.ignored() {
+            tracing::info!(file = %name, api_version, kind, "manifest has no effect");
         }
         self.manifests.replace(name, file)
+    }
+
+    /// Remembers which links a file depends on. It is read again once those are watched.
+    fn link(&mut self, name: &Arc<str>, path: &Path) {
+        if !path.is_symlink() {
+            self.links.remove(name);
+            return;
+        }
+        let links = links::entries(path);
+        if self.links.get(name) != Some(&links) {
+            self.links.insert(Arc::clone(name), links);
+            let again = Some(Arc::clone(name));
+            self.settle.touch(again, Touch::Noticed, Instant::now());
+        }
     }
 
     fn forget(&mut self, name: &Arc<str>) -> Vec<Change> {
@@ -243,6 +255,7 @@ impl Follow {
         self.manifests.remove(name)
     }
 
+    /// Watches what decides where the files are. A directory that is gone is waited for.
     fn watch_links(&mut self) -> Result<(), ManifestSourceError> {
         match self.watch.follow(self.links.values().flatten()) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(self.failed(source)),

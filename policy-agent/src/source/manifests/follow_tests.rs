@@ -300,3 +300,40 @@ async fn a_broken_document_is_reported_and_its_object_stays() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_directory_that_is_a_link_is_followed_to_where_it_leads() {
+    let root = tempfile::tempdir().unwrap();
+    for (version, types) in [("v1", "Ingress"), ("v2", "Egress")] {
+        fs::create_dir(root.path().join(version)).unwrap();
+        let file = root.path().join(version).join("a.yaml");
+        fs::write(file, policy("a", types)).unwrap();
+    }
+    let path = root.path().join("manifests");
+    symlink("v1", &path).unwrap();
+    let source = ManifestSource::open(&path).unwrap();
+    let mut followed = Followed {
+        directory: root,
+        source,
+    };
+    while followed.next().await != SourceEvent::Synced {}
+    symlink("v2", followed.path("next")).unwrap();
+    fs::rename(followed.path("next"), &path).unwrap();
+    assert_eq!(covers(&followed.changes().await), ["x/a: egress"]);
+    fs::remove_file(followed.path("v2/a.yaml")).unwrap();
+    assert_eq!(covers(&followed.changes().await), ["x/a: gone"]);
+}
+
+#[tokio::test]
+async fn a_hundred_edits_in_a_row_end_in_the_last_one() {
+    let mut followed = Followed::new(&[]).await;
+    for round in 0..100 {
+        let types = ["Ingress", "Egress"][round % 2];
+        followed.write("a.yaml", &policy("a", types));
+    }
+    let mut last = covers(&followed.changes().await);
+    while last != ["x/a: egress"] {
+        last = covers(&followed.changes().await);
+    }
+    followed.nothing_before("m").await;
+}

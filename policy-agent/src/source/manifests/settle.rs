@@ -26,6 +26,8 @@ pub(super) enum Touch {
     Written,
     /// It is complete, or gone.
     Done,
+    /// Something about it changed, such as its mode; a writer may still be at work.
+    Noticed,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +59,11 @@ impl Settle {
             last: now,
             writing: false,
         });
-        let writing = touch == Touch::Written;
+        let writing = match touch {
+            Touch::Written => true,
+            Touch::Done => false,
+            Touch::Noticed => pending.writing,
+        };
         if pending.writing && !writing {
             pending.first = now;
         }
@@ -111,6 +117,7 @@ mod tests {
         let mut settle = Settle::default();
         settle.touch(name(), Touch::Written, start);
         assert_eq!(settle.due(start + 2 * PATIENCE), []);
+        settle.touch(name(), Touch::Noticed, start + 2 * PATIENCE);
         assert!(settle.is_written("a.yaml"));
         let closed = start + 3 * PATIENCE;
         settle.touch(name(), Touch::Done, closed);

@@ -118,13 +118,15 @@ impl Watch {
         };
         let touch = if event.mask.contains(EventMask::MODIFY) {
             Touch::Written
+        } else if event.mask.contains(EventMask::ATTRIB) {
+            Touch::Noticed
         } else {
             Touch::Done
         };
         match manifest(name) {
             Some(name) if watched.manifests => Some((Some(name), touch)),
             // Through a link, what is being written is waited for as well.
-            _ if watched.links.contains(name) && touch == Touch::Done => everything,
+            _ if watched.links.contains(name) && touch != Touch::Written => everything,
             _ => None,
         }
     }
