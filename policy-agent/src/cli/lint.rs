@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(status, 1);
         assert!(
             out.contains(
-                "error: b.yaml:1: document 1: NetworkPolicy x/p: spec.podSelectr: unknown field\n"
+                "error: b.yaml:4: document 1: NetworkPolicy x/p: spec.podSelectr: unknown field\n"
             ),
             "{out}"
         );

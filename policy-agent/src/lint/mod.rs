@@ -72,7 +72,7 @@ impl Accepted<'_> {
             severity: Severity::Warning,
             problem: Problem {
                 file: Arc::clone(self.file),
-                place: self.entry.place,
+                place: self.entry.place_of(&field),
                 object: self.entry.object.clone(),
                 field,
                 message: message.into(),

@@ -127,8 +127,8 @@ fn selectors_without_a_value_take_everything() {
         findings(&with_cluster(spec)),
         [
             "warning: spec.podSelector.matchLabels: has no value: the selector takes everything",
-            "warning: spec.ingress[0].ports: has no value: allows every port",
             "warning: spec.ingress[0].from[0].podSelector: has no value: it is as if it were not there",
+            "warning: spec.ingress[0].ports: has no value: allows every port",
         ]
     );
 }

@@ -2,13 +2,13 @@
 //!
 //! Pure: knows no directory, no other file, and not what the file said before.
 
-use std::sync::Arc;
+use std::{cell::LazyCell, sync::Arc};
 
 use serde_json::Value;
 
 use super::{
     problem::{Place, Problem},
-    yaml::{self, Document, Parsed, SyntaxError},
+    yaml::{self, Document, Lines, Parsed, SyntaxError},
 };
 use crate::convert::{self, Field, FieldError, Kind, Object, ObjectRef, UNKNOWN_FIELD};
 
@@ -25,38 +25,71 @@ pub struct File {
 /// One object, or what should have been one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// Where it is.
+    /// The document it is in.
     pub place: Option<Place>,
     /// Which object it is; `None` when that cannot be told or its kind has no effect.
     pub object: Option<ObjectRef>,
     /// The object as it is written; null when it cannot be read.
     pub written: Value,
     /// The object, or why it is refused.
-    pub outcome: Result<Object, Vec<FieldError>>,
+    pub outcome: Result<Object, Vec<Refusal>>,
+    /// Where in the document it is: an item of a list.
+    field: Field,
+    /// The document.
+    text: Arc<str>,
+}
+
+/// Why an object is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is wrong with which field of the document.
+    pub error: FieldError,
+    /// The line of the field, when it is another than the document's.
+    pub line: Option<usize>,
 }
 
 impl Entry {
     /// The reasons for refusal as problems of `file`.
     pub fn problems(&self, file: &Arc<str>) -> impl Iterator<Item = Problem> {
-        let errors = self.outcome.as_ref().err().into_iter().flatten();
-        errors.map(|error| Problem {
+        let refusals = self.outcome.as_ref().err().into_iter().flatten();
+        refusals.map(|Refusal { error, line }| Problem {
             file: Arc::clone(file),
-            place: self.place,
+            place: self.place.map(|place| Place {
+                line: line.unwrap_or(place.line),
+                ..place
+            }),
             object: self.object.clone(),
             field: error.field.clone(),
             message: error.message.clone(),
         })
     }
 
-    fn broken(place: Option<Place>, message: String) -> Self {
-        let field = Field::root();
+    /// The place of a field of the object.
+    pub fn place_of(&self, field: &Field) -> Option<Place> {
+        let place = self.place?;
+        let field = self.field.join(field);
+        let line = Lines::of(&self.text, place.line).find(&field);
+        Some(Place {
+            line: line.unwrap_or(place.line),
+            ..place
+        })
+    }
+
+    fn broken(place: Option<Place>, text: &Arc<str>, errors: Vec<FieldError>) -> Self {
         Self {
             place,
             object: None,
             written: Value::Null,
-            outcome: Err(vec![FieldError { field, message }]),
+            outcome: Err(refusals(errors)),
+            field: Field::root(),
+            text: Arc::clone(text),
         }
     }
+}
+
+fn refusals(errors: Vec<FieldError>) -> Vec<Refusal> {
+    let refusal = |error| Refusal { error, line: None };
+    errors.into_iter().map(refusal).collect()
 }
 
 impl File {
@@ -94,26 +127,38 @@ impl File {
 
     /// A file that is there but cannot be read.
     pub fn unreadable(message: String) -> Self {
+        let field = Field::root();
+        let errors = vec![FieldError { field, message }];
         Self {
-            entries: vec![Entry::broken(None, message)],
+            entries: vec![Entry::broken(None, &"".into(), errors)],
             blank: false,
         }
     }
 }
 
 fn entries(document: Document) -> Vec<Entry> {
-    let number = document.number;
-    let place = |line| {
-        Some(Place {
-            document: number,
-            line,
-        })
+    let place = Place {
+        document: document.number,
+        line: document.line,
     };
-    let Parsed { value, duplicates } = match document.content {
-        Ok(parsed) => parsed,
-        Err(error) => return vec![cut_short(place(error.line), error)],
+    let text = document.text;
+    let mut entries = match document.content {
+        Ok(parsed) => complete(place, &text, parsed),
+        Err(error) => vec![cut_short(place, &text, error)],
     };
-    let place = place(document.line);
+    let lines = LazyCell::new(|| Lines::of(&text, place.line));
+    for entry in &mut entries {
+        for refusal in entry.outcome.as_mut().err().into_iter().flatten() {
+            if refusal.line.is_none() && !refusal.error.field.as_str().is_empty() {
+                refusal.line = lines.find(&refusal.error.field);
+            }
+        }
+    }
+    entries
+}
+
+fn complete(place: Place, text: &Arc<str>, parsed: Parsed) -> Vec<Entry> {
+    let Parsed { value, duplicates } = parsed;
     let mut duplicates: Vec<FieldError> = duplicates
         .into_iter()
         .map(|field| FieldError {
@@ -123,56 +168,54 @@ fn entries(document: Document) -> Vec<Entry> {
         .collect();
     let mut objects = Vec::new();
     if let Err(error) = expand(value, &Field::root(), &mut objects) {
-        return vec![Entry {
-            outcome: Err(vec![error]),
-            ..Entry::broken(place, String::new())
-        }];
+        return vec![Entry::broken(Some(place), text, vec![error])];
     }
     let mut entries: Vec<_> = objects
         .into_iter()
         .map(|(field, written)| {
             let own = duplicates.extract_if(.., |duplicate| duplicate.field.is_within(&field));
             let own = own.collect();
-            entry(place, &field, written, own)
+            entry(place, text, field, written, own)
         })
         .collect();
     if !duplicates.is_empty() {
         // In the list around the objects: which objects it was to have is not known.
-        entries.push(Entry {
-            outcome: Err(duplicates),
-            ..Entry::broken(place, String::new())
-        });
+        entries.push(Entry::broken(Some(place), text, duplicates));
     }
     entries
 }
 
 /// A document whose syntax breaks somewhere: what was read before may still tell which object it is,
 /// and has often the reason in it.
-fn cut_short(place: Option<Place>, error: SyntaxError) -> Entry {
+fn cut_short(place: Place, text: &Arc<str>, error: SyntaxError) -> Entry {
     let SyntaxError {
+        line,
         message,
         field,
         before,
-        ..
     } = error;
     let metadata = Field::root().child("metadata");
-    let named = !field.is_within(&metadata) && ListKind::of(&before.value).is_none();
-    let read = entry(place, &Field::root(), before.value, Vec::new());
+    let named = before.duplicates.is_empty()
+        && !field.is_within(&metadata)
+        && ListKind::of(&before.value).is_none();
+    let read = entry(place, text, Field::root(), before.value, Vec::new());
+    let mut errors = vec![Refusal {
+        error: FieldError { field, message },
+        line: Some(line),
+    }];
     let unknown = read.outcome.err().into_iter().flatten();
-    let mut errors = vec![FieldError { field, message }];
-    errors.extend(unknown.filter(FieldError::is_unknown_field));
+    errors.extend(unknown.filter(|refusal| refusal.error.is_unknown_field()));
     Entry {
-        object: read
-            .object
-            .filter(|_| named && before.duplicates.is_empty()),
+        object: read.object.filter(|_| named),
         outcome: Err(errors),
-        ..Entry::broken(place, String::new())
+        ..Entry::broken(Some(place), text, Vec::new())
     }
 }
 
 fn entry(
-    place: Option<Place>,
-    field: &Field,
+    place: Place,
+    text: &Arc<str>,
+    field: Field,
     written: Value,
     duplicates: Vec<FieldError>,
 ) -> Entry {
@@ -190,20 +233,22 @@ fn entry(
     let object = convert::identify(&written).filter(|_| !ambiguous);
     let outcome = match convert::strict(&written) {
         Ok(object) if duplicates.is_empty() => Ok(object),
-        Ok(_) => Err(duplicates),
+        Ok(_) => Err(refusals(duplicates)),
         Err(invalid) => {
             let errors = invalid.errors.into_iter().map(|error| FieldError {
                 field: field.join(&error.field),
                 ..error
             });
-            Err(duplicates.into_iter().chain(errors).collect())
+            Err(refusals(duplicates.into_iter().chain(errors).collect()))
         }
     };
     Entry {
-        place,
+        place: Some(place),
         object,
         written,
         outcome,
+        field,
+        text: Arc::clone(text),
     }
 }
 

@@ -296,7 +296,7 @@ async fn a_broken_document_is_reported_and_its_object_stays() {
     assert_eq!(
         followed.problems().await,
         [
-            "f.yaml:1: document 1: NetworkPolicy x/a: spec.policyTypes[0]: \"Ingres\" is not a policy type (Ingress, Egress)"
+            "f.yaml:4: document 1: NetworkPolicy x/a: spec.policyTypes[0]: \"Ingres\" is not a policy type (Ingress, Egress)"
         ]
     );
 }

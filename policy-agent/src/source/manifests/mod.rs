@@ -22,7 +22,7 @@ mod laws;
 mod tests;
 
 pub use directory::{list_directory, load, read_file};
-pub use file::{Entry, File};
+pub use file::{Entry, File, Refusal};
 pub use follow::{ManifestSource, ManifestSourceError};
 pub use problem::{Place, Problem};
 pub use store::Manifests;

@@ -19,12 +19,12 @@ pub struct Problem {
     pub message: String,
 }
 
-/// A document of a file.
+/// A place in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The number of the document, counted from 1.
     pub document: usize,
-    /// The line at which it begins, or at which its syntax breaks, counted from 1.
+    /// The line of the field, or of the document's beginning, counted from 1.
     pub line: usize,
 }
 

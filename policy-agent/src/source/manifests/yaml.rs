@@ -3,10 +3,11 @@
 //! YAML 1.2, with merge keys: `y` and `no` are strings, as namespaces may well be called. Keys that
 //! are given twice are reported rather than resolved. Knows nothing of Kubernetes.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, sync::Arc};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+use serde_saphyr::Spanned;
 
 use crate::convert::Field;
 
@@ -17,6 +18,8 @@ pub(super) struct Document {
     pub(super) number: usize,
     /// The line at which it begins, counted from 1.
     pub(super) line: usize,
+    /// Its text, from that line on.
+    pub(super) text: Arc<str>,
     pub(super) content: Result<Parsed, SyntaxError>,
 }
 
@@ -56,6 +59,7 @@ pub(super) fn documents(text: &str) -> Vec<Document> {
             (!empty).then_some(Document {
                 number: index + 1,
                 line,
+                text: chunk.into(),
                 content,
             })
         })
@@ -100,6 +104,35 @@ fn split(text: &str) -> Vec<(usize, String)> {
 }
 
 fn parse(chunk: &str, line: usize) -> Result<Parsed, SyntaxError> {
+    let progress = RefCell::default();
+    let value = walk(chunk, &progress);
+    let Progress {
+        duplicates, broken, ..
+    } = progress.into_inner();
+    let error = match value {
+        Ok(value) => return Ok(Parsed { value, duplicates }),
+        Err(error) => error,
+    };
+    let (field, value) = broken.unwrap_or_default();
+    let mut message = error.to_string();
+    let mut at = 1;
+    if let Some(location) = error.location() {
+        at = usize::try_from(location.line()).unwrap_or(1).max(1);
+        // Counted from the beginning of the document.
+        let place = format!(" at line {at}, column {}", location.column());
+        if let Some(bare) = message.strip_suffix(&place) {
+            message.truncate(bare.len());
+        }
+    }
+    Err(SyntaxError {
+        line: line - 1 + at,
+        message,
+        field,
+        before: Parsed { value, duplicates },
+    })
+}
+
+fn walk(chunk: &str, progress: &RefCell<Progress>) -> Result<Value, serde_saphyr::Error> {
     use serde_saphyr::options::DuplicateKeyPolicy;
     // A list of all pods of a large cluster is one document; depth, aliases and their expansion
     // stay bounded.
@@ -113,28 +146,40 @@ fn parse(chunk: &str, line: usize) -> Result<Parsed, SyntaxError> {
             max_total_scalar_bytes: 1 << 30,
         },
     };
-    let progress = RefCell::default();
     let tree = Tree {
         path: &Path::Root,
-        progress: &progress,
+        progress,
     };
-    let value = serde_saphyr::with_deserializer_from_str_with_options(chunk, options, |yaml| {
+    serde_saphyr::with_deserializer_from_str_with_options(chunk, options, |yaml| {
         tree.deserialize(yaml)
-    });
-    let Progress { duplicates, broken } = progress.into_inner();
-    match value {
-        Ok(value) => Ok(Parsed { value, duplicates }),
-        Err(error) => {
-            let error = error.without_snippet();
-            let at = error.location().map_or(1, |location| location.line());
-            let (field, value) = broken.unwrap_or_default();
-            Err(SyntaxError {
-                line: line - 1 + usize::try_from(at).unwrap_or(1).max(1),
-                message: error.to_string(),
-                field,
-                before: Parsed { value, duplicates },
-            })
-        }
+    })
+}
+
+/// The lines on which the fields of a document are.
+pub(super) struct Lines(Vec<(Field, usize)>);
+
+impl Lines {
+    /// Of a document's text that begins at this line, as far as it can be read.
+    pub(super) fn of(text: &str, line: usize) -> Self {
+        let progress = RefCell::new(Progress {
+            lines: Some(Vec::new()),
+            ..Progress::default()
+        });
+        // How far it could be read has been said before.
+        let _ = walk(text, &progress);
+        let lines = progress.into_inner().lines.unwrap_or_default();
+        let absolute = |(field, at)| (field, line - 1 + at);
+        Self(lines.into_iter().map(absolute).collect())
+    }
+
+    /// The line of a field, of its first part, or else of what it is a part of.
+    pub(super) fn find(&self, field: &Field) -> Option<usize> {
+        let line = |entry: &(Field, usize)| entry.1;
+        let within = self.0.iter().find(|(at, _)| at.is_within(field));
+        within.map(line).or_else(|| {
+            let around = self.0.iter().filter(|(at, _)| field.is_within(at));
+            around.max_by_key(|(at, _)| at.as_str().len()).map(line)
+        })
     }
 }
 
@@ -162,6 +207,8 @@ struct Progress {
     /// The field at which reading broke, and the part that was read of the value that is being
     /// unwound.
     broken: Option<(Field, Value)>,
+    /// The lines of all fields, when they are asked for.
+    lines: Option<Vec<(Field, usize)>>,
 }
 
 /// Reads a value and remembers keys that occur twice, and what was read when it broke.
@@ -258,8 +305,8 @@ impl<'de> Visitor<'de> for Tree<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
         loop {
-            let key = match entries.next_key::<String>() {
-                Ok(Some(key)) => key,
+            let (key, line) = match entries.next_key::<Spanned<String>>() {
+                Ok(Some(key)) => (key.value, key.referenced.line()),
                 Ok(None) => return Ok(Value::Object(members)),
                 Err(error) => {
                     self.broke(|_| Value::Object(members));
@@ -267,6 +314,9 @@ impl<'de> Visitor<'de> for Tree<'_> {
                 }
             };
             let path = Path::Key(self.path, &key);
+            if let Some(lines) = &mut self.progress.borrow_mut().lines {
+                lines.push((path.field(), usize::try_from(line).unwrap_or(1).max(1)));
+            }
             let value = entries.next_value_seed(Tree {
                 path: &path,
                 progress: self.progress,
