@@ -7,10 +7,13 @@ mod change;
 mod directory;
 mod file;
 mod follow;
+mod lines;
 mod links;
+mod list;
 mod problem;
 mod settle;
 mod store;
+mod tree;
 mod watch;
 mod yaml;
 

@@ -5,10 +5,10 @@
 
 use std::{cell::RefCell, sync::Arc};
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
-use serde_saphyr::Spanned;
+use serde::de::DeserializeSeed as _;
+use serde_json::Value;
 
+use super::tree::{Path, Progress, Tree};
 use crate::convert::Field;
 
 /// One document of a file.
@@ -132,7 +132,8 @@ fn parse(chunk: &str, line: usize) -> Result<Parsed, SyntaxError> {
     })
 }
 
-fn walk(chunk: &str, progress: &RefCell<Progress>) -> Result<Value, serde_saphyr::Error> {
+/// Reads a document, and what is asked for besides.
+pub(super) fn walk(text: &str, progress: &RefCell<Progress>) -> Result<Value, serde_saphyr::Error> {
     use serde_saphyr::options::DuplicateKeyPolicy;
     // A list of all pods of a large cluster is one document; depth, aliases and their expansion
     // stay bounded.
@@ -150,192 +151,7 @@ fn walk(chunk: &str, progress: &RefCell<Progress>) -> Result<Value, serde_saphyr
         path: &Path::Root,
         progress,
     };
-    serde_saphyr::with_deserializer_from_str_with_options(chunk, options, |yaml| {
+    serde_saphyr::with_deserializer_from_str_with_options(text, options, |yaml| {
         tree.deserialize(yaml)
     })
-}
-
-/// The lines on which the fields of a document are.
-pub(super) struct Lines(Vec<(Field, usize)>);
-
-impl Lines {
-    /// Of a document's text that begins at this line, as far as it can be read.
-    pub(super) fn of(text: &str, line: usize) -> Self {
-        let progress = RefCell::new(Progress {
-            lines: Some(Vec::new()),
-            ..Progress::default()
-        });
-        // How far it could be read has been said before.
-        let _ = walk(text, &progress);
-        let lines = progress.into_inner().lines.unwrap_or_default();
-        let absolute = |(field, at)| (field, line - 1 + at);
-        Self(lines.into_iter().map(absolute).collect())
-    }
-
-    /// The line of a field, of its first part, or else of what it is a part of.
-    pub(super) fn find(&self, field: &Field) -> Option<usize> {
-        let line = |entry: &(Field, usize)| entry.1;
-        let within = self.0.iter().find(|(at, _)| at.is_within(field));
-        within.map(line).or_else(|| {
-            let around = self.0.iter().filter(|(at, _)| field.is_within(at));
-            around.max_by_key(|(at, _)| at.as_str().len()).map(line)
-        })
-    }
-}
-
-/// Where in a document the reader is; a field only when something is to be said of it.
-enum Path<'a> {
-    Root,
-    Key(&'a Path<'a>, &'a str),
-    Item(&'a Path<'a>, usize),
-}
-
-impl Path<'_> {
-    fn field(&self) -> Field {
-        match self {
-            Self::Root => Field::root(),
-            Self::Key(parent, key) => parent.field().child(key),
-            Self::Item(parent, index) => parent.field().index(*index),
-        }
-    }
-}
-
-/// What is worth knowing of a document besides its value.
-#[derive(Default)]
-struct Progress {
-    duplicates: Vec<Field>,
-    /// The field at which reading broke, and the part that was read of the value that is being
-    /// unwound.
-    broken: Option<(Field, Value)>,
-    /// The lines of all fields, when they are asked for.
-    lines: Option<Vec<(Field, usize)>>,
-}
-
-/// Reads a value and remembers keys that occur twice, and what was read when it broke.
-struct Tree<'a> {
-    path: &'a Path<'a>,
-    progress: &'a RefCell<Progress>,
-}
-
-impl Tree<'_> {
-    /// Keeps what was read of this value; `attach` adds what was read of the child that broke, if
-    /// it was a child.
-    fn broke(&self, attach: impl FnOnce(Option<Value>) -> Value) {
-        let mut progress = self.progress.borrow_mut();
-        progress.broken = Some(match progress.broken.take() {
-            Some((field, child)) => (field, attach(Some(child))),
-            None => (self.path.field(), attach(None)),
-        });
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Tree<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Tree<'_> {
-    type Value = Value;
-
-    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("a value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-
-    fn visit_bytes<E: Error>(self, _: &[u8]) -> Result<Value, E> {
-        Err(E::custom("binary data is not supported"))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut values = Vec::new();
-        loop {
-            let item = items.next_element_seed(Tree {
-                path: &Path::Item(self.path, values.len()),
-                progress: self.progress,
-            });
-            match item {
-                Ok(Some(value)) => values.push(value),
-                Ok(None) => return Ok(Value::Array(values)),
-                Err(error) => {
-                    self.broke(|child| Value::Array(values.into_iter().chain(child).collect()));
-                    return Err(error);
-                }
-            }
-        }
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut members = Map::new();
-        loop {
-            let (key, line) = match entries.next_key::<Spanned<String>>() {
-                Ok(Some(key)) => (key.value, key.referenced.line()),
-                Ok(None) => return Ok(Value::Object(members)),
-                Err(error) => {
-                    self.broke(|_| Value::Object(members));
-                    return Err(error);
-                }
-            };
-            let path = Path::Key(self.path, &key);
-            if let Some(lines) = &mut self.progress.borrow_mut().lines {
-                lines.push((path.field(), usize::try_from(line).unwrap_or(1).max(1)));
-            }
-            let value = entries.next_value_seed(Tree {
-                path: &path,
-                progress: self.progress,
-            });
-            match value {
-                Ok(_) if members.contains_key(&key) => {
-                    self.progress.borrow_mut().duplicates.push(path.field());
-                }
-                Ok(value) => {
-                    members.insert(key, value);
-                }
-                Err(error) => {
-                    self.broke(|child| {
-                        members.insert(key, child.unwrap_or_default());
-                        Value::Object(members)
-                    });
-                    return Err(error);
-                }
-            }
-        }
-    }
 }
