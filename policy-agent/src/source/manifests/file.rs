@@ -2,12 +2,12 @@
 //!
 //! Pure: knows no directory, no other file, and not what the file said before.
 
-use std::{cell::LazyCell, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::{
-    lines::Lines,
+    lines::Text,
     list::{ListKind, expand},
     problem::{Place, Problem},
     yaml::{self, Document, Parsed, SyntaxError},
@@ -15,7 +15,7 @@ use super::{
 use crate::convert::{self, Field, FieldError, Object, ObjectRef};
 
 /// What one file says.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct File {
     /// Its objects in order, sound or broken.
     pub entries: Vec<Entry>,
@@ -25,7 +25,7 @@ pub struct File {
 }
 
 /// One object, or what should have been one.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Entry {
     /// The document it is in.
     pub place: Option<Place>,
@@ -38,7 +38,7 @@ pub struct Entry {
     /// Where in the document it is: an item of a list.
     field: Field,
     /// The document.
-    text: Arc<str>,
+    text: Arc<Text>,
 }
 
 /// Why an object is refused.
@@ -70,14 +70,14 @@ impl Entry {
     pub fn place_of(&self, field: &Field) -> Option<Place> {
         let place = self.place?;
         let field = self.field.join(field);
-        let line = Lines::of(&self.text, place.line).find(&field);
+        let line = self.text.line_of(&field);
         Some(Place {
             line: line.unwrap_or(place.line),
             ..place
         })
     }
 
-    fn broken(place: Option<Place>, text: &Arc<str>, errors: Vec<FieldError>) -> Self {
+    fn broken(place: Option<Place>, text: &Arc<Text>, errors: Vec<FieldError>) -> Self {
         Self {
             place,
             object: None,
@@ -132,7 +132,7 @@ impl File {
         let field = Field::root();
         let errors = vec![FieldError { field, message }];
         Self {
-            entries: vec![Entry::broken(None, &"".into(), errors)],
+            entries: vec![Entry::broken(None, &Text::new("", 1), errors)],
             blank: false,
         }
     }
@@ -148,18 +148,17 @@ fn entries(document: Document) -> Vec<Entry> {
         Ok(parsed) => complete(place, &text, parsed),
         Err(error) => vec![cut_short(place, &text, error)],
     };
-    let lines = LazyCell::new(|| Lines::of(&text, place.line));
     for entry in &mut entries {
         for refusal in entry.outcome.as_mut().err().into_iter().flatten() {
             if refusal.line.is_none() && !refusal.error.field.as_str().is_empty() {
-                refusal.line = lines.find(&refusal.error.field);
+                refusal.line = text.line_of(&refusal.error.field);
             }
         }
     }
     entries
 }
 
-fn complete(place: Place, text: &Arc<str>, parsed: Parsed) -> Vec<Entry> {
+fn complete(place: Place, text: &Arc<Text>, parsed: Parsed) -> Vec<Entry> {
     let Parsed { value, duplicates } = parsed;
     let mut duplicates: Vec<FieldError> = duplicates
         .into_iter()
@@ -189,7 +188,7 @@ fn complete(place: Place, text: &Arc<str>, parsed: Parsed) -> Vec<Entry> {
 
 /// A document whose syntax breaks somewhere: what was read before may still tell which object it is,
 /// and has often the reason in it.
-fn cut_short(place: Place, text: &Arc<str>, error: SyntaxError) -> Entry {
+fn cut_short(place: Place, text: &Arc<Text>, error: SyntaxError) -> Entry {
     let SyntaxError {
         line,
         message,
@@ -216,7 +215,7 @@ fn cut_short(place: Place, text: &Arc<str>, error: SyntaxError) -> Entry {
 
 fn entry(
     place: Place,
-    text: &Arc<str>,
+    text: &Arc<Text>,
     field: Field,
     written: Value,
     duplicates: Vec<FieldError>,

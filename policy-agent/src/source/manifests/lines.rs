@@ -1,16 +1,46 @@
 //! On which line of a document a field is.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use super::{tree::Progress, yaml::walk};
 use crate::convert::Field;
 
+/// The text of a document, and the lines of its fields once somebody asks for one.
+#[derive(Debug)]
+pub(super) struct Text {
+    text: Box<str>,
+    line: usize,
+    lines: OnceLock<Lines>,
+}
+
+impl Text {
+    /// A text that begins at this line of its file.
+    pub(super) fn new(text: impl Into<Box<str>>, line: usize) -> Arc<Self> {
+        Arc::new(Self {
+            text: text.into(),
+            line,
+            lines: OnceLock::new(),
+        })
+    }
+
+    /// The line of a field, of its first part, or else of what it is a part of.
+    pub(super) fn line_of(&self, field: &Field) -> Option<usize> {
+        let lines = self.lines.get_or_init(|| Lines::of(&self.text, self.line));
+        lines.find(field)
+    }
+}
+
 /// The lines of the fields of a document.
-pub(super) struct Lines(BTreeMap<String, usize>);
+#[derive(Debug)]
+struct Lines(BTreeMap<String, usize>);
 
 impl Lines {
     /// Of a document's text that begins at this line, as far as it can be read.
-    pub(super) fn of(text: &str, line: usize) -> Self {
+    fn of(text: &str, line: usize) -> Self {
         let progress = RefCell::new(Progress {
             lines: Some(Vec::new()),
             ..Progress::default()
@@ -25,8 +55,7 @@ impl Lines {
         Self(lines)
     }
 
-    /// The line of a field, of its first part, or else of what it is a part of.
-    pub(super) fn find(&self, field: &Field) -> Option<usize> {
+    fn find(&self, field: &Field) -> Option<usize> {
         let field = field.as_str();
         let first_part = || {
             let parts = [".", "["].into_iter().filter_map(|separator| {

@@ -8,18 +8,19 @@ use std::{cell::RefCell, sync::Arc};
 use serde::de::DeserializeSeed as _;
 use serde_json::Value;
 
+use super::lines::Text;
 use super::tree::{Path, Progress, Tree};
 use crate::convert::Field;
 
 /// One document of a file.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Document {
     /// Counted from 1.
     pub(super) number: usize,
     /// The line at which it begins, counted from 1.
     pub(super) line: usize,
     /// Its text, from that line on.
-    pub(super) text: Arc<str>,
+    pub(super) text: Arc<Text>,
     pub(super) content: Result<Parsed, SyntaxError>,
 }
 
@@ -59,7 +60,7 @@ pub(super) fn documents(text: &str) -> Vec<Document> {
             (!empty).then_some(Document {
                 number: index + 1,
                 line,
-                text: chunk.into(),
+                text: Text::new(chunk, line),
                 content,
             })
         })
