@@ -1,0 +1,155 @@
+//! What is wrong, or probably not meant, in a set of manifests.
+//!
+//! Pure: files in, findings out. Errors are exactly what the manifest source refuses; warnings are
+//! about manifests that are accepted and do something else than their author thinks.
+
+mod cluster;
+mod written;
+
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    convert::{Field, Object},
+    source::manifests::{Entry, File, Manifests, Problem},
+};
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The object is refused.
+    Error,
+    /// The object is accepted, and may not do what was meant.
+    Warning,
+    /// Worth knowing.
+    Notice,
+}
+
+impl Severity {
+    /// In one word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Notice => "notice",
+        }
+    }
+}
+
+/// Something to say about a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where and what.
+    pub problem: Problem,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.severity.name(), self.problem)?;
+        match &self.hint {
+            Some(hint) => write!(formatter, "\n    {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An accepted entry of one of the files.
+struct Accepted<'a> {
+    file: &'a Arc<str>,
+    entry: &'a Entry,
+    object: &'a Object,
+}
+
+impl Accepted<'_> {
+    fn finding(&self, field: Field, message: impl Into<String>) -> Finding {
+        Finding {
+            severity: Severity::Warning,
+            problem: Problem {
+                file: Arc::clone(self.file),
+                place: self.entry.place_of(&field),
+                object: self.entry.object.clone(),
+                field,
+                message: message.into(),
+            },
+            hint: None,
+        }
+    }
+}
+
+impl Finding {
+    fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+}
+
+/// Everything there is to say about these files, in their order.
+pub fn lint(files: &[(Arc<str>, File)]) -> Vec<Finding> {
+    let mut manifests = Manifests::default();
+    for (name, file) in files {
+        manifests.replace(name, file.clone());
+    }
+    let mut findings: Vec<_> = manifests.problems().into_iter().map(error).collect();
+    let accepted: Vec<_> = files
+        .iter()
+        .flat_map(|(file, content)| content.entries.iter().map(move |entry| (file, entry)))
+        .filter_map(|(file, entry)| {
+            let object = entry.outcome.as_ref().ok()?;
+            Some(Accepted {
+                file,
+                entry,
+                object,
+            })
+        })
+        .collect();
+    for accepted in &accepted {
+        match accepted.object {
+            Object::Policy(_) => written::check(accepted, &mut findings),
+            Object::Ignored { api_version, kind } => {
+                let message = format!("{kind} of {api_version} has no effect here");
+                findings.push(Finding {
+                    severity: Severity::Notice,
+                    ..accepted.finding(Field::root(), message)
+                });
+            }
+            Object::Namespace(_) | Object::Pod(_) | Object::Service(_) => {}
+        }
+    }
+    cluster::check(&accepted, &mut findings);
+    findings.sort_by(|a, b| {
+        let key = |finding: &Finding| (finding.problem.file.clone(), finding.problem.place);
+        key(a).cmp(&key(b))
+    });
+    findings
+}
+
+fn error(problem: Problem) -> Finding {
+    let finding = Finding {
+        severity: Severity::Error,
+        problem,
+        hint: None,
+    };
+    let field = finding.problem.field.as_str();
+    if finding.problem.message != crate::convert::UNKNOWN_FIELD {
+        return finding;
+    }
+    let (selector, label) = match field.rsplit_once('.').or_else(|| field.split_once("[\"")) {
+        Some(parts) => parts,
+        None => return finding,
+    };
+    let label = label.trim_end_matches("\"]").to_owned();
+    if !selector.ends_with("odSelector") && !selector.ends_with("amespaceSelector") {
+        return finding;
+    }
+    finding.hint(format!(
+        "a label belongs under matchLabels: indent {label:?} one level more. As it stands, a lenient server reads a selector of everything"
+    ))
+}

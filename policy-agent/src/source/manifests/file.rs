@@ -1,0 +1,254 @@
+//! From the bytes of one file to the objects it defines and what is wrong with them.
+//!
+//! Pure: knows no directory, no other file, and not what the file said before.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{
+    lines::Text,
+    list::{ListKind, expand},
+    problem::{Place, Problem},
+    yaml::{self, Document, Parsed, SyntaxError},
+};
+use crate::convert::{self, Field, FieldError, Object, ObjectRef};
+
+/// What one file says.
+#[derive(Clone, Debug, Default)]
+pub struct File {
+    /// Its objects in order, sound or broken.
+    pub entries: Vec<Entry>,
+    /// Whether there is nothing in it, not even a comment: more likely a file that is being
+    /// written, or could not be, than one that was emptied on purpose.
+    pub blank: bool,
+}
+
+/// One object, or what should have been one.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The document it is in.
+    pub place: Option<Place>,
+    /// Which object it is; `None` when that cannot be told or its kind has no effect.
+    pub object: Option<ObjectRef>,
+    /// The object as it is written; null when it cannot be read.
+    pub written: Value,
+    /// The object, or why it is refused.
+    pub outcome: Result<Object, Vec<Refusal>>,
+    /// Where in the document it is: an item of a list.
+    field: Field,
+    /// The document.
+    text: Arc<Text>,
+}
+
+/// Why an object is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is wrong with which field of the document.
+    pub error: FieldError,
+    /// The line of the field, when it is another than the document's.
+    pub line: Option<usize>,
+}
+
+impl Entry {
+    /// The reasons for refusal as problems of `file`.
+    pub fn problems(&self, file: &Arc<str>) -> impl Iterator<Item = Problem> {
+        let refusals = self.outcome.as_ref().err().into_iter().flatten();
+        refusals.map(|Refusal { error, line }| Problem {
+            file: Arc::clone(file),
+            place: self.place.map(|place| Place {
+                line: line.unwrap_or(place.line),
+                ..place
+            }),
+            object: self.object.clone(),
+            field: error.field.clone(),
+            message: error.message.clone(),
+        })
+    }
+
+    /// The place of a field of the object.
+    pub fn place_of(&self, field: &Field) -> Option<Place> {
+        let place = self.place?;
+        let field = self.field.join(field);
+        let line = self.text.line_of(&field);
+        Some(Place {
+            line: line.unwrap_or(place.line),
+            ..place
+        })
+    }
+
+    fn broken(place: Option<Place>, text: &Arc<Text>, errors: Vec<FieldError>) -> Self {
+        Self {
+            place,
+            object: None,
+            written: Value::Null,
+            outcome: Err(refusals(errors)),
+            field: Field::root(),
+            text: Arc::clone(text),
+        }
+    }
+}
+
+fn refusals(errors: Vec<FieldError>) -> Vec<Refusal> {
+    let refusal = |error| Refusal { error, line: None };
+    errors.into_iter().map(refusal).collect()
+}
+
+impl File {
+    /// Reads the bytes of a file.
+    pub fn read(bytes: &[u8]) -> Self {
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text.trim_start_matches('\u{feff}'),
+            Err(error) => {
+                let message = format!("is not UTF-8 at byte {}", error.valid_up_to());
+                return Self::unreadable(message);
+            }
+        };
+        Self {
+            entries: yaml::documents(text)
+                .into_iter()
+                .flat_map(entries)
+                .collect(),
+            blank: text
+                .bytes()
+                .all(|byte| byte == 0 || byte.is_ascii_whitespace()),
+        }
+    }
+
+    /// `apiVersion` and `kind` of what is in it without effect.
+    pub fn ignored(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries
+            .iter()
+            .filter_map(|entry| match &entry.outcome {
+                Ok(Object::Ignored { api_version, kind }) => {
+                    Some((api_version.as_str(), kind.as_str()))
+                }
+                _ => None,
+            })
+    }
+
+    /// A file that is there but cannot be read.
+    pub fn unreadable(message: String) -> Self {
+        let field = Field::root();
+        let errors = vec![FieldError { field, message }];
+        Self {
+            entries: vec![Entry::broken(None, &Text::new("", 1), errors)],
+            blank: false,
+        }
+    }
+}
+
+fn entries(document: Document) -> Vec<Entry> {
+    let place = Place {
+        document: document.number,
+        line: document.line,
+    };
+    let text = document.text;
+    let mut entries = match document.content {
+        Ok(parsed) => complete(place, &text, parsed),
+        Err(error) => vec![cut_short(place, &text, error)],
+    };
+    for entry in &mut entries {
+        for refusal in entry.outcome.as_mut().err().into_iter().flatten() {
+            if refusal.line.is_none() && !refusal.error.field.as_str().is_empty() {
+                refusal.line = text.line_of(&refusal.error.field);
+            }
+        }
+    }
+    entries
+}
+
+fn complete(place: Place, text: &Arc<Text>, parsed: Parsed) -> Vec<Entry> {
+    let Parsed { value, duplicates } = parsed;
+    let mut duplicates: Vec<FieldError> = duplicates
+        .into_iter()
+        .map(|field| FieldError {
+            field,
+            message: "is given twice".to_owned(),
+        })
+        .collect();
+    let mut objects = Vec::new();
+    if let Err(error) = expand(value, &Field::root(), &mut objects) {
+        return vec![Entry::broken(Some(place), text, vec![error])];
+    }
+    let mut entries: Vec<_> = objects
+        .into_iter()
+        .map(|(field, written)| {
+            let own = duplicates.extract_if(.., |duplicate| duplicate.field.is_within(&field));
+            let own = own.collect();
+            entry(place, text, field, written, own)
+        })
+        .collect();
+    if !duplicates.is_empty() {
+        // In the list around the objects: which objects it was to have is not known.
+        entries.push(Entry::broken(Some(place), text, duplicates));
+    }
+    entries
+}
+
+/// A document whose syntax breaks somewhere: what was read before may still tell which object it is,
+/// and has often the reason in it.
+fn cut_short(place: Place, text: &Arc<Text>, error: SyntaxError) -> Entry {
+    let SyntaxError {
+        line,
+        message,
+        field,
+        before,
+    } = error;
+    let metadata = Field::root().child("metadata");
+    let named = before.duplicates.is_empty()
+        && !field.is_within(&metadata)
+        && ListKind::of(&before.value).is_none();
+    let read = entry(place, text, Field::root(), before.value, Vec::new());
+    let mut errors = vec![Refusal {
+        error: FieldError { field, message },
+        line: Some(line),
+    }];
+    let unknown = read.outcome.err().into_iter().flatten();
+    errors.extend(unknown.filter(|refusal| refusal.error.is_unknown_field()));
+    Entry {
+        object: read.object.filter(|_| named),
+        outcome: Err(errors),
+        ..Entry::broken(Some(place), text, Vec::new())
+    }
+}
+
+fn entry(
+    place: Place,
+    text: &Arc<Text>,
+    field: Field,
+    written: Value,
+    duplicates: Vec<FieldError>,
+) -> Entry {
+    let metadata = field.child("metadata");
+    let naming = [
+        field.child("apiVersion"),
+        field.child("kind"),
+        metadata.child("name"),
+        metadata.child("namespace"),
+        metadata,
+    ];
+    let ambiguous = duplicates
+        .iter()
+        .any(|duplicate| naming.contains(&duplicate.field));
+    let object = convert::identify(&written).filter(|_| !ambiguous);
+    let outcome = match convert::strict(&written) {
+        Ok(object) if duplicates.is_empty() => Ok(object),
+        Ok(_) => Err(refusals(duplicates)),
+        Err(invalid) => {
+            let errors = invalid.errors.into_iter().map(|error| FieldError {
+                field: field.join(&error.field),
+                ..error
+            });
+            Err(refusals(duplicates.into_iter().chain(errors).collect()))
+        }
+    };
+    Entry {
+        place: Some(place),
+        object,
+        written,
+        outcome,
+        field,
+        text: Arc::clone(text),
+    }
+}

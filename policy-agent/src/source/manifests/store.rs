@@ -1,0 +1,267 @@
+//! What all files together say: which version of which object is in force, and what changed.
+//!
+//! Pure: knows file names but no files. Invariants: an object is in force as long as a file defines
+//! it, in its last accepted version, and is gone when no document of it is left; of two files that
+//! define one object the first keeps it; [`Manifests::replace`] gives only real differences.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use policy_core::model::Change;
+
+use super::{
+    change::{removal, upsert},
+    file::{Entry, File},
+    problem::{Place, Problem},
+};
+use crate::convert::{Field, Kind, Object, ObjectRef, implied_namespace};
+
+/// All files of a directory.
+#[derive(Debug, Default)]
+pub struct Manifests {
+    files: BTreeMap<Arc<str>, Held>,
+    /// The files that define an object; the first is the one whose version is in force, the others
+    /// are in order.
+    claims: BTreeMap<ObjectRef, Vec<Arc<str>>>,
+    /// The number of pods and policies in force in each namespace.
+    inhabitants: BTreeMap<Arc<str>, usize>,
+}
+
+/// What one file has in force, or would have if no other file came first.
+#[derive(Debug, Default)]
+struct Held {
+    objects: BTreeMap<ObjectRef, Accepted>,
+    problems: Vec<Problem>,
+}
+
+#[derive(Clone, Debug)]
+struct Accepted {
+    place: Option<Place>,
+    object: Arc<Object>,
+}
+
+impl Manifests {
+    /// Takes a new version of a file. What it still defines, but broken, stays as it was; so does
+    /// what it defined before when something in it cannot be told apart.
+    pub fn replace(&mut self, name: &Arc<str>, file: File) -> Vec<Change> {
+        let mut last = match self.files.get(name) {
+            Some(held) => held.objects.clone(),
+            None => BTreeMap::new(),
+        };
+        let mut held = Held::default();
+        let mut present = BTreeSet::new();
+        let mut unidentified = false;
+        if file.blank && !last.is_empty() {
+            unidentified = true;
+            let message = "is empty; what it defined stays in force until the file is deleted";
+            held.problem(name, None, None, message.to_owned());
+        }
+        for entry in file.entries {
+            held.problems.extend(entry.problems(name));
+            let Entry {
+                place,
+                object: key,
+                outcome,
+                ..
+            } = entry;
+            let Some(key) = key else {
+                unidentified |= outcome.is_err();
+                continue;
+            };
+            if let Some(first) = held.objects.get(&key) {
+                let first = first.place.map_or(0, |place| place.document);
+                let message = format!("is in document {first} of this file too, which is used");
+                held.problem(name, place, Some(key), message);
+                continue;
+            }
+            present.insert(key.clone());
+            if let Ok(object) = outcome {
+                let object = Arc::new(object);
+                held.objects.insert(key, Accepted { place, object });
+            }
+        }
+        for key in present {
+            if let Some(accepted) = last.remove(&key) {
+                held.objects.entry(key).or_insert(accepted);
+            }
+        }
+        if unidentified {
+            held.objects.extend(last);
+        }
+        self.put(name, Some(held))
+    }
+
+    /// Forgets a file that is gone.
+    pub fn remove(&mut self, name: &Arc<str>) -> Vec<Change> {
+        self.put(name, None)
+    }
+
+    /// The names of all files.
+    pub fn files(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.files.keys()
+    }
+
+    /// All objects in force, with the file that defines each.
+    pub fn objects(&self) -> impl Iterator<Item = (&Arc<str>, &ObjectRef, &Object)> {
+        self.claims.iter().filter_map(|(key, claims)| {
+            let file = claims.first()?;
+            let accepted = self.files.get(file)?.objects.get(key)?;
+            Some((file, key, &*accepted.object))
+        })
+    }
+
+    /// Everything that is refused, in the order of files and documents.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (name, held) in &self.files {
+            problems.extend(held.problems.iter().cloned());
+            for (key, accepted) in &held.objects {
+                match self.claims.get(key).and_then(|claims| claims.first()) {
+                    Some(owner) if owner != name => problems.push(Problem {
+                        file: Arc::clone(name),
+                        place: accepted.place,
+                        object: Some(key.clone()),
+                        field: Field::root(),
+                        message: format!("is already defined in {owner}, which is used"),
+                    }),
+                    _ => {}
+                }
+            }
+        }
+        problems.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
+        problems
+    }
+
+    /// Puts a file in the place of its last version and says what that changes.
+    fn put(&mut self, name: &Arc<str>, new: Option<Held>) -> Vec<Change> {
+        let keys = |held: Option<&Held>| -> Vec<ObjectRef> {
+            held.into_iter()
+                .flat_map(|held| held.objects.keys().cloned())
+                .collect()
+        };
+        let defined = keys(new.as_ref());
+        let mut touched = BTreeSet::from_iter(keys(self.files.get(name)));
+        touched.extend(defined.iter().cloned());
+        let namespaces: BTreeSet<Arc<str>> = touched.iter().map(namespace_of).collect();
+        let namespaces_before: Vec<_> = self.namespace_changes(&namespaces);
+        let before: Vec<Option<Change>> = touched.iter().map(|key| self.change(key)).collect();
+
+        for key in &touched {
+            self.claim(key, name, defined.binary_search(key).is_ok());
+        }
+        match new {
+            Some(held) => self.files.insert(Arc::clone(name), held),
+            None => self.files.remove(name),
+        };
+
+        let mut upserts = Vec::new();
+        let mut removals = Vec::new();
+        for (key, before) in touched.iter().zip(before) {
+            if key.kind == Kind::Namespace {
+                continue;
+            }
+            let after = self.change(key);
+            match (before.is_some(), after.is_some()) {
+                (false, true) => *self.inhabitants.entry(namespace_of(key)).or_default() += 1,
+                (true, false) => self.leave(&namespace_of(key)),
+                _ => {}
+            }
+            match after {
+                Some(change) if Some(&change) != before.as_ref() => upserts.push(change),
+                None if before.is_some() => removals.extend(removal(key)),
+                _ => {}
+            }
+        }
+        // Namespaces first, and last to go: whoever reads along meets no pod without its own.
+        let after = self.namespace_changes(&namespaces);
+        let mut changes = Vec::new();
+        for ((name, before), after) in namespaces.iter().zip(namespaces_before).zip(after) {
+            match after {
+                Some(change) if Some(&change) != before.as_ref() => changes.push(change),
+                None if before.is_some() => {
+                    removals.push(Change::NamespaceRemoved(Arc::clone(name)));
+                }
+                _ => {}
+            }
+        }
+        changes.extend(upserts);
+        changes.extend(removals);
+        changes
+    }
+
+    fn claim(&mut self, key: &ObjectRef, name: &Arc<str>, defines: bool) {
+        let claims = self.claims.entry(key.clone()).or_default();
+        match (claims.iter().position(|claim| claim == name), defines) {
+            (Some(position), false) => {
+                claims.remove(position);
+                if claims.is_empty() {
+                    self.claims.remove(key);
+                }
+            }
+            (None, true) => {
+                let others = claims.get(1..).unwrap_or_default();
+                let position = others.partition_point(|claim| claim < name);
+                claims.insert(claims.len().min(position + 1), Arc::clone(name));
+            }
+            _ => {}
+        }
+    }
+
+    fn leave(&mut self, namespace: &Arc<str>) {
+        if let Some(count) = self.inhabitants.get_mut(namespace) {
+            *count -= 1;
+            if *count == 0 {
+                self.inhabitants.remove(namespace);
+            }
+        }
+    }
+
+    fn change(&self, key: &ObjectRef) -> Option<Change> {
+        upsert(&self.in_force(key)?.object)
+    }
+
+    /// The namespaces as they are: defined, implied by what lives in them, or not at all.
+    fn namespace_changes(&self, names: &BTreeSet<Arc<str>>) -> Vec<Option<Change>> {
+        let of = |name: &Arc<str>| {
+            let key = ObjectRef::namespace(name);
+            self.change(&key).or_else(|| {
+                let implied = self.inhabitants.contains_key(name);
+                implied.then(|| Change::Namespace(implied_namespace(name)))
+            })
+        };
+        names.iter().map(of).collect()
+    }
+
+    fn in_force(&self, key: &ObjectRef) -> Option<&Accepted> {
+        let owner = self.claims.get(key)?.first()?;
+        self.files.get(owner)?.objects.get(key)
+    }
+}
+
+impl Held {
+    fn problem(
+        &mut self,
+        file: &Arc<str>,
+        place: Option<Place>,
+        object: Option<ObjectRef>,
+        message: String,
+    ) {
+        self.problems.push(Problem {
+            file: Arc::clone(file),
+            place,
+            object,
+            field: Field::root(),
+            message,
+        });
+    }
+}
+
+/// The namespace that an object lives in, or is.
+fn namespace_of(key: &ObjectRef) -> Arc<str> {
+    Arc::clone(match key.kind {
+        Kind::Namespace => &key.name.name,
+        Kind::Pod | Kind::Service | Kind::NetworkPolicy => &key.name.namespace,
+    })
+}
