@@ -15,7 +15,7 @@ use policy_common::{Config, LAYOUT_VERSION, limits, names};
 
 use super::{
     abi::Abi,
-    hz, object,
+    carry, hz, object,
     pins::{PinDir, PinDirError},
 };
 
@@ -207,6 +207,7 @@ pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<Ebpf, LoadError
     }
     if let Some(pins) = options.pins {
         pins.pin_next(&ebpf, &reused)?;
+        carry::flows(pins, &PinDir::new(pins.next()))?;
     }
     Ok(ebpf)
 }

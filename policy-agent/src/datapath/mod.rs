@@ -21,6 +21,7 @@ mod abi;
 mod apply;
 mod attach;
 mod backlog;
+mod carry;
 mod clsact;
 mod encode;
 mod events;
