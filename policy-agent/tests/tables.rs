@@ -3,8 +3,8 @@
 
 use std::net::IpAddr;
 
-use policy_agent::datapath::{Datapath, LoadOptions, TableSizes};
-use policy_common::{Config, EndpointId, IdentityId, PortSetId, RulesetId};
+use policy_agent::datapath::{Datapath, LoadOptions, TableSizes, TestOrigin};
+use policy_common::{Config, EndpointId, IdentityId, PortSetId, RulesetId, names};
 use policy_core::plan::{DirectionEntry, EndpointEntry, Op};
 
 fn small() -> TableSizes {
@@ -118,4 +118,34 @@ fn an_epoch_moves_only_when_the_plan_says_so() {
 #[test]
 fn a_grace_period_ends() {
     assert!(load().apply(&[Op::Grace, Op::Grace]).is_empty());
+}
+
+/// An Ethernet frame with a UDP packet from 10.0.0.1 to 10.0.0.9.
+fn udp() -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1, 0x08, 0x00];
+    frame.extend([0x45, 0, 0, 32, 0, 1, 0x40, 0, 64, 17, 0, 0]);
+    frame.extend([10, 0, 0, 1, 10, 0, 0, 9]);
+    frame.extend([0x30, 0x39, 0, 53, 0, 12, 0, 0, 1, 2, 3, 4]);
+    frame
+}
+
+#[test]
+fn a_test_run_reads_where_the_packet_came_from() {
+    let mut datapath = load();
+    let mut open = endpoint(7, 1, true);
+    if let Op::PutEndpoint(entry) = &mut open {
+        entry.ingress = None;
+    }
+    assert!(datapath.apply(&[open]).is_empty());
+    let mut passed = |ifindex| {
+        let origin = TestOrigin {
+            ifindex,
+            ingress_ifindex: 3,
+            ..TestOrigin::default()
+        };
+        let outcome = datapath.test_run(names::TO_POD, &udp(), origin).unwrap();
+        outcome.passed
+    };
+    assert!(passed(7), "no policy covers the endpoint");
+    assert!(!passed(8), "an interface that is no endpoint");
 }
