@@ -2,7 +2,7 @@
 //!
 //! A [`Datapath`] is one *generation*: programs with their maps, loaded beside whatever is already
 //! enforced. It executes the operations of a plan ([`Datapath::apply`]), replaces the pins of the
-//! generation before it, and puts the programs on interfaces ([`attach`]). This part knows the
+//! generation before it, and puts the programs on interfaces ([`Attacher`]). This part knows the
 //! operations of `policy-core` and the layouts of `policy-common`; it must not know where facts
 //! come from. Invariant: a step that fails leaves what was enforced before.
 //!
