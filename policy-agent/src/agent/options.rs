@@ -1,0 +1,76 @@
+//! How the agent is told to run, and why it stops.
+
+use std::path::PathBuf;
+
+use policy_common::Config;
+
+use super::status::StatusError;
+use crate::{
+    datapath::{AttachError, AttachMode, LoadError, PinDir, PinDirError, TableSizes},
+    node::NodeError,
+    source::manifests::ManifestSourceError,
+};
+
+/// What happens to interfaces that lead into another network namespace while no pod is known
+/// behind them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum UnknownEndpoint {
+    /// Everything but the host and address resolution is denied until the pod is known
+    Deny,
+    /// They are left alone until an address behind them is a pod's; from then on they are a pod's
+    /// for as long as they exist, also when the pod's manifest is removed
+    #[default]
+    Ignore,
+}
+
+/// How the agent runs.
+#[derive(Clone, Debug)]
+pub struct AgentOptions {
+    /// The directory of manifests.
+    pub manifests: PathBuf,
+    /// Where maps, links and the lock are.
+    pub pins: PinDir,
+    /// How programs are attached.
+    pub attach: AttachMode,
+    /// What happens to interfaces without a known pod.
+    pub unknown: UnknownEndpoint,
+    /// What the programs are told.
+    pub config: Config,
+    /// Sizes of the tables.
+    pub sizes: TableSizes,
+}
+
+/// The agent stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The pin directory cannot be used.
+    #[error(transparent)]
+    Pins(#[from] PinDirError),
+    /// The programs could not be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Programs of an earlier run could not be found.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The manifests cannot be followed.
+    #[error(transparent)]
+    Source(#[from] ManifestSourceError),
+    /// The node's network cannot be followed.
+    #[error("following the node's network")]
+    Node(#[from] NodeError),
+    /// A task ended that must not end.
+    #[error("the task that follows {0} ended")]
+    TaskEnded(&'static str),
+    /// `status` cannot be answered.
+    #[error(transparent)]
+    Status(#[from] StatusError),
+    /// A table could not be written.
+    #[error("writing {what}")]
+    Map {
+        /// The table.
+        what: &'static str,
+        /// The kernel's reason.
+        #[source]
+        source: aya::maps::MapError,
+    },
+}

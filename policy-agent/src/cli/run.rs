@@ -1,0 +1,96 @@
+//! `policy-agent run`: enforces what a directory of manifests says.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use policy_common::Config;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    agent::{self, AgentOptions, UnknownEndpoint},
+    datapath::{AttachMode, DEFAULT_PIN_PATH, PinDir, TableSizes},
+    telemetry::{self, LogFormat},
+};
+
+/// Enforces the NetworkPolicies in a directory of manifests
+///
+/// Follows Namespaces, Pods (with status.podIPs) and NetworkPolicies in *.yaml, *.yml and *.json of
+/// the directory, and the interfaces of the network namespace in which it is started. Says
+/// "enforcing" when everything was read once and all programs are attached.
+///
+/// SIGTERM and SIGINT end the process, not the enforcement: the last state stays in the kernel until
+/// another `run` takes over or `cleanup` removes it. Needs root (CAP_BPF, CAP_NET_ADMIN,
+/// CAP_NET_BROADCAST and CAP_PERFMON or CAP_SYS_ADMIN).
+#[derive(Debug, clap::Args)]
+pub(super) struct RunArgs {
+    /// The directory of manifests
+    #[arg(long, value_name = "DIR")]
+    manifests: PathBuf,
+    /// Directory on a BPF file system for maps and links; one agent per directory
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_PATH)]
+    pin_path: PathBuf,
+    /// How programs are attached
+    #[arg(long, value_enum, default_value_t)]
+    attach: AttachMode,
+    /// What happens to veth interfaces into other network namespaces behind which no pod is known.
+    /// Manifests do not say which interfaces are pods', and other containers have such interfaces
+    /// too: by default an interface is enforced from the moment an address behind it is a pod's.
+    /// Where all of them are pods', `deny` closes the time before that
+    #[arg(long, value_enum, default_value_t)]
+    unknown_endpoint: UnknownEndpoint,
+    /// What log lines look like
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+    /// Log every decision of the programs. Slow; off, it costs nothing
+    #[arg(long)]
+    datapath_debug: bool,
+    /// Most flows that one pod may open
+    #[arg(long, value_name = "N", default_value_t = Config::DEFAULT.pod_opened_limit)]
+    max_pod_opened_flows: u32,
+    /// Most flows that peers may open to one pod
+    #[arg(long, value_name = "N", default_value_t = Config::DEFAULT.peer_opened_limit)]
+    max_peer_opened_flows: u32,
+    /// Drops that are logged per second and pod, once a burst of five times as many is used up
+    #[arg(long, value_name = "N", default_value_t = Config::DEFAULT.event_rate)]
+    drop_rate: u32,
+    #[command(flatten, next_help_heading = "Sizes of the tables")]
+    sizes: TableSizes,
+}
+
+/// Runs until a signal comes.
+pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
+    telemetry::init(arguments.log_format, arguments.datapath_debug);
+    let config = Config {
+        pod_opened_limit: arguments.max_pod_opened_flows,
+        peer_opened_limit: arguments.max_peer_opened_flows,
+        event_rate: arguments.drop_rate,
+        event_burst: arguments.drop_rate.saturating_mul(5),
+        debug: arguments.datapath_debug.into(),
+        ..Config::DEFAULT
+    };
+    let options = AgentOptions {
+        manifests: arguments.manifests,
+        pins: PinDir::new(arguments.pin_path),
+        attach: arguments.attach,
+        unknown: arguments.unknown_endpoint,
+        config,
+        sizes: arguments.sizes,
+    };
+    // One thread: every socket is to be opened in the namespace in which the process began.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+        let shutdown = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        agent::run(options, shutdown).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}

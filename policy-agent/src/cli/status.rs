@@ -1,0 +1,193 @@
+//! `policy-agent status`: what is enforced, and what is not.
+
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use policy_common::Endpoint;
+use serde::Serialize;
+
+use crate::{
+    agent::{self, EndpointStatus, Isolation, Snapshot},
+    datapath::{self, DEFAULT_PIN_PATH, MapFill, PinDir},
+};
+
+/// Shows what is enforced on this node, what is not, and how full the tables are
+///
+/// Asks the running agent; when there is none, shows what the kernel still enforces. Exits with 1
+/// when nothing can be read.
+#[derive(Debug, clap::Args)]
+pub(super) struct StatusArgs {
+    /// The pin directory of the agent
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_PATH)]
+    pin_path: PathBuf,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// Everything that is shown.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Whether an agent runs.
+    running: bool,
+    #[serde(flatten)]
+    snapshot: Snapshot,
+    /// How full the tables are.
+    tables: Vec<MapFill>,
+}
+
+pub(super) fn run(arguments: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let pins = PinDir::new(&arguments.pin_path);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let answer = runtime.block_on(agent::query(&pins))?;
+    let report = Report {
+        running: answer.is_some(),
+        snapshot: match answer {
+            Some(snapshot) => snapshot,
+            None => from_pins(&pins)?,
+        },
+        tables: datapath::fill(&pins)?,
+    };
+    let mut out = io::stdout().lock();
+    match arguments.output {
+        Output::Json => {
+            serde_json::to_writer_pretty(&mut out, &report).context("writing the report")?;
+            writeln!(out)?;
+        }
+        Output::Text => write_text(&mut out, &report, &pins)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the kernel says without the agent: no names of pods and policies.
+fn from_pins(pins: &PinDir) -> anyhow::Result<Snapshot> {
+    let endpoints = pins.endpoints()?.into_iter().map(|endpoint| {
+        let isolation = |flag| Isolation {
+            isolated: endpoint.has(flag) || endpoint.has(Endpoint::UNKNOWN),
+            policies: Vec::new(),
+        };
+        EndpointStatus {
+            interface: datapath::interface_name(endpoint.ifindex)
+                .unwrap_or_else(|| endpoint.ifindex.to_string()),
+            ifindex: endpoint.ifindex,
+            id: endpoint.id.0,
+            pod: None,
+            problem: None,
+            addresses: addresses(&endpoint),
+            ingress: isolation(Endpoint::INGRESS_ISOLATED),
+            egress: isolation(Endpoint::EGRESS_ISOLATED),
+        }
+    });
+    Ok(Snapshot {
+        endpoints: endpoints.collect(),
+        ..Snapshot::default()
+    })
+}
+
+fn addresses(endpoint: &Endpoint) -> Vec<String> {
+    let v4 = std::net::Ipv4Addr::from(endpoint.v4.0);
+    let v6 = std::net::Ipv6Addr::from(endpoint.v6.0);
+    let v4 = (!v4.is_unspecified()).then(|| v4.to_string());
+    let v6 = (!v6.is_unspecified()).then(|| v6.to_string());
+    v4.into_iter().chain(v6).collect()
+}
+
+fn write_text(out: &mut impl io::Write, report: &Report, pins: &PinDir) -> io::Result<()> {
+    let snapshot = &report.snapshot;
+    if report.running {
+        let state = if snapshot.agent.enforcing {
+            "enforcing"
+        } else {
+            "waiting for its first complete view"
+        };
+        writeln!(
+            out,
+            "agent: running, process {}, {state}, attached by {}",
+            snapshot.agent.pid, snapshot.agent.attach
+        )?;
+    } else if snapshot.endpoints.is_empty() && report.tables.is_empty() {
+        writeln!(
+            out,
+            "agent: not running; nothing is pinned in {}",
+            pins.path().display()
+        )?;
+        return Ok(());
+    } else {
+        writeln!(
+            out,
+            "agent: not running; the kernel enforces what the last one left (names of pods and policies are not known)"
+        )?;
+    }
+    writeln!(out, "\nendpoints: {}", snapshot.endpoints.len())?;
+    for endpoint in &snapshot.endpoints {
+        let unknown = if report.running { "unknown pod" } else { "pod" };
+        writeln!(
+            out,
+            "  {} ({})  {}  {}",
+            endpoint.interface,
+            endpoint.ifindex,
+            endpoint.pod.as_deref().unwrap_or(unknown),
+            endpoint.addresses.join(" ")
+        )?;
+        if let Some(problem) = &endpoint.problem {
+            writeln!(out, "    {problem}")?;
+        }
+        writeln!(out, "    ingress  {}", isolation(&endpoint.ingress))?;
+        writeln!(out, "    egress   {}", isolation(&endpoint.egress))?;
+    }
+    let unenforced: Vec<_> = snapshot
+        .unenforced
+        .iter()
+        .map(|one| format!("{}: {}", one.interface, one.reason))
+        .collect();
+    section(out, "NOT ENFORCED", &unenforced)?;
+    section(
+        out,
+        "left alone (no pod is known behind them)",
+        &snapshot.ignored,
+    )?;
+    section(out, "refused objects", &snapshot.refused)?;
+    section(out, "address conflicts", &snapshot.conflicts)?;
+    section(out, "tables that are not up to date", &snapshot.failures)?;
+    writeln!(out, "\ntables:")?;
+    for table in &report.tables {
+        writeln!(
+            out,
+            "  {:<13} {:>8} of {}",
+            table.name, table.entries, table.most
+        )?;
+    }
+    Ok(())
+}
+
+fn isolation(isolation: &Isolation) -> String {
+    match (isolation.isolated, isolation.policies.is_empty()) {
+        (false, _) => "open".into(),
+        (true, true) => "isolated".into(),
+        (true, false) => format!("isolated by {}", isolation.policies.join(", ")),
+    }
+}
+
+fn section(out: &mut impl io::Write, title: &str, lines: &[String]) -> io::Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{title}:")?;
+    lines.iter().try_for_each(|line| writeln!(out, "  {line}"))
+}

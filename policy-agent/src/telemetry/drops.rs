@@ -1,0 +1,150 @@
+//! One line per dropped packet.
+
+use std::{borrow::Cow, fmt, net::IpAddr};
+
+use policy_common::{Direction, Reason};
+use policy_core::model::ObjectName;
+
+/// The other side of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// The pod that has the address.
+    pub pod: Option<ObjectName>,
+    /// The address is this host's.
+    pub is_host: bool,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.pod, self.is_host) {
+            (Some(pod), _) => write!(formatter, "{pod} ({})", self.address),
+            (None, true) => write!(formatter, "host ({})", self.address),
+            (None, false) => write!(formatter, "{}", self.address),
+        }
+    }
+}
+
+/// A packet that was dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drop {
+    /// From the pod's side.
+    pub direction: Direction,
+    /// Name of the pod's interface on the host.
+    pub interface: String,
+    /// The pod; `None` while it is not known.
+    pub pod: Option<ObjectName>,
+    /// The other side; `None` when the packet is not IP.
+    pub peer: Option<Peer>,
+    /// IANA number.
+    pub protocol: u8,
+    /// 4, 6, or 0 when the packet is not IP.
+    pub family: u8,
+    /// The link header's type, for packets that are not IP.
+    pub ethertype: u16,
+    /// The destination port, 0 where the protocol has none.
+    pub port: u16,
+    /// ICMP type and code.
+    pub icmp: (u8, u8),
+    /// Why.
+    pub reason: Reason,
+    /// The policies that isolate the pod in the direction.
+    pub policies: Vec<ObjectName>,
+    /// How many more were dropped since the line before, without a line of their own.
+    pub suppressed: u32,
+}
+
+impl Drop {
+    /// Writes the line.
+    pub fn log(&self) {
+        let policies: Vec<_> = self.policies.iter().map(ToString::to_string).collect();
+        tracing::info!(
+            direction = self.direction.name(),
+            pod = self.pod.as_ref().map(tracing::field::display),
+            interface = self.interface,
+            peer = self.peer.as_ref().map(tracing::field::display),
+            protocol = %self.protocol_name(),
+            port = (self.port != 0).then_some(self.port),
+            reason = self.reason.name(),
+            policies = (!policies.is_empty()).then(|| policies.join(",")),
+            suppressed = (self.suppressed != 0).then_some(self.suppressed),
+            "dropped"
+        );
+    }
+
+    fn protocol_name(&self) -> Cow<'static, str> {
+        let (icmp_type, code) = self.icmp;
+        match (self.family, self.protocol) {
+            (0, _) if self.ethertype == 0x0806 => "arp".into(),
+            (0, _) => format!("ethertype 0x{:04x}", self.ethertype).into(),
+            (_, 1) => format!("icmp type {icmp_type} code {code}").into(),
+            (_, 58) => format!("icmpv6 type {icmp_type} code {code}").into(),
+            (_, 6) => "tcp".into(),
+            (_, 17) => "udp".into(),
+            (_, 132) => "sctp".into(),
+            (_, other) => format!("protocol {other}").into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drop() -> Drop {
+        Drop {
+            direction: Direction::Ingress,
+            interface: "veth0".into(),
+            pod: None,
+            peer: None,
+            protocol: 6,
+            family: 4,
+            ethertype: 0x0800,
+            port: 80,
+            icmp: (0, 0),
+            reason: Reason::Policy,
+            policies: Vec::new(),
+            suppressed: 0,
+        }
+    }
+
+    #[test]
+    fn protocols_have_names_that_people_know() {
+        let name = |change: fn(&mut Drop)| {
+            let mut drop = drop();
+            change(&mut drop);
+            drop.protocol_name().into_owned()
+        };
+        assert_eq!(name(|_| {}), "tcp");
+        assert_eq!(name(|drop| drop.protocol = 47), "protocol 47");
+        assert_eq!(
+            name(|drop| (drop.protocol, drop.icmp) = (1, (8, 0))),
+            "icmp type 8 code 0"
+        );
+        assert_eq!(
+            name(|drop| (drop.family, drop.ethertype) = (0, 0x0806)),
+            "arp"
+        );
+        assert_eq!(
+            name(|drop| (drop.family, drop.ethertype) = (0, 0x88cc)),
+            "ethertype 0x88cc"
+        );
+    }
+
+    #[test]
+    fn a_peer_is_named_by_pod_then_host_then_address() {
+        let peer = Peer {
+            address: "10.0.0.1".parse().unwrap(),
+            pod: Some(ObjectName::new("shop", "web")),
+            is_host: false,
+        };
+        assert_eq!(peer.to_string(), "shop/web (10.0.0.1)");
+        let host = Peer {
+            pod: None,
+            is_host: true,
+            ..peer
+        };
+        assert_eq!(host.to_string(), "host (10.0.0.1)");
+    }
+}

@@ -1,0 +1,151 @@
+//! The datapath's tables in the kernel: needs root and the eBPF object.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::IpAddr;
+
+use policy_agent::datapath::{Datapath, LoadOptions, TableSizes, TestOrigin};
+use policy_common::{Config, EndpointId, IdentityId, PortSetId, RulesetId, names};
+use policy_core::plan::{DirectionEntry, EndpointEntry, Op};
+
+fn small() -> TableSizes {
+    TableSizes {
+        max_endpoints: 16,
+        max_addresses: 2,
+        max_cidrs: 4,
+        max_rules: 4,
+        max_port_sets: 8,
+        max_ports: 16,
+        max_flows: 64,
+    }
+}
+
+fn load() -> Datapath {
+    Datapath::load(&LoadOptions {
+        config: Config {
+            test_seam: 1,
+            ..Config::DEFAULT
+        },
+        sizes: small(),
+        ..LoadOptions::embedded().unwrap()
+    })
+    .unwrap()
+}
+
+fn address(text: &str, identity: u32) -> Op {
+    Op::PutAddress {
+        address: text.parse::<IpAddr>().unwrap(),
+        identity: IdentityId(identity),
+        owner: None,
+        host: false,
+    }
+}
+
+fn endpoint(ifindex: u32, ruleset: u32, new_epoch: bool) -> Op {
+    Op::PutEndpoint(EndpointEntry {
+        ifindex,
+        id: EndpointId(3),
+        bridge: None,
+        ingress: Some(DirectionEntry {
+            ruleset: RulesetId(ruleset),
+            default_ports: PortSetId::DENY_ALL,
+            has_blocks: false,
+        }),
+        egress: None,
+        addresses: vec!["10.0.0.9".parse().unwrap()],
+        unknown: false,
+        pod_tag: 77,
+        new_epoch,
+    })
+}
+
+#[test]
+fn what_does_not_fit_waits_until_there_is_room() {
+    let mut datapath = load();
+    let failures = datapath.apply(&[
+        address("10.0.0.1", 20),
+        address("10.0.0.2", 20),
+        address("10.0.0.3", 21),
+        Op::PutRule(RulesetId(1), IdentityId(30), PortSetId::ALLOW_ALL),
+    ]);
+    assert_eq!(failures.len(), 1);
+    assert!(failures[0].is_full());
+    assert_eq!(
+        failures[0].to_string(),
+        "ADDRESSES_V4 is not up to date: 10.0.0.3: the table is full"
+    );
+    assert_eq!(datapath.waiting(), 1);
+    assert_eq!(datapath.apply(&[]).len(), 1, "every call tries again");
+    let room = Op::DeleteAddress("10.0.0.1".parse().unwrap());
+    datapath.apply(&[room]);
+    assert!(datapath.apply(&[]).is_empty());
+    assert_eq!(datapath.waiting(), 0);
+}
+
+#[test]
+fn an_endpoint_keeps_its_rules_while_the_new_ones_do_not_fit() {
+    let mut datapath = load();
+    let mut ops: Vec<_> = (0..4)
+        .map(|n| Op::PutRule(RulesetId(1), IdentityId(16 + n), PortSetId::ALLOW_ALL))
+        .collect();
+    ops.push(endpoint(7, 1, true));
+    assert!(datapath.apply(&ops).is_empty());
+    let failures = datapath.apply(&[
+        Op::PutRule(RulesetId(2), IdentityId(16), PortSetId::ALLOW_ALL),
+        endpoint(7, 2, true),
+        Op::Grace,
+        Op::DeleteRule(RulesetId(1), IdentityId(16)),
+    ]);
+    assert_eq!(failures.len(), 1);
+    assert_eq!(datapath.waiting(), 3);
+    let [kept] = datapath.endpoints().unwrap()[..] else {
+        panic!("one endpoint");
+    };
+    assert_eq!(kept.ingress.ruleset, RulesetId(1));
+}
+
+#[test]
+fn an_epoch_moves_only_when_the_plan_says_so() {
+    let mut datapath = load();
+    let mut epochs = Vec::new();
+    for new_epoch in [false, false, true] {
+        assert!(datapath.apply(&[endpoint(7, 1, new_epoch)]).is_empty());
+        epochs.push(datapath.endpoints().unwrap()[0].epoch);
+    }
+    assert_eq!(epochs[0], epochs[1]);
+    assert_eq!(epochs[2], epochs[1] + 1);
+}
+
+#[test]
+fn a_grace_period_ends() {
+    assert!(load().apply(&[Op::Grace, Op::Grace]).is_empty());
+}
+
+/// An Ethernet frame with a UDP packet from 10.0.0.1 to 10.0.0.9.
+fn udp() -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1, 0x08, 0x00];
+    frame.extend([0x45, 0, 0, 32, 0, 1, 0x40, 0, 64, 17, 0, 0]);
+    frame.extend([10, 0, 0, 1, 10, 0, 0, 9]);
+    frame.extend([0x30, 0x39, 0, 53, 0, 12, 0, 0, 1, 2, 3, 4]);
+    frame
+}
+
+#[test]
+fn a_test_run_reads_where_the_packet_came_from() {
+    let mut datapath = load();
+    let mut open = endpoint(7, 1, true);
+    if let Op::PutEndpoint(entry) = &mut open {
+        entry.ingress = None;
+    }
+    assert!(datapath.apply(&[open]).is_empty());
+    let mut passed = |ifindex| {
+        let origin = TestOrigin {
+            ifindex,
+            ingress_ifindex: 3,
+            ..TestOrigin::default()
+        };
+        let outcome = datapath.test_run(names::TO_POD, &udp(), origin).unwrap();
+        outcome.passed
+    };
+    assert!(passed(7), "no policy covers the endpoint");
+    assert!(!passed(8), "an interface that is no endpoint");
+}

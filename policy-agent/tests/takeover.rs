@@ -1,0 +1,335 @@
+//! Attachment, restart and removal in the kernel: needs root and the eBPF object. Every test works
+//! in a network namespace and a pin directory of its own.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{process::Command, thread};
+
+use aya::{
+    EbpfLoader,
+    maps::{HashMap, Map, MapData},
+    programs::{LinkOrder, SchedClassifier, tc::TcAttachOptions},
+};
+use nix::sched::{CloneFlags, unshare};
+use policy_agent::{
+    datapath::{
+        Attacher, Datapath, EMBEDDED, EndpointIds, Hook, LoadOptions, Mechanism, PinDir, PinLock,
+        TableSizes, fill,
+    },
+    node::tc::{self, Attachment},
+};
+use policy_common::{EndpointId, IdentityId, names};
+use policy_core::plan::{EndpointEntry, Op};
+
+/// A host of its own with one veth pair, and a pin directory; both are gone when this is dropped.
+struct Host {
+    pins: PinDir,
+    lock: Option<PinLock>,
+    ifindex: u32,
+}
+
+impl Host {
+    fn new(name: &str) -> Self {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        ip("link add pod0 type veth peer name eth0");
+        let pins = PinDir::new(format!(
+            "/sys/fs/bpf/agent-test-{}-{name}",
+            std::process::id()
+        ));
+        let lock = pins.lock().unwrap();
+        pins.prepare(&lock).unwrap();
+        Self {
+            ifindex: nix::net::if_::if_nametoindex("pod0").unwrap(),
+            pins,
+            lock: Some(lock),
+        }
+    }
+
+    fn load(&self) -> Datapath {
+        Datapath::load(&LoadOptions {
+            sizes: small(),
+            pins: Some(&self.pins),
+            ..LoadOptions::embedded().unwrap()
+        })
+        .unwrap()
+    }
+
+    fn attacher(&self, mechanism: Mechanism) -> Attacher {
+        Attacher::new(self.pins.clone(), mechanism)
+    }
+
+    /// Programs on the hook, in the order in which they run.
+    fn chain(&self, hook: Hook) -> Vec<tc::Entry> {
+        tc::chain(self.ifindex, hook.direction()).unwrap().entries
+    }
+
+    fn names(&self, hook: Hook) -> Vec<String> {
+        let chain = self.chain(hook);
+        chain.into_iter().map(|entry| entry.name).collect()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.pins.remove_all().unwrap();
+        self.pins
+            .remove_run_files(self.lock.take().unwrap())
+            .unwrap();
+    }
+}
+
+/// Runs a test in a thread, whose network namespace it may leave.
+fn on_own_thread(test: impl FnOnce() + Send + 'static) {
+    if let Err(panic) = thread::spawn(test).join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn ip(arguments: &str) {
+    run("ip", arguments);
+}
+
+fn run(program: &str, arguments: &str) {
+    let status = Command::new(program)
+        .args(arguments.split_whitespace())
+        .status()
+        .unwrap();
+    assert!(status.success(), "{program} {arguments}");
+}
+
+fn small() -> TableSizes {
+    TableSizes {
+        max_endpoints: 16,
+        max_addresses: 16,
+        max_cidrs: 4,
+        max_rules: 4,
+        max_port_sets: 8,
+        max_ports: 16,
+        max_flows: 64,
+    }
+}
+
+fn endpoint(ifindex: u32) -> Op {
+    Op::PutEndpoint(EndpointEntry {
+        ifindex,
+        id: EndpointId(5),
+        bridge: None,
+        ingress: None,
+        egress: None,
+        addresses: vec!["10.0.0.9".parse().unwrap()],
+        unknown: false,
+        pod_tag: 77,
+        new_epoch: true,
+    })
+}
+
+/// A program of somebody else on the hook, before all others.
+fn attach_foreign_first(hook: Hook) -> aya::Ebpf {
+    let mut loader = EbpfLoader::new();
+    for name in [
+        names::ADDRESSES_V4,
+        names::ADDRESSES_V6,
+        names::FLOWS_V4,
+        names::FLOWS_V6,
+        names::RULES,
+        names::PORT_SETS,
+    ] {
+        loader.map_max_entries(name, 1);
+    }
+    let mut ebpf = loader.load(EMBEDDED.unwrap()).unwrap();
+    let program: &mut SchedClassifier = ebpf
+        .program_mut(names::JIFFIES)
+        .unwrap()
+        .try_into()
+        .unwrap();
+    program.load().unwrap();
+    let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+    program
+        .attach_with_options("pod0", hook.direction(), options)
+        .unwrap();
+    ebpf
+}
+
+#[test]
+fn a_second_generation_takes_over_in_place() {
+    for mechanism in [Mechanism::Tcx, Mechanism::Clsact] {
+        on_own_thread(move || {
+            let host = Host::new(&format!("takeover-{mechanism:?}"));
+            let attacher = host.attacher(mechanism);
+            let mut ids = Vec::new();
+            let mut epochs = Vec::new();
+            for _ in 0..3 {
+                let mut datapath = host.load();
+                assert!(datapath.apply(&[endpoint(host.ifindex)]).is_empty());
+                datapath.publish().unwrap();
+                for hook in Hook::ENDPOINT {
+                    attacher.attach(&mut datapath, host.ifindex, hook).unwrap();
+                    let [entry] = &host.chain(hook)[..] else {
+                        panic!("one program on the hook: {:?}", host.chain(hook));
+                    };
+                    assert_eq!(
+                        entry.attachment == Attachment::Tcx,
+                        mechanism == Mechanism::Tcx
+                    );
+                    let own = datapath.program_ids(hook).unwrap();
+                    assert_eq!(entry.prog_id, Some(own[0]));
+                    ids.extend(own);
+                }
+                drop(datapath);
+                assert_eq!(host.names(Hook::FromPod), ["from_pod"], "stays attached");
+                let [earlier] = host.pins.endpoints().unwrap()[..] else {
+                    panic!("one endpoint is pinned");
+                };
+                epochs.push(earlier.epoch);
+                let mut numbers = EndpointIds::new(16, &[earlier]);
+                assert_eq!(numbers.assign(host.ifindex), Some(EndpointId(5)));
+            }
+            ids.dedup();
+            assert_eq!(ids.len(), 6, "every generation has its own programs");
+            assert!(epochs.is_sorted_by(|one, next| one < next), "{epochs:?}");
+        });
+    }
+}
+
+#[test]
+fn the_other_mechanism_replaces_the_one_before() {
+    on_own_thread(|| {
+        let host = Host::new("mechanism");
+        let mut datapath = host.load();
+        datapath.publish().unwrap();
+        for mechanism in [Mechanism::Tcx, Mechanism::Clsact, Mechanism::Tcx] {
+            let attacher = host.attacher(mechanism);
+            attacher
+                .attach(&mut datapath, host.ifindex, Hook::ToPod)
+                .unwrap();
+            let [entry] = &host.chain(Hook::ToPod)[..] else {
+                panic!("one program on the hook");
+            };
+            assert_eq!(
+                entry.attachment == Attachment::Tcx,
+                mechanism == Mechanism::Tcx
+            );
+        }
+    });
+}
+
+#[test]
+fn a_program_that_came_before_ours_is_overtaken() {
+    on_own_thread(|| {
+        let host = Host::new("overtaken");
+        let mut datapath = host.load();
+        datapath.publish().unwrap();
+        let attacher = host.attacher(Mechanism::Tcx);
+        attacher
+            .attach(&mut datapath, host.ifindex, Hook::FromPod)
+            .unwrap();
+        for _ in 0..3 {
+            let _foreign = attach_foreign_first(Hook::FromPod);
+            assert_eq!(host.names(Hook::FromPod), ["jiffies", "from_pod"]);
+            attacher
+                .move_first(&mut datapath, host.ifindex, Hook::FromPod)
+                .unwrap();
+            assert_eq!(host.names(Hook::FromPod), ["from_pod", "jiffies"]);
+            let first = host.chain(Hook::FromPod)[0].prog_id.unwrap();
+            let own = datapath.program_ids(Hook::FromPod).unwrap();
+            assert!(own.contains(&first));
+        }
+    });
+}
+
+#[test]
+fn a_filter_that_came_before_ours_is_overtaken() {
+    on_own_thread(|| {
+        let host = Host::new("overtaken-filter");
+        let mut datapath = host.load();
+        let attacher = host.attacher(Mechanism::Clsact);
+        attacher
+            .attach(&mut datapath, host.ifindex, Hook::FromPod)
+            .unwrap();
+        let command = Command::new("tc")
+            .args("filter add dev pod0 ingress pref 1 bpf bytecode".split(' '))
+            .arg("1,6 0 0 0,")
+            .status();
+        assert!(command.unwrap().success());
+        for _ in 0..2 {
+            attacher
+                .move_first(&mut datapath, host.ifindex, Hook::FromPod)
+                .unwrap();
+            assert_eq!(host.names(Hook::FromPod), ["from_pod", "bpf"]);
+        }
+    });
+}
+
+#[test]
+fn what_is_gone_is_no_error() {
+    on_own_thread(|| {
+        let host = Host::new("gone");
+        let mut datapath = host.load();
+        let attacher = host.attacher(Mechanism::Tcx);
+        attacher
+            .attach(&mut datapath, host.ifindex, Hook::FromPod)
+            .unwrap();
+        ip("link del pod0");
+        attacher.detach(host.ifindex, Hook::FromPod).unwrap();
+        attacher.forget(host.ifindex).unwrap();
+        assert!(
+            attacher
+                .attach(&mut datapath, host.ifindex, Hook::FromPod)
+                .is_err()
+        );
+        assert!(attacher.records().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_generation_that_was_cut_off_leaves_nothing_behind() {
+    on_own_thread(|| {
+        let host = Host::new("cut-off");
+        let address = Op::PutAddress {
+            address: "10.0.0.1".parse().unwrap(),
+            identity: IdentityId(20),
+            owner: None,
+            host: false,
+        };
+        let mut first = host.load();
+        assert!(first.apply(&[address]).is_empty());
+        first.publish().unwrap();
+        // Loaded, pinned beside the first, and never published.
+        drop(host.load());
+        let lock = host.lock.as_ref().unwrap();
+        host.pins.prepare(lock).unwrap();
+        let table = fill(&host.pins).unwrap();
+        let addresses = table.iter().find(|table| table.name == names::ADDRESSES_V4);
+        assert_eq!(addresses.unwrap().entries, 1, "the first is in force");
+        let next = host.pins.path().join("next");
+        assert_eq!(std::fs::read_dir(next).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn flows_move_along_into_larger_tables() {
+    on_own_thread(|| {
+        let host = Host::new("carry");
+        let first = host.load();
+        first.publish().unwrap();
+        let path = host.pins.path().join(names::FLOWS_V4);
+        let map = Map::from_map_data(MapData::from_pin(path).unwrap()).unwrap();
+        let mut flows: HashMap<_, [u8; 16], [u8; 16]> = map.try_into().unwrap();
+        for n in 0..64 {
+            flows.insert([n; 16], [n; 16], 0).unwrap();
+        }
+        let larger = Datapath::load(&LoadOptions {
+            sizes: TableSizes {
+                max_flows: 128,
+                ..small()
+            },
+            pins: Some(&host.pins),
+            ..LoadOptions::embedded().unwrap()
+        })
+        .unwrap();
+        larger.publish().unwrap();
+        let table = fill(&host.pins).unwrap();
+        let flows = table.iter().find(|table| table.name == names::FLOWS_V4);
+        let flows = flows.unwrap();
+        assert_eq!((flows.entries, flows.most), (64, 128));
+    });
+}
