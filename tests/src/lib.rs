@@ -1,3 +1,4 @@
 //! What the suites, the demo and the benchmarks stand on.
 
+pub mod conformance;
 pub mod harness;
