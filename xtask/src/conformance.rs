@@ -20,13 +20,25 @@ pub(crate) struct Args {
     /// Only cases whose name contains this
     #[arg(long, value_name = "S")]
     filter: Option<String>,
+    /// Stop at the first case that fails
+    #[arg(long)]
+    fail_fast: bool,
+    /// Pass over cases that need kinds which are not supported, instead of failing
+    #[arg(long)]
+    allow_unsupported: bool,
 }
 
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace, args: Args) -> Result<()> {
     let mut passed = args.directories;
-    if args.wire {
-        passed.push("--wire".to_owned());
+    for (wanted, flag) in [
+        (args.wire, "--wire"),
+        (args.fail_fast, "--fail-fast"),
+        (args.allow_unsupported, "--allow-unsupported"),
+    ] {
+        if wanted {
+            passed.push(flag.to_owned());
+        }
     }
     if let Some(filter) = args.filter {
         passed.extend(["--filter".to_owned(), filter]);

@@ -22,8 +22,8 @@ use crate::{
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
-/// The package whose tests make network namespaces and load programs.
-const NEEDS_ROOT: &str = "policy-tests";
+/// The packages whose tests make network namespaces and load programs.
+const NEED_ROOT: [&str; 2] = ["policy-agent", "policy-tests"];
 
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace, _: &Args) -> Result<()> {
@@ -47,7 +47,7 @@ pub(crate) fn run(workspace: &Workspace, _: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Root runs all at once. Otherwise only the package that must is run by sudo, and nothing is
+/// Root runs all at once. Otherwise only the packages that must are run by sudo, and nothing is
 /// *built* by it.
 fn invocations(workspace: &Workspace, root: Root) -> Vec<Command> {
     let test = |selection: &[&str]| {
@@ -60,9 +60,10 @@ fn invocations(workspace: &Workspace, root: Root) -> Vec<Command> {
         Root::Sudo => {
             // `cfg(all())` holds for every target.
             let runner = "target.'cfg(all())'.runner=['sudo', '-E', '--']";
+            let [agent, tests] = NEED_ROOT;
             vec![
-                test(&["--workspace", "--exclude", NEEDS_ROOT]),
-                test(&["--package", NEEDS_ROOT, "--config", runner]),
+                test(&["--workspace", "--exclude", agent, "--exclude", tests]),
+                test(&["--package", agent, "--package", tests, "--config", runner]),
             ]
         }
     }
