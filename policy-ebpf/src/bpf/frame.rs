@@ -1,5 +1,7 @@
 //! Access to the packet's bytes.
 
+use core::arch::asm;
+
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::TcContext};
 use policy_ebpf::packet::Bytes;
 
@@ -51,6 +53,23 @@ impl Frame {
     }
 }
 
+/// The same offset, in a register of which the verifier knows that it is bounded. The compiler may
+/// check one register and add another that differs from it by a constant; only Linux 6.10 and later
+/// see the connection.
+#[inline(always)]
+fn bounded(mut offset: usize) -> usize {
+    // SAFETY: the instruction changes nothing but its operand.
+    unsafe {
+        asm!(
+            "{offset} &= {mask}",
+            offset = inout(reg) offset,
+            mask = const MAX_OFFSET,
+            options(pure, nomem, preserves_flags),
+        );
+    }
+    offset
+}
+
 /// Copies `N` bytes of the packet.
 ///
 /// # Safety
@@ -77,7 +96,7 @@ impl Bytes for Frame {
                 (&raw const (*self.skb).data_end).read_volatile() as usize,
             )
         };
-        let start = data + offset;
+        let start = data + bounded(offset);
         // For one byte the compiler would write `start >= data_end`, from which the verifier
         // concludes nothing; the very last byte takes the slow way.
         let shown = if N < 2 { 2 } else { N };
