@@ -45,8 +45,8 @@ pub(crate) struct Connection<'a> {
     pub(crate) protocol: Protocol,
     /// From where to where; the source port is nobody else's.
     pub(crate) ends: Ends,
-    /// Whether it is to come about.
-    pub(crate) expected: bool,
+    /// Whether it may take its time.
+    pub(crate) patient: bool,
 }
 
 enum Client {
@@ -200,7 +200,7 @@ async fn exchange(
     }
     let mut probes = JoinSet::new();
     for (index, client) in clients {
-        let patience = if connections[index].expected {
+        let patience = if connections[index].patient {
             PATIENCE_ALLOWED
         } else {
             PATIENCE_DENIED

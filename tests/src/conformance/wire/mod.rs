@@ -64,7 +64,12 @@ impl<'p> Wire<'p> {
         namespace_of(&self.network, &place.host)
     }
 
-    fn connections(&self, probes: &[Placed], first_port: u16) -> Result<Vec<Connection<'_>>> {
+    fn connections(
+        &self,
+        probes: &[Placed],
+        first_port: u16,
+        patient: bool,
+    ) -> Result<Vec<Connection<'_>>> {
         let mut port = first_port;
         probes
             .iter()
@@ -80,10 +85,42 @@ impl<'p> Wire<'p> {
                         source: SocketAddr::new(placed.from.address, port),
                         destination: SocketAddr::new(placed.to.address, placed.probe.service.port),
                     },
-                    expected: placed.probe.expected.allowed(),
+                    patient: patient || placed.probe.expected.allowed(),
                 })
             })
             .collect()
+    }
+
+    /// Opens a connection for each probe; with patience also for those that are to be denied.
+    fn attempt(&mut self, probes: &[Placed], patient: bool) -> Result<Vec<Outcome>> {
+        let outside = self.outside(probes)?;
+        self.network.add_outside(&outside)?;
+        let first_port = self.last_source_port;
+        let connections = self.connections(probes, first_port, patient)?;
+        let connected = connect::open(&connections)?;
+        let ends: Vec<Ends> = connections
+            .iter()
+            .map(|connection| connection.ends)
+            .collect();
+        self.network.remove_outside(&outside)?;
+        self.last_source_port =
+            first_port + u16::try_from(probes.len()).context("too many probes")?;
+        let drops: Vec<Dropped> = self
+            .enforcers
+            .values_mut()
+            .flat_map(Enforcer::drops)
+            .collect();
+        let outcome = |(connected, ends): (bool, Ends)| {
+            let mut dropped = drops
+                .iter()
+                .filter(|drop| drop.ends == ends || drop.ends == ends.reversed());
+            match (connected, dropped.next()) {
+                (true, _) => Outcome::Connected,
+                (false, Some(drop)) => Outcome::Dropped(drop.why.clone()),
+                (false, None) => Outcome::Lost,
+            }
+        };
+        Ok(connected.into_iter().zip(ends).map(outcome).collect())
     }
 
     /// The addresses of outside hosts that take part.
@@ -139,34 +176,18 @@ impl Ground for Wire<'_> {
     }
 
     fn judge(&mut self, probes: &[Placed]) -> Result<Vec<Outcome>> {
-        let outside = self.outside(probes)?;
-        self.network.add_outside(&outside)?;
-        let first_port = self.last_source_port;
-        let connections = self.connections(probes, first_port)?;
-        let connected = connect::open(&connections)?;
-        let ends: Vec<Ends> = connections
-            .iter()
-            .map(|connection| connection.ends)
+        let mut outcomes = self.attempt(probes, false)?;
+        // Neither a connection nor a drop: on a busy machine the answer may come later.
+        let lost: Vec<usize> = (0..probes.len())
+            .filter(|&index| matches!(outcomes[index], Outcome::Lost))
             .collect();
-        self.network.remove_outside(&outside)?;
-        self.last_source_port =
-            first_port + u16::try_from(probes.len()).context("too many probes")?;
-        let drops: Vec<Dropped> = self
-            .enforcers
-            .values_mut()
-            .flat_map(Enforcer::drops)
-            .collect();
-        let outcome = |(connected, ends): (bool, Ends)| {
-            let mut dropped = drops
-                .iter()
-                .filter(|drop| drop.ends == ends || drop.ends == ends.reversed());
-            match (connected, dropped.next()) {
-                (true, _) => Outcome::Connected,
-                (false, Some(drop)) => Outcome::Dropped(drop.why.clone()),
-                (false, None) => Outcome::Lost,
+        if !lost.is_empty() {
+            let again: Vec<Placed> = lost.iter().map(|&index| probes[index].clone()).collect();
+            for (index, outcome) in lost.into_iter().zip(self.attempt(&again, true)?) {
+                outcomes[index] = outcome;
             }
-        };
-        Ok(connected.into_iter().zip(ends).map(outcome).collect())
+        }
+        Ok(outcomes)
     }
 
     fn finish(self) -> Result<()> {
@@ -272,7 +293,7 @@ mod tests {
                                     source: SocketAddr::new(from_ips[family], port),
                                     destination: SocketAddr::new(to_ips[family], 80),
                                 },
-                                expected,
+                                patient: expected,
                             });
                         }
                     }
