@@ -75,6 +75,25 @@ impl Ends {
 }
 
 impl Pool {
+    /// A few of the peers and ports: so few that answers meet what they answer.
+    ///
+    /// # Errors
+    /// The bytes do not suffice.
+    pub fn narrowed(&self, u: &mut Unstructured<'_>) -> Result<Self> {
+        let mut narrow = self.clone();
+        for _ in 0..3 {
+            narrow.v4.push(*u.choose(&self.v4)?);
+            narrow.v6.push(*u.choose(&self.v6)?);
+        }
+        for _ in 0..2 {
+            narrow.ports.push(*u.choose(&self.ports)?);
+        }
+        narrow.v4.drain(..self.v4.len());
+        narrow.v6.drain(..self.v6.len());
+        narrow.ports.drain(..self.ports.len());
+        Ok(narrow)
+    }
+
     /// The next packet.
     ///
     /// # Errors

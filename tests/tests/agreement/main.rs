@@ -2,6 +2,7 @@
 //! random clusters. Needs root and the eBPF object.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cluster;
 mod fuzz;
 #[path = "../../../policy-agent/core/tests/laws/generate.rs"]
 #[expect(
@@ -10,4 +11,6 @@ mod fuzz;
 )]
 mod generate;
 mod packets;
+mod prefixes;
 mod random;
+mod seam;
