@@ -270,11 +270,18 @@ fn open<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>, found: &Found<F:
     match track(world, case, found, &flow) {
         Ok(()) => passes,
         // Without an entry the answers could not come back.
-        Err(reason) if is_isolated(case.endpoint, reverse(case.direction)) => {
-            Decision::about(reason, answer.identity())
-        }
+        Err(reason) if needs_entry(case) => Decision::about(reason, answer.identity()),
         Err(_) => passes,
     }
+}
+
+/// Whether a packet that may open a flow is in vain without one: the other direction is isolated. A
+/// packet in an open direction may be an answer itself, where every packet may open a flow.
+#[inline(always)]
+const fn needs_entry<F>(case: &Case<'_, F>) -> bool {
+    is_isolated(case.endpoint, reverse(case.direction))
+        && (is_isolated(case.endpoint, case.direction)
+            || matches!(case.segment.kind(), Kind::Tcp | Kind::Sctp | Kind::Icmp))
 }
 
 #[inline(always)]
@@ -340,7 +347,11 @@ fn make_room<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>, opener: u8)
             world.count_flow(case.endpoint.id, opener, false);
             true
         }
-        _ => false,
+        _ => {
+            // It stays; the next packet looks at another one.
+            world.skip_recent(case.endpoint.id);
+            false
+        }
     }
 }
 

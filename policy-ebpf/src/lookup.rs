@@ -49,8 +49,10 @@ pub trait World {
     fn flow_count(&self, endpoint: EndpointId, opener: u8) -> u64;
     /// FLOW_COUNTS: one flow more, or one less.
     fn count_flow(&self, endpoint: EndpointId, opener: u8, more: bool);
-    /// RECENT: takes the oldest remembered flow of the endpoint out of the list.
+    /// RECENT: the oldest remembered flow of the endpoint.
     fn take_recent(&self, endpoint: EndpointId) -> Option<Recent>;
+    /// RECENT: leaves the slot that was taken last as it is and goes on to the next.
+    fn skip_recent(&self, endpoint: EndpointId);
     /// RECENT: puts a flow into the slot that was taken last.
     fn put_recent(&self, endpoint: EndpointId, write: impl FnOnce(&mut Recent)) -> bool;
 }

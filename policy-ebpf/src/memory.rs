@@ -179,12 +179,16 @@ impl World for MemoryWorld {
         Some(self.recent.borrow().get(&slot).copied().unwrap_or_default())
     }
 
-    fn put_recent(&self, endpoint: EndpointId, write: impl FnOnce(&mut Recent)) -> bool {
-        let slot = (endpoint, self.cursor(endpoint));
-        write(self.recent.borrow_mut().entry(slot).or_default());
+    fn skip_recent(&self, endpoint: EndpointId) {
         let mut counts = self.counts.borrow_mut();
         let counts = counts.entry(endpoint).or_default();
         counts.cursor = counts.cursor.wrapping_add(1);
+    }
+
+    fn put_recent(&self, endpoint: EndpointId, write: impl FnOnce(&mut Recent)) -> bool {
+        let slot = (endpoint, self.cursor(endpoint));
+        write(self.recent.borrow_mut().entry(slot).or_default());
+        self.skip_recent(endpoint);
         true
     }
 }

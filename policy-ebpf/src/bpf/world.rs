@@ -187,6 +187,14 @@ impl World for Kernel {
     }
 
     #[inline(always)]
+    fn skip_recent(&self, endpoint: EndpointId) {
+        if let Some(counts) = counts(endpoint) {
+            // SAFETY: an array slot stays where it is; a lost addition only looks at one flow twice.
+            unsafe { (*counts).cursor = (*counts).cursor.wrapping_add(1) };
+        }
+    }
+
+    #[inline(always)]
     fn put_recent(&self, endpoint: EndpointId, write: impl FnOnce(&mut Recent)) -> bool {
         let (Some(slot), Some(counts)) = (slot(endpoint), counts(endpoint)) else {
             return false;
