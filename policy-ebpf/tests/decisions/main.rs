@@ -1,0 +1,13 @@
+//! The decision core over maps in memory: one file per part of semantics.
+
+mod addresses;
+mod errors;
+mod flows;
+mod fragments;
+mod frames;
+mod headers;
+mod limits;
+mod link;
+mod node;
+mod origins;
+mod rules;

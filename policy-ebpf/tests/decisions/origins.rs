@@ -1,0 +1,73 @@
+//! The host is told from everybody else by three signals together.
+
+use policy_common::Reason::{Allowed, Host, Policy};
+use policy_ebpf::{Origin, Stamp};
+
+use crate::{
+    frames::{Header, PLAIN, SYN, TCP, fragment_header, ip, ip_with, tcp},
+    node::{HOST, Node, OWN, POD, UPLINK},
+};
+
+const HERE: Origin = Origin {
+    ifindex: POD,
+    ingress_ifindex: 0,
+    has_socket: true,
+    stamp: 0,
+    has_vlan_tag: false,
+};
+
+#[test]
+fn the_hosts_own_packets_always_reach_the_pod() {
+    let node = Node::new();
+    for family in 0..2 {
+        let syn = ip(HOST[family], OWN[family], TCP, &tcp(1, 9, SYN));
+        assert_eq!(node.receives_by(&syn, HERE), Host);
+    }
+}
+
+#[test]
+fn the_hosts_address_alone_is_not_the_host() {
+    let node = Node::new();
+    let syn = ip(HOST[0], OWN[0], TCP, &tcp(1, 9, SYN));
+    for origin in [
+        Origin {
+            ingress_ifindex: UPLINK,
+            ..HERE
+        },
+        Origin {
+            has_socket: false,
+            ..HERE
+        },
+        Origin {
+            stamp: Stamp::judged(policy_common::EndpointId(7)).0,
+            ..HERE
+        },
+    ] {
+        assert_eq!(node.receives_by(&syn, origin), Policy, "{origin:?}");
+    }
+}
+
+#[test]
+fn an_ipv6_fragment_is_never_the_hosts_because_re_fragmentation_loses_the_interface() {
+    let node = Node::new();
+    let header = fragment_header(0, false, 1);
+    let atomic = Header {
+        extensions: &[(44, &header)],
+        ..PLAIN
+    };
+    let syn = ip_with(atomic, HOST[1], OWN[1], TCP, &tcp(1, 9, SYN));
+    assert_eq!(node.receives_by(&syn, HERE), Policy);
+}
+
+#[test]
+fn the_pods_own_address_from_outside_is_a_forgery_and_from_its_interface_itself() {
+    let node = Node::new();
+    let syn = ip(OWN[0], OWN[0], TCP, &tcp(1, 9, SYN));
+    assert_eq!(node.receives(&syn), Policy);
+    let from_itself = Origin {
+        ingress_ifindex: POD,
+        has_socket: false,
+        ..HERE
+    };
+    assert_eq!(node.receives_by(&syn, from_itself), Allowed);
+}
