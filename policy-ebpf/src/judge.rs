@@ -329,6 +329,7 @@ fn make_room<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>, opener: u8)
         return false;
     };
     let Some(key) = F::recall(&recent) else {
+        world.put_recent(case.endpoint.id, |_| {});
         return false;
     };
     match world.flow(&key) {
@@ -340,7 +341,11 @@ fn make_room<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>, opener: u8)
             world.count_flow(case.endpoint.id, opener, false);
             true
         }
-        _ => false,
+        // This one stays: the next attempt asks the one after it.
+        _ => {
+            world.put_recent(case.endpoint.id, |_| {});
+            false
+        }
     }
 }
 

@@ -228,7 +228,13 @@ impl Node {
             .pods
             .remove(place.with_context(|| format!("no pod {name}"))?);
         // The kernel ends a namespace when it finds the time; this end goes at once.
-        self.host.ip(&[format!("link del {}", pod.interface)])
+        let mut commands = vec![format!("link del {}", pod.interface)];
+        if self.wiring == Wiring::Bridged {
+            // Routes to the pod's interface end with it, those to the bridge do not.
+            let routes = pod.addresses.iter();
+            commands.extend(routes.map(|address| format!("route del {address} dev {BRIDGE}")));
+        }
+        self.host.ip(&commands)
     }
 
     /// The pod of this name.

@@ -25,7 +25,7 @@ fn a_file_that_is_truncated_and_written_again_never_opens_what_it_closes() {
             let more = policy(
                 "shop",
                 extra,
-                "{podSelector: {matchLabels: {app: client}}, policyTypes: [Ingress]}",
+                "{podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress]}",
             );
             let mut file = File::create(&path).unwrap();
             // Longer than the agent waits for a file to rest: what is open is not read.

@@ -126,7 +126,11 @@ fn a_syn_on_a_live_connection_neither_ends_it_nor_opens_it_in_reverse() {
         scene.pod("shop/client", "app: client", 20);
         scene.policy("from-client", FROM_CLIENT);
         let isolated = "{podSelector: {matchLabels: {app: client}}, policyTypes: [Ingress]}";
+        let from_web = "{podSelector: {matchLabels: {app: client}}, policyTypes: [Ingress], \
+             ingress: [{from: [{podSelector: {matchLabels: {app: web}}}]}]}";
+        scene.policy("isolated", isolated);
         for v6 in [false, true] {
+            scene.policy("from-web", from_web);
             let mut open = scene.connect("shop/client", "shop/web", v6);
             let client = open.local().unwrap();
             let server = scene.server("shop/web", v6);
@@ -134,11 +138,11 @@ fn a_syn_on_a_live_connection_neither_ends_it_nor_opens_it_in_reverse() {
             raw_web.send(flag::SYN, server, client);
             assert!(
                 raw_client.hears(flag::SYN, server, client, SOON),
-                "not isolated yet"
+                "allowed still"
             );
             assert_eq!(open.exchange(SOON).unwrap(), Outcome::Allowed);
 
-            scene.policy("isolated", isolated);
+            scene.remove_policy("from-web");
             assert_eq!(open.exchange(SOON).unwrap(), Outcome::Allowed);
             let raw_client = Raw::of(scene, "shop/client");
             raw_client.send(flag::SYN, client, server);
@@ -153,7 +157,6 @@ fn a_syn_on_a_live_connection_neither_ends_it_nor_opens_it_in_reverse() {
             let reversed = raw_client.hears(flag::SYN, server, client, SILENCE);
             assert!(!reversed, "a new SYN is judged in its own direction");
             assert_eq!(open.exchange(SOON).unwrap(), Outcome::Allowed);
-            scene.remove_policy("isolated");
         }
     });
 }

@@ -33,14 +33,15 @@ fn unknown(scene: &mut Scene, name: &str, number: u8) {
 #[test]
 fn an_unknown_pod_talks_to_nobody_but_the_node_until_it_is_known() {
     in_every_setting(DENY_UNKNOWN, |scene| {
+        scene.pod("other/peer", "app: peer", 20);
         unknown(scene, "shop/new", 50);
-        scene.is_silent("shop/new", "outside");
-        scene.is_silent("outside", "shop/new");
+        scene.is_silent("shop/new", "other/peer");
+        scene.is_silent("other/peer", "shop/new");
         scene.passes("host", "shop/new");
         scene.passes("shop/new", "host");
         scene.label("shop/new", "app: new", 50);
-        scene.becomes("outside", "shop/new", Outcome::Allowed);
-        scene.passes("shop/new", "outside");
+        scene.becomes("other/peer", "shop/new", Outcome::Allowed);
+        scene.passes("shop/new", "other/peer");
     });
 }
 
@@ -48,10 +49,11 @@ fn an_unknown_pod_talks_to_nobody_but_the_node_until_it_is_known() {
 fn a_pod_is_isolated_from_the_moment_it_is_known() {
     in_every_setting(DENY_UNKNOWN, |scene| {
         scene.policy("deny", DENY_ALL);
+        scene.pod("other/peer", "app: peer", 20);
         unknown(scene, "shop/new", 50);
         let to = scene.server("shop/new", false);
-        let from_outside = crate::steady::Steady::forbidden(scene.netns("outside"), to);
-        let to = scene.server("outside", true);
+        let from_peer = crate::steady::Steady::forbidden(scene.netns("other/peer"), to);
+        let to = scene.server("other/peer", true);
         let from_pod = crate::steady::Steady::forbidden(scene.netns("shop/new"), to);
         scene.label("shop/new", "app: new", 50);
         let known = |agent: &mut policy_tests::harness::agent::Agent| {
@@ -61,11 +63,11 @@ fn a_pod_is_isolated_from_the_moment_it_is_known() {
                 .any(|one| one.pod.as_deref() == Some("shop/new")))
         };
         scene.cluster.agent.wait("the pod is known", known).unwrap();
-        scene.is_silent("outside", "shop/new");
-        assert!(from_outside.end() > 10 && from_pod.end() > 10);
+        scene.is_silent("other/peer", "shop/new");
+        assert!(from_peer.end() > 10 && from_pod.end() > 10);
         scene.remove_policy("deny");
-        scene.passes("outside", "shop/new");
-        scene.passes("shop/new", "outside");
+        scene.passes("other/peer", "shop/new");
+        scene.passes("shop/new", "other/peer");
     });
 }
 

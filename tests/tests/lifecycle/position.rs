@@ -19,18 +19,18 @@ fn strip(scene: &Scene, pod: &str) {
             scene.netns("host").exec("tc", &arguments).unwrap();
         }
         Attach::Tcx => {
-            let links = scene
-                .netns("host")
-                .exec("bpftool", &["-j", "net", "show", "dev", &found.interface]);
-            let shown: serde_json::Value = serde_json::from_str(&links.unwrap()).unwrap();
-            let attached = shown[0]["tc"].as_array().unwrap();
-            assert_eq!(attached.len(), 2, "{shown}");
-            for one in attached {
-                let id = one["link_id"].to_string();
-                scene
-                    .netns("host")
-                    .exec("bpftool", &["link", "detach", "id", &id])
-                    .unwrap();
+            let links = scene.cluster.agent.pin_path().join("links");
+            for link in std::fs::read_dir(links).unwrap().flatten() {
+                let path = link.path();
+                if path
+                    .file_name()
+                    .unwrap()
+                    .to_string_lossy()
+                    .starts_with(&format!("{}-", found.ifindex))
+                {
+                    let arguments = ["link", "detach", "pinned", path.to_str().unwrap()];
+                    scene.netns("host").exec("bpftool", &arguments).unwrap();
+                }
             }
         }
     }
@@ -81,7 +81,9 @@ fn programs_of_others_still_run_after_ours() {
 fn a_program_that_lets_everything_pass_is_overtaken() {
     in_every_setting(&[], |scene| {
         scene.pod("shop/web", "app: web", 10);
-        scene.policy("deny", DENY_ALL);
+        // Answers leave freely: only the hook that the other program usurps stands in the way.
+        scene.policy("deny", "{podSelector: {}, policyTypes: [Ingress]}");
+        scene.is_silent("outside", "shop/web");
         let pod = scene.cluster.pod("shop/web").unwrap();
         let (interface, ifindex) = (pod.interface.clone(), pod.ifindex);
         let mut foreign = Foreign::returning("lifecycle_ok", OK).unwrap();
