@@ -8,6 +8,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(not(target_arch = "bpf"))]
+extern crate std;
+
 pub mod decision;
 pub mod family;
 pub mod flow;
@@ -16,6 +19,8 @@ pub mod from_pod;
 pub mod judge;
 pub mod link;
 pub mod lookup;
+#[cfg(not(target_arch = "bpf"))]
+pub mod memory;
 pub mod origin;
 pub mod packet;
 pub mod related;

@@ -1,4 +1,5 @@
 //! What the suites, the demo and the benchmarks stand on.
 
 pub mod conformance;
+pub mod fuzz;
 pub mod harness;

@@ -1,5 +1,5 @@
 //! Building a program of the `tests` crate and running it as root on the fresh eBPF object: what
-//! the demo, the conformance runner and the benchmark share.
+//! the demo and the conformance runner share.
 
 use std::path::PathBuf;
 

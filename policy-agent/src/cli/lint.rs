@@ -108,8 +108,12 @@ fn print_text(out: &mut impl io::Write, findings: &[Finding]) -> io::Result<()> 
     for finding in findings {
         writeln!(out, "{finding}")?;
     }
-    let counts = [Severity::Error, Severity::Warning].map(|severity| count(findings, severity));
-    writeln!(out, "{} errors, {} warnings", counts[0], counts[1])
+    let [errors, warnings] = [Severity::Error, Severity::Warning].map(|severity| {
+        let count = count(findings, severity);
+        let plural = if count == 1 { "" } else { "s" };
+        format!("{count} {}{plural}", severity.name())
+    });
+    writeln!(out, "{errors}, {warnings}")
 }
 
 fn count(findings: &[Finding], severity: Severity) -> usize {
@@ -222,7 +226,7 @@ mod tests {
         );
         let (status, out) = lint_of(&[("a.yaml", POLICY)], &[]);
         assert_eq!(
-            (status, out.contains("0 errors, 1 warnings")),
+            (status, out.contains("0 errors, 1 warning\n")),
             (0, true),
             "{out}"
         );

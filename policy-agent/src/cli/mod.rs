@@ -8,15 +8,25 @@ pub mod lint;
 mod run;
 mod status;
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+/// What somebody who has just installed the agent does with it.
+const FIRST_STEPS: &str = "\
+First steps, as root:
+  policy-agent check                  can this machine run it?
+  policy-agent lint DIR               do the manifests say what was meant?
+  policy-agent run --manifests DIR    enforce them; logs every drop with reason and policies
+  policy-agent status                 what is enforced, by which policies, and what is not
+  policy-agent cleanup                end the enforcement";
+
 /// Enforces Kubernetes NetworkPolicy on this node with TC eBPF programs
 ///
-/// Exit codes: 0 done; 1 an error, or `check` and `lint` found one; 2 wrong arguments.
+/// Exit codes: 0 done; 1 an error, or `check` and `lint` found one; 2 wrong arguments, or `lint`
+/// cannot read a path.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(version, propagate_version = true, after_help = FIRST_STEPS)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -38,9 +48,26 @@ enum Command {
 pub fn main(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Run(arguments) => run::run(arguments),
-        Command::Status(arguments) => status::run(&arguments),
+        Command::Status(arguments) => printed(status::run(&arguments)),
         Command::Cleanup(arguments) => cleanup::run(&arguments),
-        Command::Check(arguments) => check::run(&arguments),
-        Command::Lint(arguments) => lint::run(&arguments),
+        Command::Check(arguments) => printed(check::run(&arguments)),
+        Command::Lint(arguments) => printed(lint::run(&arguments)),
+    }
+}
+
+/// A reader that went away (`| head`) is worth a failure, as SIGPIPE is, but no words.
+fn printed(result: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    let has_no_reader = |error: &anyhow::Error| {
+        let kinds = error.chain().map(|cause| {
+            let plain = cause.downcast_ref().map(io::Error::kind);
+            plain.or_else(|| cause.downcast_ref::<serde_json::Error>()?.io_error_kind())
+        });
+        kinds
+            .flatten()
+            .any(|kind| kind == io::ErrorKind::BrokenPipe)
+    };
+    match result {
+        Err(error) if has_no_reader(&error) => Ok(ExitCode::FAILURE),
+        result => result,
     }
 }

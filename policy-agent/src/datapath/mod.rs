@@ -23,6 +23,7 @@ mod attach;
 mod backlog;
 mod carry;
 mod clsact;
+mod counters;
 mod encode;
 mod events;
 mod fill;

@@ -3,12 +3,9 @@
 use core::arch::asm;
 
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::TcContext};
-use policy_ebpf::packet::Bytes;
+use policy_ebpf::packet::{Bytes, MAX_OFFSET};
 
 use super::maps;
-
-/// No header that is ever read lies beyond; the verifier wants offsets bounded.
-const MAX_OFFSET: usize = 0x7ff;
 
 /// The packet of a TC program.
 pub(crate) struct Frame {

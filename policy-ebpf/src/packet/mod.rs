@@ -14,9 +14,14 @@ pub mod transport;
 
 pub use transport::Segment;
 
+/// Where the last read may begin: headers that go on beyond are malformed. The verifier wants a
+/// bound.
+pub const MAX_OFFSET: usize = 0x7ff;
+
 /// A frame. Reads may be slow beyond its linear part, but never wrong.
 pub trait Bytes {
-    /// `N` bytes from `offset`, or nothing when the frame ends before.
+    /// `N` bytes from `offset`, or nothing when the frame ends before or the offset is beyond
+    /// [`MAX_OFFSET`].
     fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
     /// Bytes of the frame.
@@ -39,6 +44,9 @@ pub trait Bytes {
 impl Bytes for [u8] {
     #[inline(always)]
     fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        if offset > MAX_OFFSET {
+            return None;
+        }
         self.get(offset..)?.first_chunk().copied()
     }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 
 /// Where iproute2 keeps the names of namespaces.
 const DIRECTORY: &str = "/run/netns";
@@ -23,6 +23,7 @@ const DIRECTORY: &str = "/run/netns";
 /// filter too, and `lo` is up.
 #[derive(Debug)]
 pub struct Netns {
+    /// Empty when it has none under [`DIRECTORY`].
     name: String,
     handle: Handle,
 }
@@ -49,13 +50,39 @@ impl Netns {
                 return Err(error.into());
             }
         };
+        netns.settle()?;
+        netns.ip(&["link set lo up"])?;
+        Ok(netns)
+    }
+
+    fn settle(&self) -> Result<()> {
         for scope in ["all", "default"] {
-            netns.sysctl(&format!("net/ipv6/conf/{scope}/accept_dad"), "0")?;
+            self.sysctl(&format!("net/ipv6/conf/{scope}/accept_dad"), "0")?;
             // What is dropped is to be dropped by the programs, not by routing; a new namespace
             // inherits the machine's setting.
-            netns.sysctl(&format!("net/ipv4/conf/{scope}/rp_filter"), "0")?;
+            self.sysctl(&format!("net/ipv4/conf/{scope}/rp_filter"), "0")?;
         }
-        netns.ip(&["link set lo up"])?;
+        Ok(())
+    }
+
+    /// Makes a namespace without a name, which ends with its last thread and its last handle. Needs
+    /// no iproute2: any `ip` does, as in a virtual machine with nothing but busybox. The filters
+    /// and settings are those of [`Netns::new`].
+    pub fn unnamed() -> Result<Self> {
+        let made = thread::spawn(|| -> Result<File> {
+            unshare(CloneFlags::CLONE_NEWNET)
+                .context("cannot make a network namespace (root is needed)")?;
+            Ok(File::open("/proc/thread-self/ns/net")?)
+        });
+        let file = made
+            .join()
+            .unwrap_or_else(|payload| panic::resume_unwind(payload))?;
+        let netns = Self {
+            name: String::new(),
+            handle: Handle(Arc::new(file)),
+        };
+        netns.settle()?;
+        netns.exec("ip", &["link", "set", "lo", "up"])?;
         Ok(netns)
     }
 
@@ -160,6 +187,12 @@ impl Handle {
         })
     }
 
+    /// The file that stands for the namespace, for netlink.
+    #[must_use]
+    pub fn fd(&self) -> std::os::fd::RawFd {
+        std::os::fd::AsRawFd::as_raw_fd(&*self.0)
+    }
+
     fn enter(&self) -> Result<()> {
         setns(&*self.0, CloneFlags::CLONE_NEWNET).context("cannot enter a network namespace")
     }
@@ -167,6 +200,9 @@ impl Handle {
 
 impl Drop for Netns {
     fn drop(&mut self) {
+        if self.name.is_empty() {
+            return;
+        }
         if let Err(error) = run(Command::new("ip").args(["netns", "del", &self.name])) {
             eprintln!("network namespace {} is left behind: {error:#}", self.name);
         }

@@ -1,15 +1,21 @@
 //! What the kernel matrix runs inside each virtual machine: `vmtest OBJECT` loads every program of
-//! the eBPF object and so has this kernel's verifier judge it.
+//! the eBPF object and so has this kernel's verifier judge it, then has the agent's datapath enforce
+//! a policy between two pods, by every mechanism of attachment that the kernel has.
 //!
+//! Needs no files but the object, no programs but an `ip`, and little memory.
 //! Prints one line per program and a last line for the matrix, which begins with `@@SUMMARY`.
 
-use std::{env, path::PathBuf};
+mod network;
+mod suite;
+
+use std::{env, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use aya::{
     EbpfLoader, VerifierLogLevel,
     programs::{Program, SchedClassifier},
 };
+use policy_agent::datapath::{Mechanism, has_tcx};
 
 fn main() -> Result<()> {
     let object: PathBuf = env::args_os()
@@ -33,7 +39,23 @@ fn main() -> Result<()> {
         bail!("{} has no programs", object.display());
     }
     verified.sort();
-    println!("@@SUMMARY verified (instructions): {}", verified.join(", "));
+    // Its tables have the sizes of a large node.
+    drop(ebpf);
+    let object = fs::read(&object).context("reading the object")?;
+    let mut enforced = Vec::new();
+    for mechanism in [Mechanism::Tcx, Mechanism::Clsact] {
+        if mechanism == Mechanism::Tcx && !has_tcx() {
+            continue;
+        }
+        let checks = suite::run(&object, mechanism)
+            .with_context(|| format!("with programs attached by {mechanism:?}"))?;
+        enforced.push(format!("{mechanism:?} {checks}"));
+    }
+    println!(
+        "@@SUMMARY verified (instructions): {}; checks passed: {}",
+        verified.join(", "),
+        enforced.join(", ")
+    );
     Ok(())
 }
 

@@ -1,0 +1,249 @@
+//! The maps in memory, for tests on the host: unit tests, the fuzz target, the comparison with the
+//! kernel.
+//!
+//! Owns the semantics that the kernel's maps have for the programs: arrays have every slot, a full
+//! table refuses new keys and takes known ones, the longest prefix wins. Not thread-safe, and not
+//! part of the object.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashMap, HashSet},
+};
+
+use policy_common::{
+    AddressEntry, Config, Endpoint, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FlowState,
+    FragmentKey, FragmentPorts, IdentityId, PortKey, PortSet, PortSetId, Recent, RuleKey, V4, V6,
+    Verdict, limits,
+};
+
+use crate::lookup::{Full, Tables, World};
+
+/// All maps, the clock and the configuration. Policy is written through the public fields.
+#[derive(Clone, Debug)]
+pub struct MemoryWorld {
+    /// Jiffies per second, limits.
+    pub config: Config,
+    /// Low 32 bits of jiffies.
+    pub now: Cell<u32>,
+    /// ENDPOINTS.
+    pub endpoints: HashMap<u32, Endpoint>,
+    /// ADDRESSES_V4.
+    pub addresses_v4: HashMap<V4, AddressEntry>,
+    /// ADDRESSES_V6.
+    pub addresses_v6: HashMap<V6, AddressEntry>,
+    /// CIDRS_V4: prefixes with their lengths.
+    pub cidrs_v4: HashMap<(V4, u32), IdentityId>,
+    /// CIDRS_V6: prefixes with their lengths.
+    pub cidrs_v6: HashMap<(V6, u32), IdentityId>,
+    /// RULES.
+    pub rules: HashMap<RuleKey, PortSetId>,
+    /// PORT_SETS.
+    pub port_sets: HashMap<PortSetId, PortSet>,
+    /// PORTS: prefixes with their lengths.
+    pub ports: HashMap<(PortKey, u32), Verdict>,
+    /// TUNNEL_PORTS.
+    pub tunnel_ports: HashSet<u16>,
+    /// Elements that each flow table takes.
+    pub max_flows: usize,
+    /// FLOWS_V4.
+    pub flows_v4: RefCell<HashMap<FlowKeyV4, Flow>>,
+    /// FLOWS_V6.
+    pub flows_v6: RefCell<HashMap<FlowKeyV6, Flow>>,
+    /// FRAGMENTS.
+    pub fragments: RefCell<HashMap<FragmentKey, FragmentPorts>>,
+    /// FLOW_COUNTS.
+    pub counts: RefCell<HashMap<EndpointId, FlowCounts>>,
+    /// RECENT, by endpoint and slot.
+    pub recent: RefCell<HashMap<(EndpointId, u32), Recent>>,
+}
+
+impl Default for MemoryWorld {
+    fn default() -> Self {
+        Self {
+            config: Config::DEFAULT,
+            now: Cell::new(1_000_000),
+            endpoints: HashMap::new(),
+            addresses_v4: HashMap::new(),
+            addresses_v6: HashMap::new(),
+            cidrs_v4: HashMap::new(),
+            cidrs_v6: HashMap::new(),
+            rules: HashMap::new(),
+            port_sets: HashMap::new(),
+            ports: HashMap::new(),
+            tunnel_ports: HashSet::new(),
+            max_flows: limits::MAX_FLOWS as usize,
+            flows_v4: RefCell::default(),
+            flows_v6: RefCell::default(),
+            fragments: RefCell::default(),
+            counts: RefCell::default(),
+            recent: RefCell::default(),
+        }
+    }
+}
+
+impl MemoryWorld {
+    /// Lets time pass.
+    pub fn pass(&self, seconds: u32) {
+        let jiffies = seconds.wrapping_mul(self.config.hz);
+        self.now.set(self.now.get().wrapping_add(jiffies));
+    }
+
+    /// Flows of both families.
+    pub fn flows(&self) -> usize {
+        self.flows_v4.borrow().len() + self.flows_v6.borrow().len()
+    }
+
+    fn cursor(&self, endpoint: EndpointId) -> u32 {
+        let counts = self.counts.borrow();
+        let cursor = counts.get(&endpoint).map_or(0, |counts| counts.cursor);
+        cursor & (limits::RECENT_PER_ENDPOINT - 1)
+    }
+}
+
+impl World for MemoryWorld {
+    fn hz(&self) -> u32 {
+        self.config.hz
+    }
+
+    fn flow_limit(&self, opener: u8) -> u32 {
+        if opener == FlowState::OPENED_BY_POD {
+            self.config.pod_opened_limit
+        } else {
+            self.config.peer_opened_limit
+        }
+    }
+
+    fn now(&self) -> u32 {
+        self.now.get()
+    }
+
+    fn endpoint(&self, ifindex: u32) -> Option<&Endpoint> {
+        self.endpoints.get(&ifindex)
+    }
+
+    fn is_tunnel_port(&self, port: u16) -> bool {
+        self.tunnel_ports.contains(&port)
+    }
+
+    fn rule(&self, key: &RuleKey) -> Option<PortSetId> {
+        self.rules.get(key).copied()
+    }
+
+    fn port_set(&self, set: PortSetId) -> Option<&PortSet> {
+        self.port_sets.get(&set)
+    }
+
+    fn port(&self, key: PortKey, bits: u32) -> Option<Verdict> {
+        longest(
+            &self.ports,
+            bytemuck::cast::<_, [u8; 8]>(key),
+            bits,
+            bytemuck::cast::<_, [u8; 8]>,
+        )
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
+        self.fragments.borrow().get(key).copied()
+    }
+
+    fn remember_fragment(&self, key: &FragmentKey, ports: &FragmentPorts) -> bool {
+        self.fragments.borrow_mut().insert(*key, *ports);
+        true
+    }
+
+    fn flow_count(&self, endpoint: EndpointId, opener: u8) -> u64 {
+        let counts = self.counts.borrow();
+        counts.get(&endpoint).map_or(0, |counts| {
+            if opener == FlowState::OPENED_BY_POD {
+                counts.pod_opened
+            } else {
+                counts.peer_opened
+            }
+        })
+    }
+
+    fn count_flow(&self, endpoint: EndpointId, opener: u8, more: bool) {
+        let change = if more { 1 } else { u64::MAX };
+        let mut counts = self.counts.borrow_mut();
+        let counts = counts.entry(endpoint).or_default();
+        let count = if opener == FlowState::OPENED_BY_POD {
+            &mut counts.pod_opened
+        } else {
+            &mut counts.peer_opened
+        };
+        *count = count.wrapping_add(change);
+    }
+
+    fn take_recent(&self, endpoint: EndpointId) -> Option<Recent> {
+        let slot = (endpoint, self.cursor(endpoint));
+        Some(self.recent.borrow().get(&slot).copied().unwrap_or_default())
+    }
+
+    fn put_recent(&self, endpoint: EndpointId, write: impl FnOnce(&mut Recent)) -> bool {
+        let slot = (endpoint, self.cursor(endpoint));
+        write(self.recent.borrow_mut().entry(slot).or_default());
+        let mut counts = self.counts.borrow_mut();
+        let counts = counts.entry(endpoint).or_default();
+        counts.cursor = counts.cursor.wrapping_add(1);
+        true
+    }
+}
+
+macro_rules! tables {
+    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $bits:literal) => {
+        impl Tables<$family> for MemoryWorld {
+            fn address(&self, address: $family) -> Option<AddressEntry> {
+                self.$addresses.get(&address).copied()
+            }
+
+            fn cidr(&self, address: $family) -> Option<IdentityId> {
+                longest(&self.$cidrs, address.0, $bits, |net| net.0)
+            }
+
+            fn flow(&self, key: &$key) -> Option<Flow> {
+                self.$flows.borrow().get(key).copied()
+            }
+
+            fn insert_flow(&self, key: &$key, flow: &Flow) -> Result<(), Full> {
+                let mut flows = self.$flows.borrow_mut();
+                if flows.len() >= self.max_flows && !flows.contains_key(key) {
+                    return Err(Full);
+                }
+                flows.insert(*key, *flow);
+                Ok(())
+            }
+
+            fn update_flow(&self, key: &$key, flow: &Flow) {
+                if let Some(entry) = self.$flows.borrow_mut().get_mut(key) {
+                    *entry = *flow;
+                }
+            }
+
+            fn remove_flow(&self, key: &$key) -> bool {
+                self.$flows.borrow_mut().remove(key).is_some()
+            }
+        }
+    };
+}
+
+tables!(V4, FlowKeyV4, addresses_v4, cidrs_v4, flows_v4, 32);
+tables!(V6, FlowKeyV6, addresses_v6, cidrs_v6, flows_v6, 128);
+
+/// The value of the longest prefix, of at most `bits`, that `wanted` begins with.
+fn longest<K: Copy, V: Copy, const N: usize>(
+    trie: &HashMap<(K, u32), V>,
+    wanted: [u8; N],
+    bits: u32,
+    bytes: impl Fn(K) -> [u8; N],
+) -> Option<V> {
+    let begins = |prefix: [u8; N], length: u32| {
+        (0..length as usize).all(|bit| {
+            let mask = 0x80 >> (bit % 8);
+            prefix[bit / 8] & mask == wanted[bit / 8] & mask
+        })
+    };
+    trie.iter()
+        .filter(|((key, length), _)| *length <= bits && begins(bytes(*key), *length))
+        .max_by_key(|((_, length), _)| *length)
+        .map(|(_, value)| *value)
+}

@@ -1,0 +1,17 @@
+//! Random packets at random endpoints: for the fuzz target, its bounded run in the tests, and the
+//! comparison of the decision core with the loaded programs.
+//!
+//! Owns how bytes of a fuzzer become packets. Invariant: the same bytes give the same packets.
+
+mod frame;
+mod harness;
+mod scene;
+mod shot;
+mod tables;
+
+pub use self::{
+    harness::run,
+    scene::Scene,
+    shot::{Ends, Hook, Place, Pool, Shot, decide},
+    tables::execute,
+};
