@@ -51,6 +51,9 @@ pub trait World {
     fn count_flow(&self, endpoint: EndpointId, opener: u8, more: bool);
     /// RECENT: takes the oldest remembered flow of the endpoint out of the list.
     fn take_recent(&self, endpoint: EndpointId) -> Option<Recent>;
+    /// FLOWS of the family that it says: removes the flow if it is unanswered and this side opened
+    /// it. An endpoint's flows of both families share one limit.
+    fn give_way(&self, recent: &Recent, opener: u8) -> bool;
     /// RECENT: puts a flow into the slot that was taken last.
     fn put_recent(&self, endpoint: EndpointId, write: impl FnOnce(&mut Recent)) -> bool;
 }
