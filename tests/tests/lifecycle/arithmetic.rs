@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
-    time::Duration,
 };
 
 use policy_tests::harness::{
@@ -21,41 +20,43 @@ use crate::scene::{FROM_CLIENT, SILENCE, Scene, addresses, in_every_setting, nam
 /// Protocol, source and destination port of a packet.
 type Probe = (u8, IpAddr, u16);
 
-/// Sends one packet of each kind from outside to the pod at once; those that arrive.
+/// How many packets, with what the pod answers, fit into a socket's buffer at once.
+const AT_ONCE: usize = 64;
+
+/// Sends one packet of each kind from outside to the pod; those that arrive.
 fn sifted(scene: &Scene, pod: &str, probes: &BTreeSet<Probe>) -> BTreeSet<Probe> {
     let outside = Port::open(scene.netns("outside"), INSIDE).unwrap();
-    let inside = Port::open(scene.netns(pod), INSIDE).unwrap();
     let frame = Ethernet::new(
         scene.netns("outside").mac(INSIDE).unwrap(),
         scene.netns("host").mac(UPLINK).unwrap(),
     );
-    for (protocol, source, port) in probes {
-        let from = SocketAddr::new(*source, 50_000);
-        let to = SocketAddr::new(scene.address(pod, source.is_ipv6()), *port);
-        let payload = match *protocol {
-            UDP => transport::udp(from, to, b"sift"),
-            _ => Tcp::new(flag::SYN).segment(from, to),
-        };
-        let whole = packet(from.ip(), to.ip(), *protocol, &payload);
-        outside.send(&frame.ip(&whole)).unwrap();
-    }
     let mut arrived = BTreeSet::new();
-    // As long as something comes there may be more.
-    while let Some(frame) = inside
-        .capture(patience(&arrived), |frame| read(frame).is_some())
-        .unwrap()
-    {
-        arrived.extend(read(&frame));
+    let all: Vec<_> = probes.iter().copied().collect();
+    for some in all.chunks(AT_ONCE) {
+        let inside = Port::open(scene.netns(pod), INSIDE).unwrap();
+        for (protocol, source, port) in some {
+            let from = SocketAddr::new(*source, 50_000);
+            let to = SocketAddr::new(scene.address(pod, source.is_ipv6()), *port);
+            let payload = match *protocol {
+                UDP => transport::udp(from, to, b"sift"),
+                _ => Tcp::new(flag::SYN).segment(from, to),
+            };
+            let whole = packet(from.ip(), to.ip(), *protocol, &payload);
+            outside.send(&frame.ip(&whole)).unwrap();
+        }
+        // As long as something comes there may be more.
+        let mut left: BTreeSet<_> = some.iter().copied().collect();
+        while !left.is_empty()
+            && let Some(frame) = inside
+                .capture(SILENCE, |frame| read(frame).is_some())
+                .unwrap()
+        {
+            arrived.extend(read(&frame).inspect(|probe| {
+                left.remove(probe);
+            }));
+        }
     }
     arrived
-}
-
-fn patience(arrived: &BTreeSet<Probe>) -> Duration {
-    if arrived.is_empty() {
-        2 * SILENCE
-    } else {
-        SILENCE
-    }
 }
 
 /// A frame that [`sifted`] sent.
