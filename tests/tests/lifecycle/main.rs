@@ -16,5 +16,6 @@ mod node_origin;
 mod position;
 mod restart;
 mod scene;
+mod sift;
 mod steady;
 mod table;

@@ -31,7 +31,7 @@ fn flows(scene: &Scene) -> u64 {
     let pins = PinDir::new(scene.cluster.agent.pin_path());
     let tables = fill(&pins).unwrap();
     let table = tables.iter().find(|table| table.name == names::FLOWS_V4);
-    u64::from(table.unwrap().entries)
+    table.unwrap().entries
 }
 
 #[test]
