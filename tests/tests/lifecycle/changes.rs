@@ -305,6 +305,9 @@ fn cast(scene: &mut Scene, world: &mut World) {
             .real
             .push((ObjectName::new(in_namespace, pod), ifindex));
     }
+    for (from, to) in NEVER {
+        scene.passes(from, to);
+    }
     for (name, spec) in [("from-client", FROM_CLIENT), ("client", CLIENT)] {
         scene.policy(name, spec);
         let file = format!("policy-{name}.yaml");

@@ -14,6 +14,7 @@ fn a_file_that_is_truncated_and_written_again_never_opens_what_it_closes() {
     in_every_setting(&[], |scene| {
         scene.pod("shop/web", "app: web", 10);
         scene.pod("shop/client", "app: client", 20);
+        scene.passes("outside", "shop/web");
         scene.policy("from-client", FROM_CLIENT);
         scene.is_silent("outside", "shop/web");
         let to = scene.server("shop/web", false);
