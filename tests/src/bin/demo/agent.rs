@@ -166,7 +166,7 @@ impl<'a> Agent<'a> {
         self.host.exec(program, &words)
     }
 
-    /// Whether anything of it is left.
+    /// Where its programs and maps are pinned.
     pub(crate) fn pins(&self) -> PathBuf {
         self.pins.clone()
     }

@@ -14,7 +14,12 @@ mod opened;
 mod paint;
 mod story;
 
-use std::{env, path::PathBuf, process::ExitCode};
+use std::{
+    env,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -49,7 +54,11 @@ fn main() -> ExitCode {
     match run(arguments, paint, &interrupt) {
         // Whatever failed while the run was being ended failed because of that.
         Err(_) if interrupt.came() => {
-            println!("\nInterrupted; everything that was made is removed again.");
+            // Whoever hung up does not read it.
+            let _: io::Result<()> = writeln!(
+                io::stdout(),
+                "\nInterrupted; everything that was made is removed again."
+            );
             ExitCode::from(INTERRUPTED)
         }
         Err(error) => {

@@ -95,38 +95,44 @@ impl Matrix {
         surprises
     }
 
-    /// Prints the table; what differs from `before` has a star.
-    pub(crate) fn print(&self, paint: Paint, before: Option<&Self>) {
+    /// The table as text; what differs from `before` has a star.
+    pub(crate) fn drawn(&self, paint: Paint, before: Option<&Self>) -> String {
         // Names are long: the namespace above, the pod below.
-        let names = self.targets.iter().map(|name| name.split_once('/'));
-        let names = names.zip(&self.targets);
-        let [upper, lower]: [String; 2] = [false, true].map(|is_lower| {
-            let line = names.clone().map(|(split, whole)| match (split, is_lower) {
-                (Some((namespace, _)), false) => format!("{namespace}/"),
-                (Some((_, pod)), true) => pod.to_owned(),
-                (None, false) => whole.clone(),
-                (None, true) => String::new(),
-            });
-            line.map(|name| format!("{name:COLUMN$}")).collect()
+        let names = self.targets.iter().map(|name| match name.split_once('/') {
+            Some((namespace, pod)) => (format!("{namespace}/"), pod),
+            None => (name.clone(), ""),
         });
+        let (upper, lower): (Vec<_>, Vec<_>) = names
+            .map(|(upper, lower)| (format!("{upper:COLUMN$}"), format!("{lower:COLUMN$}")))
+            .unzip();
         let ports: String = PORTS.iter().map(|port| format!(":{port:<WORD$}")).collect();
         let ports = format!("{ports:COLUMN$}").repeat(self.targets.len());
-        println!("  {:NAME$}{}", "to:", upper.trim_end());
-        println!("  {:NAME$}{}", "from:", lower.trim_end());
-        println!("  {:NAME$}{}", "", paint.quiet(ports.trim_end()));
+        let mut table = line("to:", &upper.concat())
+            + &line("from:", &lower.concat())
+            + &line("", &paint.quiet(ports.trim_end()));
         for (index, row) in self.rows.iter().enumerate() {
             let earlier = before.and_then(|before| before.rows.get(index));
-            let cells = row.cells.iter().enumerate().map(|(column, cell)| {
-                let earlier = earlier.and_then(|row| row.cells.get(column));
-                let words = cell.iter().enumerate().map(|(port, word)| {
-                    let was = earlier.and_then(|cell| cell.get(port));
-                    shown(paint, word, was.is_some_and(|was| was != word))
-                });
-                format!("{}   ", words.collect::<String>())
-            });
-            let cells: String = cells.collect();
-            println!("  {:NAME$}{}", row.source, cells.trim_end());
+            table += &line(&row.source, &row.drawn(paint, earlier));
         }
+        table
+    }
+}
+
+fn line(name: &str, cells: &str) -> String {
+    format!("  {name:NAME$}{}\n", cells.trim_end())
+}
+
+impl Row {
+    fn drawn(&self, paint: Paint, before: Option<&Self>) -> String {
+        let cells = self.cells.iter().enumerate().map(|(column, cell)| {
+            let earlier = before.and_then(|row| row.cells.get(column));
+            let words = cell.iter().enumerate().map(|(port, word)| {
+                let was = earlier.and_then(|cell| cell.get(port));
+                shown(paint, word, was.is_some_and(|was| was != word))
+            });
+            format!("{}   ", words.collect::<String>())
+        });
+        cells.collect()
     }
 }
 

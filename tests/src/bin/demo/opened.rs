@@ -120,23 +120,19 @@ impl Pair {
         })
     }
 
-    /// Draws a line for each.
-    pub(crate) fn print(&self, paint: Paint) {
-        for opened in [&self.stays, &self.ends] {
-            let line: String = opened
-                .exchanges
-                .iter()
-                .enumerate()
-                .map(|(index, outcome)| {
-                    let bar = if index == EXCHANGES { " | " } else { "" };
-                    let mark = match outcome {
-                        Outcome::Allowed => paint.good("o"),
-                        Outcome::Denied => paint.bad("x"),
-                    };
-                    format!("{bar}{mark}")
-                })
-                .collect();
-            println!("  {:24} {line}", opened.name);
-        }
+    /// A line for each.
+    pub(crate) fn drawn(&self, paint: Paint) -> String {
+        let lines = [&self.stays, &self.ends].map(|opened| {
+            let marks = opened.exchanges.iter().enumerate().map(|(index, outcome)| {
+                let bar = if index == EXCHANGES { " | " } else { "" };
+                let mark = match outcome {
+                    Outcome::Allowed => paint.good("o"),
+                    Outcome::Denied => paint.bad("x"),
+                };
+                format!("{bar}{mark}")
+            });
+            format!("  {:24} {}\n", opened.name, marks.collect::<String>())
+        });
+        lines.concat()
     }
 }
