@@ -3,7 +3,7 @@
 //! Invariant: a packet passes only if its flow was allowed under the endpoint's current epoch, or
 //! if the rules of the direction in which it travels allow it now.
 
-use policy_common::{Direction, Endpoint, Flow, FlowState, IdentityId, Reason, Verdict};
+use policy_common::{Direction, Endpoint, Flow, FlowState, IdentityId, Reason, Recent, Verdict};
 
 use crate::{
     decision::Decision,
@@ -335,24 +335,25 @@ fn make_room<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>, opener: u8)
     let Some(recent) = world.take_recent(case.endpoint.id) else {
         return false;
     };
-    let Some(key) = F::recall(&recent) else {
-        return false;
-    };
-    match world.flow(&key) {
-        Some(flow)
-            if flow.state.phase == FlowState::PHASE_NEW
-                && flow.state.opener == opener
-                && world.remove_flow(&key) =>
-        {
-            world.count_flow(case.endpoint.id, opener, false);
-            true
-        }
-        _ => {
-            // It stays; the next packet looks at another one.
-            world.skip_recent(case.endpoint.id);
-            false
-        }
+    let gives_way = world.give_way(&recent, opener);
+    if gives_way {
+        world.count_flow(case.endpoint.id, opener, false);
+    } else {
+        // This one stays: the next attempt asks the one after it.
+        world.skip_recent(case.endpoint.id);
     }
+    gives_way
+}
+
+/// Removes the flow if it is one of this family, unanswered, and opened by this side.
+#[inline(always)]
+pub fn give_way<F: Family, W: Tables<F>>(world: &W, recent: &Recent, opener: u8) -> bool {
+    F::recall(recent).is_some_and(|key| {
+        let is_unanswered = world.flow(&key).is_some_and(|flow| {
+            flow.state.phase == FlowState::PHASE_NEW && flow.state.opener == opener
+        });
+        is_unanswered && world.remove_flow(&key)
+    })
 }
 
 /// Puts a flow into the list of those that may give way.

@@ -53,6 +53,9 @@ pub trait World {
     fn take_recent(&self, endpoint: EndpointId) -> Option<Recent>;
     /// RECENT: leaves the slot that was taken last as it is and goes on to the next.
     fn skip_recent(&self, endpoint: EndpointId);
+    /// FLOWS of the family that it says: removes the flow if it is unanswered and this side opened
+    /// it. An endpoint's flows of both families share one limit.
+    fn give_way(&self, recent: &Recent, opener: u8) -> bool;
     /// RECENT: puts a flow into the slot that was taken last.
     fn put_recent(&self, endpoint: EndpointId, write: impl FnOnce(&mut Recent)) -> bool;
 }

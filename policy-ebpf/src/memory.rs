@@ -16,7 +16,10 @@ use policy_common::{
     Verdict, limits,
 };
 
-use crate::lookup::{Full, Tables, World};
+use crate::{
+    judge::give_way,
+    lookup::{Full, Tables, World},
+};
 
 /// All maps, the clock and the configuration. Policy is written through the public fields.
 #[derive(Clone, Debug)]
@@ -177,6 +180,10 @@ impl World for MemoryWorld {
     fn take_recent(&self, endpoint: EndpointId) -> Option<Recent> {
         let slot = (endpoint, self.cursor(endpoint));
         Some(self.recent.borrow().get(&slot).copied().unwrap_or_default())
+    }
+
+    fn give_way(&self, recent: &Recent, opener: u8) -> bool {
+        give_way::<V4, Self>(self, recent, opener) || give_way::<V6, Self>(self, recent, opener)
     }
 
     fn skip_recent(&self, endpoint: EndpointId) {

@@ -13,7 +13,10 @@ use policy_common::{
     Verdict,
     limits::{MAX_ENDPOINTS, RECENT_PER_ENDPOINT},
 };
-use policy_ebpf::lookup::{Full, Tables, World};
+use policy_ebpf::{
+    judge::give_way,
+    lookup::{Full, Tables, World},
+};
 
 use super::maps;
 
@@ -184,6 +187,11 @@ impl World for Kernel {
     #[inline(always)]
     fn take_recent(&self, endpoint: EndpointId) -> Option<Recent> {
         maps::RECENT.get(slot(endpoint)?).copied()
+    }
+
+    #[inline(always)]
+    fn give_way(&self, recent: &Recent, opener: u8) -> bool {
+        give_way::<V4, Self>(self, recent, opener) || give_way::<V6, Self>(self, recent, opener)
     }
 
     #[inline(always)]

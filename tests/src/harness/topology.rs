@@ -142,14 +142,25 @@ impl Node {
 
     /// Makes a pod with these addresses, of either family or both.
     pub fn add_pod(&mut self, name: &str, addresses: &[IpAddr]) -> Result<&Pod> {
+        self.add_pod_at(name, addresses, None)
+    }
+
+    /// The same with a wanted index of its interface on the host, which must be free.
+    pub fn add_pod_at(
+        &mut self,
+        name: &str,
+        addresses: &[IpAddr],
+        ifindex: Option<u32>,
+    ) -> Result<&Pod> {
         if self.pods.iter().any(|pod| pod.name == name) {
             bail!("pod {name} is there already");
         }
         let netns = Netns::new(&format!("{}-pod", self.prefix))?;
         self.made += 1;
         let interface = format!("veth{}", self.made);
+        let index = ifindex.map_or_else(String::new, |index| format!("index {index}"));
         let mut outer = vec![format!(
-            "link add {interface} type veth peer name {INSIDE} netns {}",
+            "link add {interface} {index} type veth peer name {INSIDE} netns {}",
             netns.name()
         )];
         let via = match self.wiring {
@@ -217,7 +228,13 @@ impl Node {
             .pods
             .remove(place.with_context(|| format!("no pod {name}"))?);
         // The kernel ends a namespace when it finds the time; this end goes at once.
-        self.host.ip(&[format!("link del {}", pod.interface)])
+        let mut commands = vec![format!("link del {}", pod.interface)];
+        if self.wiring == Wiring::Bridged {
+            // Routes to the pod's interface end with it, those to the bridge do not.
+            let routes = pod.addresses.iter();
+            commands.extend(routes.map(|address| format!("route del {address} dev {BRIDGE}")));
+        }
+        self.host.ip(&commands)
     }
 
     /// The pod of this name.

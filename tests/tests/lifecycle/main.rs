@@ -1,0 +1,21 @@
+//! What happens in the life of a node, on the wire: its own traffic, connections that come and go,
+//! agents that end and take over, pods that change, policies that are edited. Every test runs the
+//! real agent, routed with TCX and bridged with clsact.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod arithmetic;
+mod changes;
+mod editing;
+mod established;
+mod flows;
+mod identity;
+mod leaks;
+mod newcomers;
+mod node_origin;
+mod position;
+mod restart;
+mod scene;
+mod sift;
+mod steady;
+mod table;
