@@ -1,0 +1,183 @@
+//! A node, its manifests and the agent that enforces them: the whole path from YAML to packets.
+//!
+//! Invariant: when a function that changes something returns, the change is in force.
+
+use std::{collections::BTreeMap, fs, net::IpAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use super::{
+    agent::{Agent, Attach, Drop},
+    topology::{Node, Pod, Wiring},
+};
+
+/// Every file that is written has a pod of its own with this address: that pods quarrel about it
+/// is to be seen in `status`, as soon as everything else of the file is in force.
+const DISPUTED: &str = "203.0.113.254";
+const MARKERS: &str = "fixture-markers";
+
+/// A cluster of one node. Fields are dropped in this order: the agent cleans up before its host is
+/// gone.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The agent.
+    pub agent: Agent,
+    /// The node with its namespaces.
+    pub node: Node,
+    directory: TempDir,
+    written: BTreeMap<String, u32>,
+}
+
+impl Cluster {
+    /// A node without pods whose agent runs; namespaces and pins are called `prefix-…`.
+    pub fn new(prefix: &str, wiring: Wiring, attach: Attach) -> Result<Self> {
+        let mut cluster = Self::stopped(prefix, wiring, attach)?;
+        cluster.agent.start(&[])?;
+        Ok(cluster)
+    }
+
+    /// The same, but its agent was not started yet.
+    pub fn stopped(prefix: &str, wiring: Wiring, attach: Attach) -> Result<Self> {
+        let node = Node::new(prefix, wiring)?;
+        let directory = TempDir::with_prefix("policy-tests-")?;
+        let manifests = directory.path().join("manifests");
+        fs::create_dir(&manifests)?;
+        let agent = Agent::new(&node.host, attach, &manifests, directory.path());
+        let cluster = Self {
+            agent,
+            node,
+            directory,
+            written: BTreeMap::new(),
+        };
+        cluster.write("fixture.yaml", &marker("begin", 0))?;
+        Ok(cluster)
+    }
+
+    /// The directory that the agent follows.
+    #[must_use]
+    pub fn manifests(&self) -> PathBuf {
+        self.directory.path().join("manifests")
+    }
+
+    /// Writes a file of manifests as it is and waits for nothing.
+    pub fn write(&self, file: &str, text: &str) -> Result<()> {
+        let aside = self.directory.path().join("half-written");
+        fs::write(&aside, text)?;
+        fs::rename(aside, self.manifests().join(file))?;
+        Ok(())
+    }
+
+    /// Writes a file of manifests – documents separated by `---` – and waits until they are in
+    /// force, if the agent runs.
+    pub fn apply(&mut self, file: &str, text: &str) -> Result<()> {
+        let count = self.written.entry(file.to_owned()).or_default();
+        *count += 1;
+        let name = marker_name(file, *count);
+        let text = format!("{text}\n---\n{}", marker(file, *count));
+        self.write(file, &text)?;
+        self.await_marker(&name, true)
+    }
+
+    /// Removes a file and waits until its objects are gone.
+    pub fn remove(&mut self, file: &str) -> Result<()> {
+        let count = self.written.get(file).copied();
+        let name = marker_name(file, count.with_context(|| format!("no file {file}"))?);
+        fs::remove_file(self.manifests().join(file))?;
+        self.await_marker(&name, false)
+    }
+
+    fn await_marker(&mut self, name: &str, present: bool) -> Result<()> {
+        if self.agent.status().is_err() {
+            return Ok(());
+        }
+        let what = format!("the file of {name} is read");
+        self.agent.wait(&what, |agent| {
+            let conflicts = agent.status()?.conflicts;
+            let words = conflicts.iter().flat_map(|line| line.split([' ', ',']));
+            let named = format!("{MARKERS}/{name}");
+            Ok(words.into_iter().any(|word| word == named) == present)
+        })
+    }
+
+    /// Makes a pod, called `namespace/name`, with labels (`key: value, …`), and waits until it is
+    /// enforced, if the agent runs.
+    pub fn add_pod(&mut self, pod: &str, labels: &str, addresses: &[&str]) -> Result<&Pod> {
+        let parsed: Vec<IpAddr> = addresses
+            .iter()
+            .map(|address| address.parse())
+            .collect::<Result<_, _>>()?;
+        self.declare_pod(pod, labels, addresses)?;
+        self.node.add_pod(pod, &parsed)?;
+        let runs = self.agent.status().is_ok();
+        if runs {
+            self.agent.wait(&format!("{pod} is enforced"), |agent| {
+                let endpoints = agent.status()?.endpoints;
+                let mut names = endpoints.iter().filter_map(|one| one.pod.as_deref());
+                Ok(names.any(|name| name == pod))
+            })?;
+        }
+        self.pod(pod)
+    }
+
+    /// Writes a pod's manifest, again with other labels if need be; it needs no interface.
+    pub fn declare_pod(&mut self, pod: &str, labels: &str, addresses: &[&str]) -> Result<()> {
+        let (namespace, name) = pod.split_once('/').context("namespace/name")?;
+        let text = pod_manifest(namespace, name, labels, addresses);
+        self.apply(&format!("pod-{namespace}-{name}.yaml"), &text)
+    }
+
+    /// A pod by `namespace/name`.
+    pub fn pod(&self, name: &str) -> Result<&Pod> {
+        self.node.pod(name)
+    }
+
+    /// How many drops were logged so far: the mark from which [`Self::dropped`] looks.
+    #[must_use]
+    pub fn mark(&self) -> usize {
+        self.agent.drops().len()
+    }
+
+    /// The first packet dropped after `mark` that `wanted` accepts, `None` when none came in time.
+    pub fn dropped(
+        &mut self,
+        mark: usize,
+        within: Duration,
+        wanted: impl Fn(&Drop) -> bool,
+    ) -> Option<Drop> {
+        let deadline = std::time::Instant::now() + within;
+        loop {
+            let drops = self.agent.drops();
+            let found = drops.iter().skip(mark).find(|drop| wanted(drop));
+            if found.is_some() || std::time::Instant::now() >= deadline {
+                return found.cloned();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// A pod's manifest.
+#[must_use]
+pub fn pod_manifest(namespace: &str, name: &str, labels: &str, addresses: &[&str]) -> String {
+    let ips: Vec<_> = addresses
+        .iter()
+        .map(|address| format!("{{ip: \"{address}\"}}"))
+        .collect();
+    format!(
+        "apiVersion: v1\n\
+         kind: Pod\n\
+         metadata: {{name: {name}, namespace: {namespace}, labels: {{{labels}}}}}\n\
+         spec: {{containers: [{{name: main, image: none}}]}}\n\
+         status: {{phase: Running, podIPs: [{}]}}\n",
+        ips.join(", ")
+    )
+}
+
+fn marker_name(file: &str, count: u32) -> String {
+    format!("{}-{count}", file.replace(['.', '/', '_'], "-"))
+}
+
+fn marker(file: &str, count: u32) -> String {
+    pod_manifest(MARKERS, &marker_name(file, count), "", &[DISPUTED])
+}
