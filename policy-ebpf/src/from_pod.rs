@@ -264,7 +264,10 @@ where
         };
     }
     if source.is_link_local() {
-        return packet.destination.is_link_scope() && link::may_claim(world, endpoint, source);
+        // Linux asks whether a neighbour is still there from its link-local address, also for a
+        // global one.
+        let stays = packet.destination.is_link_scope() || link::is_bare(packet, segment);
+        return stays && link::may_claim(world, endpoint, source);
     }
     world
         .address(source)

@@ -71,16 +71,27 @@ pub fn classify<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
         return LinkControl::No;
     }
     let names_target = matches!(kind, V6_NEIGHBOUR_SOLICITATION | V6_NEIGHBOUR_ADVERTISEMENT);
-    let length = packet.end() - packet.transport();
-    let is_bare = names_target
-        && (length == NEIGHBOUR_MESSAGE || length == NEIGHBOUR_MESSAGE + LINK_LAYER_OPTION);
-    if !packet.destination.is_link_scope() && !is_bare {
+    if !packet.destination.is_link_scope() && !is_bare(packet, segment) {
         return LinkControl::No;
     }
     match sender {
         Some(endpoint) if names_target => claims(world, frame, packet, kind, endpoint),
         _ => LinkControl::Yes,
     }
+}
+
+/// A solicitation or advertisement from a neighbour that carries nothing else.
+#[inline(always)]
+pub fn is_bare<F: Family>(packet: &IpPacket<F>, segment: Segment) -> bool {
+    let length = packet.end() - packet.transport();
+    packet.protocol() == protocol::ICMPV6
+        && matches!(
+            segment.icmp_type(),
+            V6_NEIGHBOUR_SOLICITATION | V6_NEIGHBOUR_ADVERTISEMENT
+        )
+        && packet.hop_limit() == 255
+        && !packet.has_fragment_header()
+        && (length == NEIGHBOUR_MESSAGE || length == NEIGHBOUR_MESSAGE + LINK_LAYER_OPTION)
 }
 
 /// Whether a pod may send this solicitation or advertisement.

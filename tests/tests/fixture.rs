@@ -1,7 +1,5 @@
 //! The cluster of the suites: what it promises.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use policy_common::Reason;

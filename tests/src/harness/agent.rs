@@ -4,7 +4,8 @@
 //! or process behind.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
+    io::{Read, Seek, SeekFrom},
     net::IpAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -29,9 +30,9 @@ use super::netns::{Handle, Netns};
 /// The agent, built with the tests.
 const PROGRAM: &str = "policy-test-agent";
 /// How long the agent may take for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a state that comes by itself is looked for.
-const LOOK: Duration = Duration::from_millis(10);
+pub(super) const LOOK: Duration = Duration::from_millis(10);
 
 /// How programs are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,10 +153,10 @@ impl Agent {
             .stderr(log);
         let child = self.host.run(|| command.spawn())??;
         self.child = Some(child);
+        // It does not answer while the kernel verifies its programs.
         self.wait("it enforces", |agent| {
-            Ok(agent
-                .query()?
-                .is_some_and(|snapshot| snapshot.agent.enforcing))
+            let snapshot = agent.query().ok().flatten();
+            Ok(snapshot.is_some_and(|snapshot| snapshot.agent.enforcing))
         })
     }
 
@@ -247,10 +248,29 @@ impl Agent {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// How many bytes it logged so far: the mark from which [`Self::drops_since`] looks.
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        fs::metadata(&self.log).map_or(0, |log| log.len())
+    }
+
     /// The packets that it said were dropped, in all its runs.
     #[must_use]
     pub fn drops(&self) -> Vec<Drop> {
-        let log = self.log();
+        self.drops_since(0)
+    }
+
+    /// The packets that it said were dropped after the mark.
+    #[must_use]
+    pub fn drops_since(&self, mark: u64) -> Vec<Drop> {
+        let mut log = String::new();
+        let read = File::open(&self.log).and_then(|mut file| {
+            file.seek(SeekFrom::Start(mark))?;
+            file.read_to_string(&mut log)
+        });
+        if read.is_err() {
+            return Vec::new();
+        }
         log.lines()
             .filter_map(|line| serde_json::from_str::<Line>(line).ok())
             .filter(|line| line.message == "dropped")

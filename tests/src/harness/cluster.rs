@@ -2,13 +2,20 @@
 //!
 //! Invariant: when a function that changes something returns, the change is in force.
 
-use std::{collections::BTreeMap, fs, net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::IpAddr,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use super::{
-    agent::{Agent, Attach, Drop},
+    agent::{Agent, Attach, Drop, LOOK},
     topology::{Node, Pod, Wiring},
 };
 
@@ -132,27 +139,27 @@ impl Cluster {
         self.node.pod(name)
     }
 
-    /// How many drops were logged so far: the mark from which [`Self::dropped`] looks.
+    /// How much was logged so far: the mark from which [`Self::dropped`] looks.
     #[must_use]
-    pub fn mark(&self) -> usize {
-        self.agent.drops().len()
+    pub fn mark(&self) -> u64 {
+        self.agent.mark()
     }
 
     /// The first packet dropped after `mark` that `wanted` accepts, `None` when none came in time.
     pub fn dropped(
-        &mut self,
-        mark: usize,
+        &self,
+        mark: u64,
         within: Duration,
         wanted: impl Fn(&Drop) -> bool,
     ) -> Option<Drop> {
-        let deadline = std::time::Instant::now() + within;
+        let deadline = Instant::now() + within;
         loop {
-            let drops = self.agent.drops();
-            let found = drops.iter().skip(mark).find(|drop| wanted(drop));
-            if found.is_some() || std::time::Instant::now() >= deadline {
-                return found.cloned();
+            let mut drops = self.agent.drops_since(mark).into_iter();
+            let found = drops.find(|drop| wanted(drop));
+            if found.is_some() || Instant::now() >= deadline {
+                return found;
             }
-            std::thread::sleep(Duration::from_millis(10));
+            thread::sleep(LOOK);
         }
     }
 }

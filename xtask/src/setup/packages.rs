@@ -82,6 +82,12 @@ const PACKAGES: &[Package] = &[
         needed_for: &[Need::Run],
     },
     Package {
+        name: "nftables",
+        sign: Sign::Program("nft"),
+        why: "lets tests make a host track connections",
+        needed_for: &[Need::Run],
+    },
+    Package {
         name: "bpftool",
         sign: Sign::Program("bpftool"),
         why: "shows the loaded programs, and the maps with named fields",
