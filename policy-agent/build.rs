@@ -38,9 +38,9 @@ fn object_path(out_dir: &Path) -> Option<PathBuf> {
     if let Some(path) = env::var_os("POLICY_EBPF_OBJECT") {
         return Some(path.into());
     }
-    // Cargo marks the top of a target directory with this file.
-    let target = out_dir
-        .ancestors()
-        .find(|directory| directory.join("CACHEDIR.TAG").is_file())?;
+    // <target>[/<triple>]/<profile>/build/<package>/out
+    let top = out_dir.ancestors().nth(4)?;
+    let is_triple = env::var_os("TARGET").is_some_and(|triple| top.ends_with(triple));
+    let target = if is_triple { top.parent()? } else { top };
     Some(target.join("ebpf").join("policy-ebpf"))
 }
