@@ -58,7 +58,7 @@ where
     let Some(sender) = arp::sender(frame, ethernet::HEADER_LEN) else {
         return Decision::of(Reason::Malformed);
     };
-    let unchecked = endpoint.has(Endpoint::NO_SOURCE_CHECK) || endpoint.has(Endpoint::UNKNOWN);
+    let unchecked = endpoint.has(Endpoint::NO_SOURCE_CHECK);
     // A probe (RFC 5227) has no sender address.
     if unchecked || sender.is_unspecified() || link::may_claim(world, endpoint, sender) {
         Decision::of(Reason::LinkControl)
@@ -184,10 +184,8 @@ where
             {
                 return Some(Reason::RouterMessage);
             }
-            if is_unchecked(endpoint) {
-                return None;
-            }
-            if icmp::is_error(packet.protocol(), kind)
+            if !is_unchecked(endpoint)
+                && icmp::is_error(packet.protocol(), kind)
                 && !packet.is_later_fragment()
                 && !related::may_send(frame, packet)
             {

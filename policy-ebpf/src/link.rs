@@ -1,7 +1,7 @@
 //! What keeps a link alive – neighbour discovery (RFC 4861), MLD (RFC 2710, RFC 3810), IGMP – and
 //! is not policed beyond its sender. Narrow on purpose: the same message types can carry data.
 
-use policy_common::Endpoint;
+use policy_common::{Endpoint, EndpointId};
 
 use crate::{
     family::Family,
@@ -115,13 +115,17 @@ fn claims<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
 }
 
 /// The endpoint's own address, or a link-local one that is not this host's: nobody records those.
+/// An endpoint that is not known yet may claim what neither this host nor another endpoint has.
 #[inline(always)]
 pub fn may_claim<F: Family, W: Tables<F>>(world: &W, endpoint: &Endpoint, address: F) -> bool {
     if address == F::of(endpoint) && !address.is_unspecified() {
         return true;
     }
+    let is_unknown = endpoint.has(Endpoint::UNKNOWN);
     match world.address(address) {
-        Some(entry) => entry.owner == endpoint.id && !entry.is_host(),
-        None => address.is_link_local(),
+        Some(entry) if entry.is_host() => false,
+        Some(entry) if entry.owner == EndpointId::NONE => is_unknown,
+        Some(entry) => entry.owner == endpoint.id,
+        None => is_unknown || address.is_link_local(),
     }
 }

@@ -1,7 +1,7 @@
 //! What keeps the link alive passes; what only looks like it does not.
 
 use policy_common::{
-    Endpoint,
+    Endpoint, EndpointId, IdentityId,
     Reason::{
         ArpSender, LinkControl, Malformed, NeighbourSender, Policy, RouterMessage, SourceAddress,
     },
@@ -9,7 +9,7 @@ use policy_common::{
 
 use crate::{
     frames::{Header, ICMP, ICMPV6, PLAIN, fragment_header, frame, icmp, ip_with},
-    node::{FRIEND, HOST, Node, OWN, v6},
+    node::{CLIENT, FRIEND, HOST, Node, OWN, v6},
 };
 
 const SOLICITATION: u8 = 135;
@@ -174,4 +174,19 @@ fn an_unknown_pod_keeps_its_link() {
     assert_eq!(node.sends(&arp(OWN[0])), LinkControl);
     let to_us = neighbour("fe80::1", OWN[1], 255, SOLICITATION, OWN[1], 8);
     assert_eq!(node.receives(&to_us), LinkControl);
+    let answer = neighbour(OWN[1], "fe80::1", 255, ADVERTISEMENT, OWN[1], 8);
+    assert_eq!(node.sends(&answer), LinkControl);
+}
+
+#[test]
+fn an_unknown_pod_takes_no_address_of_the_host_or_of_another_endpoint() {
+    let mut node = Node::new().with(Endpoint::UNKNOWN);
+    node.put(CLIENT, IdentityId(21), EndpointId(6), 0);
+    for taken in [HOST, CLIENT] {
+        assert_eq!(node.sends(&arp(taken[0])), ArpSender);
+        let advertisement = neighbour(taken[1], "ff02::1", 255, ADVERTISEMENT, taken[1], 8);
+        assert_eq!(node.sends(&advertisement), NeighbourSender);
+    }
+    // Nobody's yet: it may be the pod's own.
+    assert_eq!(node.sends(&arp("10.0.0.99")), LinkControl);
 }
