@@ -246,7 +246,9 @@ where
     if source.is_unspecified() {
         return match F::VERSION {
             4 => {
+                // A client without an address asks everybody (RFC 2131, 4.1).
                 matches!(segment.kind(), Kind::Udp)
+                    && packet.destination.is_broadcast()
                     && segment.source_port() == DHCP_CLIENT
                     && segment.destination_port() == DHCP_SERVER
             }

@@ -61,6 +61,7 @@ fn without_an_address_a_pod_asks_for_one_and_does_nothing_else() {
         };
         assert_ne!(from_nobody("255.255.255.255", 68, 67), SourceAddress);
         assert_eq!(from_nobody("255.255.255.255", 68, 68), SourceAddress);
+        assert_eq!(from_nobody(FRIEND[0], 68, 67), SourceAddress);
         assert_eq!(from_nobody("255.255.255.255", 67, 67), SourceAddress);
         let syn = ip("0.0.0.0", FRIEND[0], TCP, &tcp(68, 67, SYN));
         assert_eq!(node.sends(&syn), SourceAddress);
