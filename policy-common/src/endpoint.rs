@@ -94,8 +94,8 @@ pub struct FlowCounts {
     pub pod_opened: u64,
     /// Flows that peers opened.
     pub peer_opened: u64,
-    /// Position in this endpoint's part of RECENT.
-    pub cursor: u32,
-    /// Keeps the size a multiple of eight.
-    pub reserved: u32,
+    /// Where the next flow that the pod opens goes in RECENT.
+    pub pod_cursor: u32,
+    /// Where the next flow that a peer opens goes in RECENT.
+    pub peer_cursor: u32,
 }

@@ -105,8 +105,6 @@ pub struct Recent {
     pub key: FlowKeyV6,
     /// 4 or 6; 0 is an empty slot.
     pub family: u32,
-    /// [`FlowState::OPENED_BY_POD`] or [`FlowState::OPENED_BY_PEER`].
-    pub opener: u32,
 }
 
 /// Key of FRAGMENTS.

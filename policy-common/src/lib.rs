@@ -29,7 +29,7 @@ pub use verdict::{Action, Counter, Reason, Verdict};
 
 /// Version of the layouts that survive a restart of the agent (flows, fragments, counts): a new
 /// agent that finds another number in [`NodeState`] starts those tables afresh.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// What one pin directory remembers between two runs of the agent.
 #[repr(C)]
@@ -43,6 +43,12 @@ pub struct NodeState {
     pub reserved: u32,
     /// Always zero; the programs read it where the verifier must not know a value.
     pub zero: u64,
+    /// Counts changes of ENDPOINTS, raised before one: while it differs from `settled`, programs
+    /// read ENDPOINTS for every packet.
+    pub begun: u64,
+    /// Counts changes of ENDPOINTS, raised after one: a copy that a program made under this number
+    /// is good for as long as both numbers stay.
+    pub settled: u64,
 }
 
 const _: () = {
@@ -56,5 +62,5 @@ const _: () = {
     assert!(size_of::<PortKey>() == 8);
     assert!(size_of::<RuleKey>() == 8);
     assert!(size_of::<Event>() == 88);
-    assert!(size_of::<NodeState>() == 24);
+    assert!(size_of::<NodeState>() == 40);
 };

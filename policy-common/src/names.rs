@@ -24,7 +24,7 @@ pub const FLOWS_V6: &str = "FLOWS_V6";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 /// endpoint number → [`crate::FlowCounts`] (array).
 pub const FLOW_COUNTS: &str = "FLOW_COUNTS";
-/// endpoint number × [`crate::limits::RECENT_PER_ENDPOINT`] + slot → [`crate::Recent`] (array).
+/// (endpoint number × 2 + opener) × [`crate::limits::RECENT_FLOWS`] + slot → [`crate::Recent`] (array).
 pub const RECENT: &str = "RECENT";
 /// endpoint number → [`crate::EventBudget`] (array).
 pub const EVENT_BUDGETS: &str = "EVENT_BUDGETS";

@@ -2,7 +2,10 @@
 
 use policy_common::{Endpoint, EndpointId, FlowKeyV4, FlowKeyV6, Recent, V4, V6};
 
-use crate::packet::{Bytes, IpPacket, ParseError, ipv4, ipv6, quote};
+use crate::{
+    lookup::World,
+    packet::{Bytes, IpPacket, ParseError, Segment, ethernet, ipv4, ipv6, plain, quote},
+};
 
 /// An IP address and the packets that carry it.
 pub trait Family: Copy + Default + PartialEq {
@@ -11,7 +14,9 @@ pub trait Family: Copy + Default + PartialEq {
     /// Key of the flow table.
     type Key: Copy + Default;
 
-    /// Reads the headers of a packet.
+    /// Reads the headers of an ordinary packet in the shortest way.
+    fn plain<B: Bytes + ?Sized>(frame: &B) -> Option<(IpPacket<Self>, Segment)>;
+    /// Reads the headers of any packet.
     fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<Self>, ParseError>;
     /// Reads the packet that an ICMP error quotes.
     fn quote<B: Bytes + ?Sized>(frame: &B, offset: usize, end: usize)
@@ -26,7 +31,7 @@ pub trait Family: Copy + Default + PartialEq {
         peer: (Self, [u8; 2]),
     ) -> Self::Key;
     /// Writes a flow's key as the list of recently opened flows holds it.
-    fn remember(key: &Self::Key, opener: u8, recent: &mut Recent);
+    fn remember(key: &Self::Key, recent: &mut Recent);
     /// The flow that the list holds, when it is one of this family.
     fn recall(recent: &Recent) -> Option<Self::Key>;
     /// The endpoint's own address, unspecified when it has none.
@@ -47,21 +52,37 @@ pub trait Family: Copy + Default + PartialEq {
     fn is_link_scope(self) -> bool;
 }
 
-/// Reads the headers of a frame's packet into memory that the caller keeps. Not inlined: see
-/// [`crate::judge`] on the stack.
-#[inline(never)]
-pub fn read<F: Family, B: Bytes + ?Sized>(
+/// Reads the headers of a frame's packet, and with the shortest way its transport header too.
+#[inline(always)]
+pub fn read<F: Family, W: World, B: Bytes + ?Sized>(
+    world: &W,
     frame: &B,
-    offset: usize,
+) -> Result<(IpPacket<F>, Option<Segment>), ParseError> {
+    if let Some((packet, segment)) = F::plain(frame) {
+        return Ok((packet, Some(segment)));
+    }
+    let read = world.lend(|packet| follow(frame, packet).map(|()| *packet));
+    Ok((read.ok_or(ParseError::Malformed)??, None))
+}
+
+/// Not inlined: the kernel gives all frames of a program 512 bytes of stack.
+#[inline(never)]
+fn follow<F: Family, B: Bytes + ?Sized>(
+    frame: &B,
     packet: &mut IpPacket<F>,
 ) -> Result<(), ParseError> {
-    *packet = F::parse(frame, offset)?;
+    *packet = F::parse(frame, ethernet::HEADER_LEN)?;
     Ok(())
 }
 
 impl Family for V4 {
     const VERSION: u8 = 4;
     type Key = FlowKeyV4;
+
+    #[inline(always)]
+    fn plain<B: Bytes + ?Sized>(frame: &B) -> Option<(IpPacket<Self>, Segment)> {
+        plain::v4(frame)
+    }
 
     #[inline(always)]
     fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<Self>, ParseError> {
@@ -101,7 +122,7 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn remember(key: &FlowKeyV4, opener: u8, recent: &mut Recent) {
+    fn remember(key: &FlowKeyV4, recent: &mut Recent) {
         recent.key.endpoint = key.endpoint;
         recent.key.protocol = key.protocol;
         recent.key.pod = key.pod.widened();
@@ -109,7 +130,6 @@ impl Family for V4 {
         recent.key.pod_port = key.pod_port;
         recent.key.peer_port = key.peer_port;
         recent.family = 4;
-        recent.opener = opener.into();
     }
 
     #[inline(always)]
@@ -177,6 +197,11 @@ impl Family for V6 {
     type Key = FlowKeyV6;
 
     #[inline(always)]
+    fn plain<B: Bytes + ?Sized>(frame: &B) -> Option<(IpPacket<Self>, Segment)> {
+        plain::v6(frame)
+    }
+
+    #[inline(always)]
     fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<Self>, ParseError> {
         ipv6::parse(frame, offset)
     }
@@ -214,10 +239,9 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn remember(key: &FlowKeyV6, opener: u8, recent: &mut Recent) {
+    fn remember(key: &FlowKeyV6, recent: &mut Recent) {
         recent.key = *key;
         recent.family = 6;
-        recent.opener = opener.into();
     }
 
     #[inline(always)]

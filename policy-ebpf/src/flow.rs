@@ -22,12 +22,22 @@ pub const fn lifetime(protocol_number: u8, phase: u8) -> u32 {
     }
 }
 
-/// Whether an entry's life is over at `now` (low 32 bits of jiffies; a wrap is 49 days at 1000 Hz).
+/// How far `last_seen` may lie ahead of the clock, in jiffies: another processor read it a moment
+/// later.
+const AHEAD: u32 = 1 << 16;
+
+/// Jiffies since the flow's last packet at `now` (low 32 bits of jiffies; they wrap after 49 days at
+/// 1000 Hz).
+#[inline(always)]
+pub const fn idle(flow: &Flow, now: u32) -> u32 {
+    let idle = now.wrapping_sub(flow.last_seen);
+    if idle > u32::MAX - AHEAD { 0 } else { idle }
+}
+
+/// Whether an entry's life is over at `now`.
 #[inline(always)]
 pub const fn is_expired(flow: &Flow, protocol_number: u8, now: u32, hz: u32) -> bool {
-    let idle = now.wrapping_sub(flow.last_seen);
-    // A clock that another CPU read a moment later makes the difference wrap: that is no age.
-    idle < u32::MAX / 2 && idle > lifetime(protocol_number, flow.state.phase).wrapping_mul(hz)
+    idle(flow, now) > lifetime(protocol_number, flow.state.phase).wrapping_mul(hz)
 }
 
 /// The side that sends in this direction.

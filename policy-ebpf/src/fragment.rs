@@ -1,51 +1,75 @@
 //! Fragments: the first one is judged like a whole packet and its ports are remembered; the others
 //! follow it or are dropped. The payload of a later fragment is never read.
 
-use policy_common::{Direction, Endpoint, FragmentKey, FragmentPorts, Reason};
+use policy_common::{Direction, Endpoint, FragmentKey, Reason};
 
 use crate::{
+    decision::Decision,
     family::Family,
     lookup::World,
     packet::{Bytes, IpPacket, Segment, transport},
 };
 
+/// A transport header or a reason to drop, in one word as [`crate::Decision`].
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Read(u64);
+
+impl Read {
+    /// Bits that no [`Segment`] has set.
+    const FAILED: u64 = 0xfe00;
+
+    #[inline(always)]
+    pub(crate) const fn of(segment: Segment) -> Self {
+        Self(segment.0)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn failed(reason: Reason) -> Self {
+        Self(Self::FAILED | reason as u64)
+    }
+
+    /// The header.
+    ///
+    /// # Errors
+    /// The packet must be dropped.
+    #[inline(always)]
+    pub const fn segment(self) -> Result<Segment, Decision> {
+        if self.0 & Self::FAILED == 0 {
+            Ok(Segment(self.0))
+        } else {
+            Err(Decision(self.0 & 0xff))
+        }
+    }
+}
+
 /// The transport header of a packet of an isolated endpoint: its own, or that of its first
-/// fragment.
-#[inline(always)]
+/// fragment; else a reason to drop the packet.
+#[inline(never)]
 pub fn segment<F: Family, W: World, B: Bytes + ?Sized>(
     world: &W,
     frame: &B,
     endpoint: &Endpoint,
     direction: Direction,
     packet: &IpPacket<F>,
-) -> Result<Segment, Reason> {
+) -> Read {
     if !packet.is_later_fragment() {
-        return transport::parse(frame, packet).ok_or(if packet.is_first_fragment() {
-            Reason::TinyFragment
-        } else {
-            Reason::Malformed
-        });
+        return match transport::parse(frame, packet) {
+            Some(segment) => Read::of(segment),
+            None if packet.is_first_fragment() => Read::failed(Reason::TinyFragment),
+            None => Read::failed(Reason::Malformed),
+        };
     }
-    let ports: FragmentPorts = bytemuck::cast(recall(world, endpoint, direction, packet));
+    let ports = world
+        .fragment(&key(endpoint, direction, packet))
+        .unwrap_or_default();
     if ports.protocol == 0 {
-        return Err(Reason::UnseenFragment);
+        return Read::failed(Reason::UnseenFragment);
     }
     if packet.fragment_offset() < ports.header_len {
-        return Err(Reason::OverlappingFragment);
+        return Read::failed(Reason::OverlappingFragment);
     }
-    Ok(Segment::of_later_fragment(&ports))
-}
-
-/// What the first fragment said, as one word; protocol 0 if it was not seen or did not pass.
-#[inline(never)]
-fn recall<F: Family, W: World>(
-    world: &W,
-    endpoint: &Endpoint,
-    direction: Direction,
-    packet: &IpPacket<F>,
-) -> u64 {
-    let ports = world.fragment(&key(endpoint, direction, packet));
-    bytemuck::cast(ports.unwrap_or_default())
+    Read::of(Segment::of_later_fragment(&ports))
 }
 
 /// Remembers the ports of a first fragment that passed.

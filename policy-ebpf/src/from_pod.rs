@@ -67,80 +67,60 @@ where
     }
 }
 
-/// Not inlined: see [`crate::judge`] on the stack.
-#[inline(never)]
+#[inline(always)]
 fn ip<F, W, B>(world: &W, frame: &B, origin: &Origin, endpoint: &Endpoint) -> Decision
 where
     F: Family,
     W: Tables<F>,
     B: Bytes + ?Sized,
 {
-    world
-        .lend(|packet| match read(frame, ethernet::HEADER_LEN, packet) {
-            Ok(()) => checked::<F, W, B>(world, frame, origin, endpoint, packet),
-            Err(error) => error.into(),
-        })
-        .unwrap_or(Decision::of(Reason::Malformed))
-}
-
-#[inline(always)]
-fn checked<F, W, B>(
-    world: &W,
-    frame: &B,
-    origin: &Origin,
-    endpoint: &Endpoint,
-    packet: &IpPacket<F>,
-) -> Decision
-where
-    F: Family,
-    W: Tables<F>,
-    B: Bytes + ?Sized,
-{
+    let (packet, plain) = match read::<F, W, B>(world, frame) {
+        Ok(read) => read,
+        Err(error) => return error.into(),
+    };
     if packet.destination.is_loopback() {
         return Decision::of(Reason::Loopback);
     }
     if !endpoint.is_isolated() {
-        return free::<F, W, B>(world, frame, endpoint, packet);
+        return free::<F, W, B>(world, frame, endpoint, &packet, plain);
     }
-    let segment = match fragment::segment(world, frame, endpoint, Direction::Egress, packet) {
-        Ok(segment) => segment,
-        Err(reason) => return Decision::of(reason),
+    let segment = match plain {
+        Some(segment) => segment,
+        None => match fragment::segment(world, frame, endpoint, Direction::Egress, &packet).segment() {
+            Ok(segment) => segment,
+            Err(decision) => return decision,
+        },
     };
-    let checked = check_sender(world, frame, endpoint, packet, segment);
-    if let Some(reason) = checked {
+    if let Some(reason) = check_sender(world, frame, endpoint, &packet, segment) {
         return Decision::of(reason);
     }
-    let decision = isolated(world, frame, origin, endpoint, packet, segment);
+    let decision = isolated(world, frame, origin, endpoint, &packet, segment);
     if packet.is_first_fragment() && !decision.drops() {
-        fragment::remember(world, endpoint, Direction::Egress, packet, segment);
+        fragment::remember(world, endpoint, Direction::Egress, &packet, segment);
     }
     decision
 }
 
 /// A packet of an endpoint without policy, or of one that is not known yet.
 #[inline(always)]
-fn free<F, W, B>(world: &W, frame: &B, endpoint: &Endpoint, packet: &IpPacket<F>) -> Decision
+fn free<F, W, B>(
+    world: &W,
+    frame: &B,
+    endpoint: &Endpoint,
+    packet: &IpPacket<F>,
+    plain: Option<Segment>,
+) -> Decision
 where
     F: Family,
     W: Tables<F>,
     B: Bytes + ?Sized,
 {
-    let segment = if packet.is_later_fragment() {
-        // Nothing that the checks below look for is in it; its first part was checked.
-        Segment::unread(packet.protocol())
-    } else {
-        match transport::parse(frame, packet) {
-            Some(segment) => segment,
-            // The checks below need these headers whole.
-            None if matches!(
-                transport::kind_of(packet.protocol()),
-                Kind::Udp | Kind::Icmp
-            ) =>
-            {
-                return Decision::of(Reason::Malformed);
-            }
-            None => Segment::unread(packet.protocol()),
-        }
+    let segment = match plain {
+        Some(segment) => segment,
+        None => match loosely(frame, packet).segment() {
+            Ok(segment) => segment,
+            Err(decision) => return decision,
+        },
     };
     if let Some(reason) = check_sender(world, frame, endpoint, packet, segment) {
         return Decision::of(reason);
@@ -156,6 +136,25 @@ where
     } else {
         Reason::UnknownEndpoint
     })
+}
+
+/// The transport header of a packet of an endpoint without policy, as far as the checks of the
+/// sender need it.
+#[inline(never)]
+fn loosely<F: Family, B: Bytes + ?Sized>(frame: &B, packet: &IpPacket<F>) -> fragment::Read {
+    // Nothing that they look for is in a later fragment; its first part was checked.
+    if !packet.is_later_fragment() {
+        if let Some(segment) = transport::parse(frame, packet) {
+            return fragment::Read::of(segment);
+        }
+        if matches!(
+            transport::kind_of(packet.protocol()),
+            Kind::Udp | Kind::Icmp
+        ) {
+            return fragment::Read::failed(Reason::Malformed);
+        }
+    }
+    fragment::Read::of(Segment::unread(packet.protocol()))
 }
 
 /// Why the pod may not send this packet at all: a reason to drop it, or that it keeps the link
@@ -193,7 +192,7 @@ where
             }
         }
         Kind::Udp if world.is_tunnel_port(u16::from_be_bytes(segment.destination_port())) => {
-            return reaches_host(world, packet.destination).then_some(Reason::Encapsulation);
+            return reaches_host(world, packet).then_some(Reason::Encapsulation);
         }
         Kind::Other
             if matches!(
@@ -201,7 +200,7 @@ where
                 protocol::IPIP | protocol::IPV6 | protocol::GRE
             ) =>
         {
-            return reaches_host(world, packet.destination).then_some(Reason::Encapsulation);
+            return reaches_host(world, packet).then_some(Reason::Encapsulation);
         }
         _ => {}
     }
@@ -218,8 +217,9 @@ const fn is_unchecked(endpoint: &Endpoint) -> bool {
     endpoint.has(Endpoint::NO_SOURCE_CHECK) || endpoint.has(Endpoint::UNKNOWN)
 }
 
-#[inline(always)]
-fn reaches_host<F: Family, W: Tables<F>>(world: &W, destination: F) -> bool {
+#[inline(never)]
+fn reaches_host<F: Family, W: Tables<F>>(world: &W, packet: &IpPacket<F>) -> bool {
+    let destination = packet.destination;
     destination.is_multicast()
         || destination.is_broadcast()
         || world
@@ -240,9 +240,19 @@ where
     W: Tables<F>,
 {
     let source = packet.source;
-    if is_unchecked(endpoint) || (source == F::of(endpoint) && !source.is_unspecified()) {
-        return true;
-    }
+    is_unchecked(endpoint)
+        || (source == F::of(endpoint) && !source.is_unspecified())
+        || may_borrow(world, endpoint, packet, segment)
+}
+
+/// Whether the endpoint may send from a source that is not its first address.
+#[inline(never)]
+fn may_borrow<F, W>(world: &W, endpoint: &Endpoint, packet: &IpPacket<F>, segment: Segment) -> bool
+where
+    F: Family,
+    W: Tables<F>,
+{
+    let source = packet.source;
     if source.is_unspecified() {
         return match F::VERSION {
             4 => {

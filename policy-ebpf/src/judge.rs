@@ -3,16 +3,17 @@
 //! Invariant: a packet passes only if its flow was allowed under the endpoint's current epoch, or
 //! if the rules of the direction in which it travels allow it now.
 
-use policy_common::{Direction, Endpoint, Flow, FlowState, IdentityId, Reason, Recent, Verdict};
+use policy_common::{Direction, Endpoint, Flow, FlowState, IdentityId, Reason, Verdict};
 
 use crate::{
     decision::Decision,
     family::Family,
-    flow::{advance, is_expired, opened_in, sender},
-    lookup::{Full, Tables},
+    flow::{advance, idle, is_expired, opened_in, sender},
+    lookup::Tables,
     origin::Origin,
     packet::{IpPacket, Segment, transport::Kind},
     rules::{Answer, ask, identify, is_isolated},
+    track::track,
 };
 
 /// One packet at one endpoint's hook.
@@ -64,12 +65,12 @@ impl<F: Family> Case<'_, F> {
     }
 }
 
-/// What a packet found under its key in the flow table. Only integers: the memory is lent.
+/// What a packet found under its key in the flow table.
 #[derive(Clone, Copy, Default)]
-struct Found<K> {
-    key: K,
-    flow: Flow,
-    now: u32,
+pub(crate) struct Found<K> {
+    pub(crate) key: K,
+    pub(crate) flow: Flow,
+    pub(crate) now: u32,
     /// [`Self::PRESENT`], [`Self::LIVE`].
     status: u32,
 }
@@ -81,7 +82,7 @@ impl<K> Found<K> {
     const LIVE: u32 = 2;
 
     #[inline(always)]
-    const fn is_present(&self) -> bool {
+    pub(crate) const fn is_present(&self) -> bool {
         self.status & Self::PRESENT != 0
     }
 
@@ -91,73 +92,103 @@ impl<K> Found<K> {
     }
 }
 
-/// [`consult`] found no flow that decides, and the packet may open one.
-const MAY_OPEN: Decision = Decision(u64::MAX);
-
 /// Judges a packet of an endpoint of which at least one direction is isolated.
 #[inline(always)]
 pub fn judge<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>) -> Decision {
+    let key = case.key();
+    let now = world.now();
+    let mut known = None;
+    let mut status = 0;
+    if case.segment.is_tracked()
+        && let Some(flow) = world.flow(&key)
+    {
+        status = Found::<F::Key>::PRESENT;
+        if !is_expired(&flow, case.segment.protocol(), now, world.hz()) {
+            if flow.state.epoch == case.endpoint.epoch && !reopens(case) {
+                return ride(world, case, &key, flow, flow.state, now);
+            }
+            status |= Found::<F::Key>::LIVE;
+        }
+        known = Some(flow);
+    }
     world
-        .lend_for_flow(
-            |found: &mut Found<F::Key>| match consult(world, case, found) {
-                MAY_OPEN => open(world, case, found),
-                decision => decision,
-            },
-        )
+        .lend_for_flow(|found: &mut Found<F::Key>| {
+            found.key = key;
+            found.now = now;
+            found.status = status;
+            if let Some(flow) = known {
+                found.flow = flow;
+            }
+            anew(world, case, found)
+        })
         .unwrap_or(Decision::of(Reason::Malformed))
 }
 
-/// The flow's verdict, if there is a flow.
-#[inline(never)]
-fn consult<F: Family, W: Tables<F>>(
+/// The packet begins a connection whatever came before.
+#[inline(always)]
+const fn reopens<F>(case: &Case<'_, F>) -> bool {
+    case.segment.opens() && matches!(case.segment.kind(), Kind::Tcp | Kind::Sctp)
+}
+
+/// A packet of a live flow whose verdict is current; `before` is what the table holds.
+#[inline(always)]
+fn ride<F: Family, W: Tables<F>>(
     world: &W,
     case: &Case<'_, F>,
-    found: &mut Found<F::Key>,
+    key: &F::Key,
+    mut flow: Flow,
+    before: FlowState,
+    now: u32,
 ) -> Decision {
-    if !case.segment.is_tracked() {
-        return stray(world, case);
+    let passes = flow.state.verdict.allows();
+    let mut is_due = false;
+    // A tombstone does not live longer because of packets that it stops.
+    if passes {
+        flow.state = advance(flow.state, case.direction, case.segment);
+        is_due = idle(&flow, now) >= world.hz();
     }
-    let hz = world.hz();
-    found.key = case.key();
-    found.now = world.now();
-    found.status = 0;
-    if let Some(flow) = world.flow(&found.key) {
-        found.flow = flow;
-        found.status = Found::<F::Key>::PRESENT;
-        if !is_expired(&flow, case.segment.protocol(), found.now, hz) {
-            found.status |= Found::<F::Key>::LIVE;
+    if is_due || flow.state != before {
+        if passes {
+            flow.last_seen = now;
         }
+        world.update_flow(key, &flow);
     }
-    let reopens = case.segment.opens() && matches!(case.segment.kind(), Kind::Tcp | Kind::Sctp);
-    if found.is_live() && !reopens {
-        ride(world, case, found, hz)
-    } else if case.segment.opens() {
-        MAY_OPEN
+    if passes {
+        Decision::of(Reason::Flow)
     } else {
-        stray(world, case)
+        Decision::about(Reason::FlowDenied, IdentityId(flow.identity))
     }
 }
 
-/// A packet without a flow that cannot open one: the rules of its direction, nothing remembered.
-#[inline(always)]
-fn stray<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>) -> Decision {
-    if !is_isolated(case.endpoint, case.direction) {
+/// A packet about which no flow decides: the rules do. A function of its own, like the others that
+/// are not inlined: the kernel gives all frames of a program 512 bytes of stack.
+#[inline(never)]
+fn anew<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>, found: &Found<F::Key>) -> Decision {
+    let is_revision = found.is_live() && !reopens(case);
+    let opens = case.segment.opens();
+    let direction = if is_revision {
+        opened_in(&found.flow.state)
+    } else {
+        case.direction
+    };
+    if !is_revision && !opens && !is_isolated(case.endpoint, direction) {
         return Decision::of(Reason::NotIsolated);
     }
-    let answer = answer(world, case, case.direction, true);
-    Decision::about(
-        if answer.verdict().allows() {
-            Reason::Allowed
-        } else {
-            Reason::Policy
-        },
-        answer.identity(),
-    )
+    let answer = answer(world, case, direction, !is_revision);
+    if is_revision {
+        revise(world, case, found, answer)
+    } else if !answer.verdict().allows() {
+        Decision::about(Reason::Policy, answer.identity())
+    } else if opens {
+        open(world, case, found, answer)
+    } else {
+        // Nothing is remembered of a packet that cannot open a flow.
+        Decision::about(Reason::Allowed, answer.identity())
+    }
 }
 
-/// What the rules say of a connection opened in `direction`. A function of its own, like the others
-/// that are not inlined here: the kernel gives all frames of a program 512 bytes of stack.
-#[inline(never)]
+/// What the rules say of a connection opened in `direction`.
+#[inline(always)]
 fn answer<F: Family, W: Tables<F>>(
     world: &W,
     case: &Case<'_, F>,
@@ -179,53 +210,37 @@ fn answer<F: Family, W: Tables<F>>(
     )
 }
 
-/// A packet of a live flow. After a change the flow is judged again in the direction in which it
-/// was opened; one that is forbidden now stays as a tombstone, so that the other side's next packet
-/// does not open it in reverse.
+/// After a change a flow is judged again in the direction in which it was opened; one that is
+/// forbidden now stays as a tombstone, so that the other side's next packet does not open it in
+/// reverse.
 #[inline(always)]
-fn ride<F: Family, W: Tables<F>>(
+fn revise<F: Family, W: Tables<F>>(
     world: &W,
     case: &Case<'_, F>,
-    found: &mut Found<F::Key>,
-    hz: u32,
+    found: &Found<F::Key>,
+    answer: Answer,
 ) -> Decision {
-    let flow = &mut found.flow;
-    let before = flow.state;
-    if before.epoch != case.endpoint.epoch {
-        let revised = answer(world, case, opened_in(&before), false);
-        flow.state.verdict = revised.verdict();
-        flow.state.epoch = case.endpoint.epoch;
-        flow.identity = revised.identity().0;
-    }
-    let passes = flow.state.verdict.allows();
-    let mut changed = false;
-    if passes {
-        flow.state = advance(flow.state, case.direction, case.segment);
-        let idle = found.now.wrapping_sub(flow.last_seen);
-        changed = idle >= hz && idle < u32::MAX / 2;
-    }
-    changed |= flow.state != before;
-    if changed {
-        // A tombstone does not live longer because of packets that it stops.
-        if passes {
-            flow.last_seen = found.now;
-        }
-        world.update_flow(&found.key, flow);
-    }
-    if passes {
-        Decision::of(Reason::Flow)
-    } else {
-        Decision::about(Reason::FlowDenied, IdentityId(flow.identity))
-    }
+    let before = found.flow.state;
+    let flow = Flow {
+        state: FlowState {
+            epoch: case.endpoint.epoch,
+            verdict: answer.verdict(),
+            ..before
+        },
+        identity: answer.identity().0,
+        ..found.flow
+    };
+    ride(world, case, &found.key, flow, before, found.now)
 }
 
-/// A packet that may open a connection.
-#[inline(never)]
-fn open<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>, found: &Found<F::Key>) -> Decision {
-    let answer = answer(world, case, case.direction, true);
-    if !answer.verdict().allows() {
-        return Decision::about(Reason::Policy, answer.identity());
-    }
+/// A packet that opens a connection, and may.
+#[inline(always)]
+fn open<F: Family, W: Tables<F>>(
+    world: &W,
+    case: &Case<'_, F>,
+    found: &Found<F::Key>,
+    answer: Answer,
+) -> Decision {
     let passes = Decision::about(
         if is_isolated(case.endpoint, case.direction) {
             Reason::Allowed
@@ -267,7 +282,7 @@ fn open<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>, found: &Found<F:
             return passes;
         }
     }
-    match track(world, case, found, &flow) {
+    match track(world, case.endpoint.id, found, &flow) {
         Ok(()) => passes,
         // Without an entry the answers could not come back.
         Err(reason) if needs_entry(case) => Decision::about(reason, answer.identity()),
@@ -290,79 +305,4 @@ const fn reverse(direction: Direction) -> Direction {
         Direction::Ingress => Direction::Egress,
         Direction::Egress => Direction::Ingress,
     }
-}
-
-/// Writes the entry of a new flow and counts it.
-#[inline(always)]
-fn track<F: Family, W: Tables<F>>(
-    world: &W,
-    case: &Case<'_, F>,
-    found: &Found<F::Key>,
-    flow: &Flow,
-) -> Result<(), Reason> {
-    let id = case.endpoint.id;
-    let opener = flow.state.opener;
-    let mut remembers = false;
-    if found.is_present() {
-        let before = found.flow.state.opener;
-        if before != opener {
-            world.count_flow(id, before, false);
-            world.count_flow(id, opener, true);
-        }
-    } else {
-        let limit = u64::from(world.flow_limit(opener));
-        let count = world.flow_count(id, opener);
-        remembers = count >= limit / 2;
-        if count >= limit && !make_room(world, case, opener) {
-            return Err(Reason::FlowLimit);
-        }
-    }
-    world
-        .insert_flow(&found.key, flow)
-        .map_err(|Full| Reason::FlowTableFull)?;
-    if !found.is_present() {
-        world.count_flow(id, opener, true);
-    }
-    if remembers {
-        remember(world, case, &found.key, opener);
-    }
-    Ok(())
-}
-
-/// An unanswered flow of an endpoint at its limit gives way to a new one of the same side.
-#[inline(never)]
-fn make_room<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>, opener: u8) -> bool {
-    let Some(recent) = world.take_recent(case.endpoint.id) else {
-        return false;
-    };
-    let gives_way = world.give_way(&recent, opener);
-    if gives_way {
-        world.count_flow(case.endpoint.id, opener, false);
-    } else {
-        // This one stays: the next attempt asks the one after it.
-        world.skip_recent(case.endpoint.id);
-    }
-    gives_way
-}
-
-/// Removes the flow if it is one of this family, unanswered, and opened by this side.
-#[inline(always)]
-pub fn give_way<F: Family, W: Tables<F>>(world: &W, recent: &Recent, opener: u8) -> bool {
-    F::recall(recent).is_some_and(|key| {
-        let is_unanswered = world.flow(&key).is_some_and(|flow| {
-            flow.state.phase == FlowState::PHASE_NEW && flow.state.opener == opener
-        });
-        is_unanswered && world.remove_flow(&key)
-    })
-}
-
-/// Puts a flow into the list of those that may give way.
-#[inline(never)]
-fn remember<F: Family, W: Tables<F>>(
-    world: &W,
-    case: &Case<'_, F>,
-    key: &F::Key,
-    opener: u8,
-) -> bool {
-    world.put_recent(case.endpoint.id, |recent| F::remember(key, opener, recent))
 }

@@ -26,6 +26,7 @@ pub mod packet;
 pub mod related;
 pub mod rules;
 pub mod to_pod;
+pub mod track;
 
 pub use decision::Decision;
 pub use origin::{Origin, Stamp};

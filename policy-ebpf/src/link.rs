@@ -10,7 +10,6 @@ use crate::{
         Bytes, IpPacket, Segment,
         icmp::{self, V6_NEIGHBOUR_ADVERTISEMENT, V6_NEIGHBOUR_SOLICITATION},
         protocol,
-        transport::Kind,
     },
 };
 
@@ -31,7 +30,7 @@ const NEIGHBOUR_MESSAGE: usize = 24;
 const LINK_LAYER_OPTION: usize = 8;
 
 /// Classifies a packet; `sender` is the endpoint that sent it, where its claims must be checked.
-#[inline(never)]
+#[inline(always)]
 pub fn classify<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
     world: &W,
     frame: &B,
@@ -39,19 +38,32 @@ pub fn classify<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
     segment: Segment,
     sender: Option<&Endpoint>,
 ) -> LinkControl {
-    if F::VERSION == 4 {
-        return if packet.protocol() == protocol::IGMP
-            && packet.hop_limit() == 1
-            && packet.destination.is_multicast()
-        {
-            LinkControl::Yes
+    if F::VERSION == 6 {
+        return if segment.protocol() == protocol::ICMPV6 && packet.protocol() == protocol::ICMPV6 {
+            message(world, frame, packet, segment, sender)
         } else {
             LinkControl::No
         };
     }
-    if !matches!(segment.kind(), Kind::Icmp) || packet.protocol() != protocol::ICMPV6 {
-        return LinkControl::No;
+    if packet.protocol() == protocol::IGMP
+        && packet.hop_limit() == 1
+        && packet.destination.is_multicast()
+    {
+        LinkControl::Yes
+    } else {
+        LinkControl::No
     }
+}
+
+/// Classifies an ICMPv6 message.
+#[inline(never)]
+fn message<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
+    world: &W,
+    frame: &B,
+    packet: &IpPacket<F>,
+    segment: Segment,
+    sender: Option<&Endpoint>,
+) -> LinkControl {
     let kind = segment.icmp_type();
     if icmp::is_listener_discovery(kind) {
         return if packet.hop_limit() == 1

@@ -49,15 +49,17 @@ pub trait World {
     fn flow_count(&self, endpoint: EndpointId, opener: u8) -> u64;
     /// FLOW_COUNTS: one flow more, or one less.
     fn count_flow(&self, endpoint: EndpointId, opener: u8, more: bool);
-    /// RECENT: the oldest remembered flow of the endpoint.
-    fn take_recent(&self, endpoint: EndpointId) -> Option<Recent>;
-    /// RECENT: leaves the slot that was taken last as it is and goes on to the next.
-    fn skip_recent(&self, endpoint: EndpointId);
+    /// RECENT: a flow that this side opened lately. Slots go round: every number names one.
+    fn recent(&self, endpoint: EndpointId, opener: u8, slot: u32) -> Option<Recent>;
+    /// FLOW_COUNTS: the slot of RECENT into which this side's next flow goes.
+    fn cursor(&self, endpoint: EndpointId, opener: u8) -> u32;
+    /// FLOW_COUNTS: moves the cursor.
+    fn set_cursor(&self, endpoint: EndpointId, opener: u8, slot: u32);
+    /// RECENT: writes a slot.
+    fn put_recent(&self, endpoint: EndpointId, opener: u8, slot: u32, write: impl FnOnce(&mut Recent));
     /// FLOWS of the family that it says: removes the flow if it is unanswered and this side opened
     /// it. An endpoint's flows of both families share one limit.
     fn give_way(&self, recent: &Recent, opener: u8) -> bool;
-    /// RECENT: puts a flow into the slot that was taken last.
-    fn put_recent(&self, endpoint: EndpointId, write: impl FnOnce(&mut Recent)) -> bool;
 }
 
 /// Maps of one address family.

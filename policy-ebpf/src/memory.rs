@@ -17,8 +17,8 @@ use policy_common::{
 };
 
 use crate::{
-    judge::give_way,
     lookup::{Full, Tables, World},
+    track::give_way,
 };
 
 /// All maps, the clock and the configuration. Policy is written through the public fields.
@@ -56,8 +56,8 @@ pub struct MemoryWorld {
     pub fragments: RefCell<HashMap<FragmentKey, FragmentPorts>>,
     /// FLOW_COUNTS.
     pub counts: RefCell<HashMap<EndpointId, FlowCounts>>,
-    /// RECENT, by endpoint and slot.
-    pub recent: RefCell<HashMap<(EndpointId, u32), Recent>>,
+    /// RECENT, by endpoint, opener and slot.
+    pub recent: RefCell<HashMap<(EndpointId, u8, u32), Recent>>,
 }
 
 impl Default for MemoryWorld {
@@ -94,12 +94,6 @@ impl MemoryWorld {
     /// Flows of both families.
     pub fn flows(&self) -> usize {
         self.flows_v4.borrow().len() + self.flows_v6.borrow().len()
-    }
-
-    fn cursor(&self, endpoint: EndpointId) -> u32 {
-        let counts = self.counts.borrow();
-        let cursor = counts.get(&endpoint).map_or(0, |counts| counts.cursor);
-        cursor & (limits::RECENT_PER_ENDPOINT - 1)
     }
 }
 
@@ -177,26 +171,45 @@ impl World for MemoryWorld {
         *count = count.wrapping_add(change);
     }
 
-    fn take_recent(&self, endpoint: EndpointId) -> Option<Recent> {
-        let slot = (endpoint, self.cursor(endpoint));
+    fn recent(&self, endpoint: EndpointId, opener: u8, slot: u32) -> Option<Recent> {
+        let slot = (endpoint, opener, slot % limits::RECENT_FLOWS);
         Some(self.recent.borrow().get(&slot).copied().unwrap_or_default())
+    }
+
+    fn cursor(&self, endpoint: EndpointId, opener: u8) -> u32 {
+        let counts = self.counts.borrow();
+        counts.get(&endpoint).map_or(0, |counts| {
+            if opener == FlowState::OPENED_BY_POD {
+                counts.pod_cursor
+            } else {
+                counts.peer_cursor
+            }
+        })
+    }
+
+    fn set_cursor(&self, endpoint: EndpointId, opener: u8, slot: u32) {
+        let mut counts = self.counts.borrow_mut();
+        let counts = counts.entry(endpoint).or_default();
+        if opener == FlowState::OPENED_BY_POD {
+            counts.pod_cursor = slot;
+        } else {
+            counts.peer_cursor = slot;
+        }
+    }
+
+    fn put_recent(
+        &self,
+        endpoint: EndpointId,
+        opener: u8,
+        slot: u32,
+        write: impl FnOnce(&mut Recent),
+    ) {
+        let slot = (endpoint, opener, slot % limits::RECENT_FLOWS);
+        write(self.recent.borrow_mut().entry(slot).or_default());
     }
 
     fn give_way(&self, recent: &Recent, opener: u8) -> bool {
         give_way::<V4, Self>(self, recent, opener) || give_way::<V6, Self>(self, recent, opener)
-    }
-
-    fn skip_recent(&self, endpoint: EndpointId) {
-        let mut counts = self.counts.borrow_mut();
-        let counts = counts.entry(endpoint).or_default();
-        counts.cursor = counts.cursor.wrapping_add(1);
-    }
-
-    fn put_recent(&self, endpoint: EndpointId, write: impl FnOnce(&mut Recent)) -> bool {
-        let slot = (endpoint, self.cursor(endpoint));
-        write(self.recent.borrow_mut().entry(slot).or_default());
-        self.skip_recent(endpoint);
-        true
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     lookup::Tables,
     origin::Origin,
     packet::{
-        Bytes, IpPacket,
+        Bytes, IpPacket, Segment,
         ethernet::{self, ethertype},
         icmp,
         transport::Kind,
@@ -43,8 +43,7 @@ where
     }
 }
 
-/// Not inlined: see [`crate::judge`] on the stack.
-#[inline(never)]
+#[inline(always)]
 fn ip<F, W, B>(
     world: &W,
     frame: &B,
@@ -57,16 +56,17 @@ where
     W: Tables<F>,
     B: Bytes + ?Sized,
 {
-    world
-        .lend(|packet| match read(frame, ethernet::HEADER_LEN, packet) {
-            Ok(()) if !may_receive(world, endpoint, packet, to_group) => {
-                Decision::of(Reason::DestinationAddress)
-            }
-            Ok(()) => addressed::<F, W, B>(world, frame, origin, endpoint, packet),
-            Err(error) if endpoint.is_isolated() || endpoint.has(Endpoint::UNKNOWN) => error.into(),
-            Err(_) => Decision::of(Reason::NotIsolated),
-        })
-        .unwrap_or(Decision::of(Reason::Malformed))
+    let (packet, plain) = match read::<F, W, B>(world, frame) {
+        Ok(read) => read,
+        Err(error) if endpoint.is_isolated() || endpoint.has(Endpoint::UNKNOWN) => {
+            return error.into();
+        }
+        Err(_) => return Decision::of(Reason::NotIsolated),
+    };
+    if !may_receive(world, endpoint, &packet, to_group) {
+        return Decision::of(Reason::DestinationAddress);
+    }
+    addressed::<F, W, B>(world, frame, origin, endpoint, &packet, plain)
 }
 
 /// A packet that may be for the pod.
@@ -77,6 +77,7 @@ fn addressed<F, W, B>(
     origin: &Origin,
     endpoint: &Endpoint,
     packet: &IpPacket<F>,
+    plain: Option<Segment>,
 ) -> Decision
 where
     F: Family,
@@ -93,9 +94,12 @@ where
         return Decision::of(Reason::NotIsolated);
     }
     let direction = Direction::Ingress;
-    let segment = match fragment::segment(world, frame, endpoint, direction, packet) {
-        Ok(segment) => segment,
-        Err(reason) => return Decision::of(reason),
+    let segment = match plain {
+        Some(segment) => segment,
+        None => match fragment::segment(world, frame, endpoint, direction, packet).segment() {
+            Ok(segment) => segment,
+            Err(decision) => return decision,
+        },
     };
     if link::classify(world, frame, packet, segment, None) == LinkControl::Yes {
         return Decision::of(Reason::LinkControl);
@@ -122,7 +126,7 @@ where
 }
 
 /// Until the pod is known only what keeps the link alive reaches it, and this host.
-#[inline(always)]
+#[inline(never)]
 fn unknown<F, W, B>(world: &W, frame: &B, packet: &IpPacket<F>) -> Decision
 where
     F: Family,
@@ -156,7 +160,13 @@ where
         || destination.is_link_local()
         // A subnet's broadcast address: the frame says so, the address cannot.
         || (F::VERSION == 4 && to_group)
-        || world
-            .address(destination)
-            .is_some_and(|entry| entry.owner == endpoint.id)
+        || owns(world, endpoint, packet)
+}
+
+/// Whether the destination is one of the endpoint's further addresses.
+#[inline(never)]
+fn owns<F: Family, W: Tables<F>>(world: &W, endpoint: &Endpoint, packet: &IpPacket<F>) -> bool {
+    world
+        .address(packet.destination)
+        .is_some_and(|entry| entry.owner == endpoint.id)
 }

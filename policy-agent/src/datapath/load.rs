@@ -131,7 +131,7 @@ impl TableSizes {
             (
                 names::RECENT,
                 self.max_endpoints
-                    .saturating_mul(limits::RECENT_PER_ENDPOINT),
+                    .saturating_mul(2 * limits::RECENT_FLOWS),
             ),
         ])
     }

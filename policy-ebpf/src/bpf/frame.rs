@@ -5,25 +5,21 @@ use core::arch::asm;
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::TcContext};
 use policy_ebpf::packet::{Bytes, MAX_OFFSET};
 
-use super::maps;
+use super::{maps, world::Kernel};
 
 /// The packet of a TC program.
 pub(crate) struct Frame {
     skb: *mut __sk_buff,
-    length: usize,
     /// Zero, but the verifier does not know.
     zero: u64,
 }
 
 impl Frame {
     #[inline(always)]
-    pub(crate) fn new(skb: *mut __sk_buff) -> Self {
-        // SAFETY: the kernel hands the program a valid context, and this field may be read.
-        let length = unsafe { (*skb).len };
+    pub(crate) fn new(skb: *mut __sk_buff, world: &Kernel) -> Self {
         Self {
             skb,
-            length: length as usize,
-            zero: super::world::unknown_zero(),
+            zero: world.unknown_zero(),
         }
     }
 
@@ -31,6 +27,24 @@ impl Frame {
     #[inline(always)]
     pub(crate) fn context(&self) -> TcContext {
         TcContext::new(self.skb)
+    }
+
+    /// Where the linear part begins and ends. Read anew each time: what earlier checks proved about
+    /// a pointer that lives on would make the verifier follow the rest of the program once for each
+    /// of their outcomes.
+    ///
+    /// # Safety
+    ///
+    /// The context must be valid.
+    #[inline(always)]
+    unsafe fn limits(&self) -> (usize, usize) {
+        // SAFETY: the caller's promise; these fields may be read.
+        unsafe {
+            (
+                (&raw const (*self.skb).data).read_volatile() as usize,
+                (&raw const (*self.skb).data_end).read_volatile() as usize,
+            )
+        }
     }
 
     /// Bytes that lie in page fragments. They pass through this processor's scratch memory: a buffer
@@ -84,15 +98,8 @@ impl Bytes for Frame {
         if offset > MAX_OFFSET {
             return None;
         }
-        // Read anew each time: what earlier checks proved about a pointer that lives on would make
-        // the verifier follow the rest of the program once for each of their outcomes.
         // SAFETY: the context is valid, and these fields may be read.
-        let (data, data_end) = unsafe {
-            (
-                (&raw const (*self.skb).data).read_volatile() as usize,
-                (&raw const (*self.skb).data_end).read_volatile() as usize,
-            )
-        };
+        let (data, data_end) = unsafe { self.limits() };
         let start = data + bounded(offset);
         // For one byte the compiler would write `start >= data_end`, from which the verifier
         // concludes nothing; the very last byte takes the slow way.
@@ -105,8 +112,22 @@ impl Bytes for Frame {
     }
 
     #[inline(always)]
+    fn linear<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        // SAFETY: the context is valid, and these fields may be read.
+        let (data, data_end) = unsafe { self.limits() };
+        // The constant first: then it is the offset that loads have.
+        let start = data as *const u8;
+        if start.wrapping_add(offset + N) as usize > data_end {
+            return None;
+        }
+        // SAFETY: the verifier has just been shown that the bytes are packet data.
+        Some(unsafe { load(start.wrapping_add(offset)) })
+    }
+
+    #[inline(always)]
     fn length(&self) -> usize {
-        self.length
+        // SAFETY: the context is valid, and this field may be read.
+        unsafe { (*self.skb).len as usize }
     }
 
     #[inline(always)]

@@ -13,19 +13,29 @@ use policy_common::{
     Reason, Recent, RuleKey, V4, V6, Verdict,
     limits::{
         EVENT_BYTES, MAX_ADDRESSES, MAX_CIDRS, MAX_ENDPOINTS, MAX_FLOWS, MAX_FRAGMENTS,
-        MAX_PORT_SETS, MAX_PORTS, MAX_RULES, RECENT_PER_ENDPOINT, TUNNEL_PORT_WORDS,
+        MAX_PORT_SETS, MAX_PORTS, MAX_RULES, RECENT_FLOWS, TUNNEL_PORT_WORDS,
     },
 };
 
-/// What one program run needs besides its 512 bytes of stack. TC programs run with soft interrupts
-/// disabled: no other run of ours interrupts one on the same processor.
+/// A copy of an element of ENDPOINTS, so that not every packet looks it up.
+#[repr(C, align(8))]
+pub(crate) struct KnownEndpoint {
+    /// `NodeState::settled` when it was made. An empty slot has interface 0, which does not exist.
+    pub(crate) settled: u64,
+    pub(crate) endpoint: Endpoint,
+}
+
+/// Memory per processor. TC programs run with soft interrupts disabled: no other run of ours
+/// interrupts one on the same processor.
 #[repr(C, align(8))]
 pub(crate) struct Scratch {
-    pub(crate) endpoint: Endpoint,
     pub(crate) packet: [u64; 6],
     pub(crate) flow: [u64; 8],
     pub(crate) bytes: [u64; 3],
 }
+
+/// Slots for copies of endpoints; those of more interfaces take turns.
+pub(crate) const KNOWN_ENDPOINTS: u32 = 256;
 
 /// Addresses come and go all the time and need not take their memory at load.
 const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
@@ -62,7 +72,7 @@ pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts, { MAX_FRAGME
 #[btf_map]
 pub(crate) static FLOW_COUNTS: Array<FlowCounts, { MAX_ENDPOINTS as usize }> = Array::new();
 #[btf_map]
-pub(crate) static RECENT: Array<Recent, { (MAX_ENDPOINTS * RECENT_PER_ENDPOINT) as usize }> =
+pub(crate) static RECENT: Array<Recent, { (MAX_ENDPOINTS * 2 * RECENT_FLOWS) as usize }> =
     Array::new();
 #[btf_map]
 pub(crate) static EVENT_BUDGETS: Array<EventBudget, { MAX_ENDPOINTS as usize }> = Array::new();
@@ -70,6 +80,9 @@ pub(crate) static EVENT_BUDGETS: Array<EventBudget, { MAX_ENDPOINTS as usize }> 
 pub(crate) static EVENTS: RingBuf<Event, { EVENT_BYTES as usize }> = RingBuf::new();
 #[btf_map]
 pub(crate) static METRICS: PerCpuArray<Counter, { 2 * Reason::COUNT as usize }> =
+    PerCpuArray::new();
+#[btf_map]
+pub(crate) static KNOWN: PerCpuArray<KnownEndpoint, { KNOWN_ENDPOINTS as usize }> =
     PerCpuArray::new();
 #[btf_map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();

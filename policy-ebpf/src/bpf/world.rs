@@ -9,16 +9,16 @@ use aya_ebpf::{
 };
 use policy_common::{
     AddressEntry, Endpoint, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FlowState,
-    FragmentKey, FragmentPorts, IdentityId, PortKey, PortSet, PortSetId, Recent, RuleKey, V4, V6,
+    FragmentKey, FragmentPorts, IdentityId, NodeState, PortKey, PortSet, PortSetId, Recent, RuleKey, V4, V6,
     Verdict,
-    limits::{MAX_ENDPOINTS, RECENT_PER_ENDPOINT},
+    limits::RECENT_FLOWS,
 };
 use policy_ebpf::{
-    judge::give_way,
     lookup::{Full, Tables, World},
+    track::give_way,
 };
 
-use super::maps;
+use super::maps::{self, KnownEndpoint};
 
 macro_rules! config {
     ($field:ident) => {{
@@ -39,18 +39,49 @@ pub(crate) fn is_test_run() -> bool {
     config!(test_seam) != 0
 }
 
-/// Zero from a map: to the verifier, any number.
-#[inline(always)]
-pub(crate) fn unknown_zero() -> u64 {
-    match maps::NODE_STATE.get_ptr(0) {
-        // SAFETY: an array slot stays where it is; nobody writes this field.
-        Some(state) => unsafe { (&raw const (*state).zero).read_volatile() },
-        None => 0,
+/// The kernel.
+pub(crate) struct Kernel {
+    node: *const NodeState,
+}
+
+impl Kernel {
+    /// Nothing only to the verifier: array slots are always there.
+    #[inline(always)]
+    pub(crate) fn new() -> Option<Self> {
+        let node = maps::NODE_STATE.get_ptr(0)?;
+        Some(Self { node })
+    }
+
+    /// Zero from a map: to the verifier, any number.
+    #[inline(always)]
+    pub(crate) fn unknown_zero(&self) -> u64 {
+        // SAFETY: an array slot stays where it is; nobody writes another number there.
+        unsafe { (&raw const (*self.node).zero).read_volatile() }
     }
 }
 
-/// The kernel.
-pub(crate) struct Kernel;
+/// Copies an element of ENDPOINTS into this processor's slot: whether it is there. `settled` is 0
+/// for a copy that must not be used for another packet.
+#[inline(never)]
+fn learn(known: *mut KnownEndpoint, ifindex: u32, settled: u64) -> bool {
+    let Some(element) = maps::ENDPOINTS.get_ptr(ifindex) else {
+        return false;
+    };
+    // SAFETY: a map element stays readable while the program runs. It may be reused for another key
+    // meanwhile: it is copied at once, and the copy says whose it is. The slot belongs to this
+    // processor until the program ends.
+    unsafe {
+        (*known).settled = settled;
+        let copy = &raw mut (*known).endpoint;
+        for word in 0..size_of::<Endpoint>() / 8 {
+            let from = element.cast::<u64>().add(word);
+            copy.cast::<u64>()
+                .add(word)
+                .write_volatile(from.read_volatile());
+        }
+        (*known).endpoint.ifindex == ifindex
+    }
+}
 
 impl World for Kernel {
     #[inline(always)]
@@ -75,22 +106,18 @@ impl World for Kernel {
 
     #[inline(always)]
     fn endpoint(&self, ifindex: u32) -> Option<&Endpoint> {
-        let element = maps::ENDPOINTS.get_ptr(ifindex)?;
-        let scratch = maps::SCRATCH.get_ptr_mut(0)?;
-        // SAFETY: a map element stays readable while the program runs. It may be reused for another
-        // key meanwhile: it is copied at once, and the copy says whose it is. The copy belongs to
-        // this processor until the program ends.
-        let endpoint = unsafe {
-            let copy = &raw mut (*scratch).endpoint;
-            for word in 0..size_of::<Endpoint>() / 8 {
-                let from = element.cast::<u64>().add(word);
-                copy.cast::<u64>()
-                    .add(word)
-                    .write_volatile(from.read_volatile());
-            }
-            &*copy
-        };
-        (endpoint.ifindex == ifindex).then_some(endpoint)
+        let known = maps::KNOWN.get_ptr_mut(ifindex % maps::KNOWN_ENDPOINTS)?;
+        // SAFETY: array slots stay where they are; the copy belongs to this processor until the
+        // program ends.
+        unsafe {
+            let begun = (&raw const (*self.node).begun).read_volatile();
+            let settled = (&raw const (*self.node).settled).read_volatile();
+            let is_current = begun == settled
+                && (*known).settled == settled
+                && (*known).endpoint.ifindex == ifindex;
+            let lasts = if begun == settled { settled } else { 0 };
+            (is_current || learn(known, ifindex, lasts)).then(|| &(*known).endpoint)
+        }
     }
 
     #[inline(always)]
@@ -185,40 +212,55 @@ impl World for Kernel {
     }
 
     #[inline(always)]
-    fn take_recent(&self, endpoint: EndpointId) -> Option<Recent> {
-        maps::RECENT.get(slot(endpoint)?).copied()
+    fn recent(&self, endpoint: EndpointId, opener: u8, slot: u32) -> Option<Recent> {
+        maps::RECENT.get(place(endpoint, opener, slot)).copied()
+    }
+
+    #[inline(always)]
+    fn cursor(&self, endpoint: EndpointId, opener: u8) -> u32 {
+        maps::FLOW_COUNTS
+            .get(endpoint.0.into())
+            .map_or(0, |counts| {
+                if opener == FlowState::OPENED_BY_POD {
+                    counts.pod_cursor
+                } else {
+                    counts.peer_cursor
+                }
+            })
+    }
+
+    #[inline(always)]
+    fn set_cursor(&self, endpoint: EndpointId, opener: u8, slot: u32) {
+        if let Some(counts) = counts(endpoint) {
+            // SAFETY: an array slot stays where it is; of two processors' cursors either is right.
+            unsafe {
+                if opener == FlowState::OPENED_BY_POD {
+                    (*counts).pod_cursor = slot;
+                } else {
+                    (*counts).peer_cursor = slot;
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn put_recent(
+        &self,
+        endpoint: EndpointId,
+        opener: u8,
+        slot: u32,
+        write: impl FnOnce(&mut Recent),
+    ) {
+        if let Some(element) = maps::RECENT.get_ptr_mut(place(endpoint, opener, slot)) {
+            // SAFETY: array slots stay where they are. Two processors may mix their writes: the key
+            // that comes out names no flow then, and nothing gives way.
+            write(unsafe { &mut *element });
+        }
     }
 
     #[inline(always)]
     fn give_way(&self, recent: &Recent, opener: u8) -> bool {
         give_way::<V4, Self>(self, recent, opener) || give_way::<V6, Self>(self, recent, opener)
-    }
-
-    #[inline(always)]
-    fn skip_recent(&self, endpoint: EndpointId) {
-        if let Some(counts) = counts(endpoint) {
-            // SAFETY: an array slot stays where it is; a lost addition only looks at one flow twice.
-            unsafe { (*counts).cursor = (*counts).cursor.wrapping_add(1) };
-        }
-    }
-
-    #[inline(always)]
-    fn put_recent(&self, endpoint: EndpointId, write: impl FnOnce(&mut Recent)) -> bool {
-        let (Some(slot), Some(counts)) = (slot(endpoint), counts(endpoint)) else {
-            return false;
-        };
-        let Some(element) = maps::RECENT.get_ptr_mut(slot) else {
-            return false;
-        };
-        {
-            // SAFETY: array slots stay where they are. Two processors may mix their writes: the key
-            // that comes out names no flow then, and nothing gives way.
-            unsafe {
-                write(&mut *element);
-                (*counts).cursor = (*counts).cursor.wrapping_add(1);
-            }
-            true
-        }
     }
 }
 
@@ -227,12 +269,11 @@ fn counts(endpoint: EndpointId) -> Option<*mut FlowCounts> {
     maps::FLOW_COUNTS.get_ptr_mut(endpoint.0.into())
 }
 
-/// The slot of RECENT that the endpoint's cursor points to.
+/// The index in RECENT of a slot of one side of an endpoint.
 #[inline(always)]
-fn slot(endpoint: EndpointId) -> Option<u32> {
-    let cursor = maps::FLOW_COUNTS.get(endpoint.0.into())?.cursor;
-    let first = (u32::from(endpoint.0) % MAX_ENDPOINTS) * RECENT_PER_ENDPOINT;
-    Some(first + (cursor & (RECENT_PER_ENDPOINT - 1)))
+fn place(endpoint: EndpointId, opener: u8, slot: u32) -> u32 {
+    let side = u32::from(endpoint.0) * 2 + u32::from(opener & 1);
+    side * RECENT_FLOWS + slot % RECENT_FLOWS
 }
 
 macro_rules! tables {

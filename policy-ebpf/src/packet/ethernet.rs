@@ -31,9 +31,9 @@ pub struct Ethernet {
 /// Reads the header of a frame.
 #[inline(always)]
 pub fn parse<B: Bytes + ?Sized>(frame: &B) -> Option<Ethernet> {
-    let [first] = frame.bytes::<1>(0)?;
+    let [first, .., high, low]: [u8; HEADER_LEN] = frame.linear(0)?;
     Some(Ethernet {
-        ethertype: u16::from_be_bytes(frame.bytes::<2>(12)?),
+        ethertype: u16::from_be_bytes([high, low]),
         to_group: first & 1 != 0,
     })
 }

@@ -9,6 +9,7 @@ pub mod ethernet;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
+pub mod plain;
 pub mod quote;
 pub mod transport;
 
@@ -23,6 +24,12 @@ pub trait Bytes {
     /// `N` bytes from `offset`, or nothing when the frame ends before or the offset is beyond
     /// [`MAX_OFFSET`].
     fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+
+    /// As [`Bytes::bytes`], for a constant offset, and nothing also where reading would be slow.
+    #[inline(always)]
+    fn linear<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.bytes(offset)
+    }
 
     /// Bytes of the frame.
     fn length(&self) -> usize;

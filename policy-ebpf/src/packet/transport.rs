@@ -36,7 +36,8 @@ pub enum Kind {
 /// A transport header, as far as verdicts need it, in one word – bits 0: protocol, 8: may open a
 /// flow, 16: TCP flags, 24: bytes of the header, 32: source port, 48: destination port.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Segment(u64);
+#[repr(transparent)]
+pub struct Segment(pub(crate) u64);
 
 impl Segment {
     const OPENS: u64 = 1 << 8;
@@ -54,6 +55,24 @@ impl Segment {
     const fn with(self, opens: bool, tcp_flags: u8, header_len: u8) -> Self {
         let opens = if opens { Self::OPENS } else { 0 };
         Self(self.0 | opens | (tcp_flags as u64) << 16 | (header_len as u64) << 24)
+    }
+
+    /// A TCP segment: its ports, and the two bytes of its header that say how long it is and which
+    /// flags are set. Nothing when the header would be too short.
+    #[inline(always)]
+    pub(super) const fn tcp([s0, s1, d0, d1]: [u8; 4], [words, flags]: [u8; 2]) -> Option<Self> {
+        let header_len = (words >> 4) * 4;
+        if header_len < 20 {
+            return None;
+        }
+        let opens = flags & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN;
+        Some(Self::new(protocol::TCP, [s0, s1], [d0, d1]).with(opens, flags, header_len))
+    }
+
+    /// A UDP datagram.
+    #[inline(always)]
+    pub(super) const fn udp([s0, s1, d0, d1]: [u8; 4]) -> Self {
+        Self::new(protocol::UDP, [s0, s1], [d0, d1]).with(true, 0, 8)
     }
 
     /// A packet whose transport header nobody needs.
@@ -183,20 +202,8 @@ pub fn parse<B: Bytes + ?Sized, A>(frame: &B, packet: &IpPacket<A>) -> Option<Se
     let at = packet.transport();
     let number = packet.protocol();
     let segment = match kind_of(number) {
-        Kind::Tcp => {
-            let [s0, s1, d0, d1] = frame.bytes(at)?;
-            let [words, flags] = frame.bytes(at + 12)?;
-            let header_len = (words >> 4) * 4;
-            if header_len < 20 {
-                return None;
-            }
-            let opens = flags & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN;
-            Segment::new(number, [s0, s1], [d0, d1]).with(opens, flags, header_len)
-        }
-        Kind::Udp => {
-            let [s0, s1, d0, d1] = frame.bytes(at)?;
-            Segment::new(number, [s0, s1], [d0, d1]).with(true, 0, 8)
-        }
+        Kind::Tcp => Segment::tcp(frame.bytes(at)?, frame.bytes(at + 12)?)?,
+        Kind::Udp => Segment::udp(frame.bytes(at)?),
         Kind::Sctp => {
             let [s0, s1, d0, d1] = frame.bytes(at)?;
             let [chunk] = frame.bytes(at + 12)?;

@@ -1,0 +1,95 @@
+//! New entries of the flow table, and the limits that keep one pod from filling it.
+//!
+//! Invariant: only an unanswered flow of the same endpoint, opened by the same side, ever gives way
+//! to a new one.
+
+use policy_common::{EndpointId, Flow, FlowState, Reason, Recent, limits::RECENT_FLOWS};
+
+use crate::{
+    family::Family,
+    judge::Found,
+    lookup::{Full, Tables},
+};
+
+/// Writes the entry of a new flow and counts it.
+#[inline(always)]
+pub(crate) fn track<F: Family, W: Tables<F>>(
+    world: &W,
+    endpoint: EndpointId,
+    found: &Found<F::Key>,
+    flow: &Flow,
+) -> Result<(), Reason> {
+    let opener = flow.state.opener;
+    if found.is_present() {
+        let before = found.flow.state.opener;
+        world
+            .insert_flow(&found.key, flow)
+            .map_err(|Full| Reason::FlowTableFull)?;
+        if before != opener {
+            world.count_flow(endpoint, before, false);
+            world.count_flow(endpoint, opener, true);
+        }
+        return Ok(());
+    }
+    let limit = u64::from(world.flow_limit(opener));
+    let count = world.flow_count(endpoint, opener);
+    if count >= limit && !make_room::<F, W>(world, endpoint, opener) {
+        return Err(Reason::FlowLimit);
+    }
+    world
+        .insert_flow(&found.key, flow)
+        .map_err(|Full| Reason::FlowTableFull)?;
+    world.count_flow(endpoint, opener, true);
+    // Early enough to know a few when the limit is reached.
+    if count >= limit / 2 {
+        remember::<F, W>(world, endpoint, opener, &found.key);
+    }
+    Ok(())
+}
+
+/// An unanswered flow of an endpoint at its limit gives way to a new one of the same side: the oldest
+/// that is remembered. The new one takes its slot.
+#[inline(never)]
+fn make_room<F: Family, W: Tables<F>>(world: &W, endpoint: EndpointId, opener: u8) -> bool {
+    let cursor = world.cursor(endpoint, opener);
+    for age in 0..1 {
+        let slot = cursor.wrapping_add(age);
+        let Some(recent) = world.recent(endpoint, opener, slot) else {
+            return false;
+        };
+        if recent.family != 0 && world.give_way(&recent, opener) {
+            world.set_cursor(endpoint, opener, slot);
+            world.count_flow(endpoint, opener, false);
+            return true;
+        }
+    }
+    false
+}
+
+/// Removes the flow if it is one of this family, unanswered, and opened by this side. A tombstone
+/// stays: without it the other side's next packet might open the flow in reverse.
+#[inline(never)]
+pub fn give_way<F: Family, W: Tables<F>>(world: &W, recent: &Recent, opener: u8) -> bool {
+    F::recall(recent).is_some_and(|key| {
+        let is_unanswered = world.flow(&key).is_some_and(|flow| {
+            flow.state.phase == FlowState::PHASE_NEW
+                && flow.state.opener == opener
+                && flow.state.verdict.allows()
+        });
+        is_unanswered && world.remove_flow(&key)
+    })
+}
+
+/// Puts a flow into the list of those that may give way, in the place of the oldest.
+#[inline(never)]
+fn remember<F: Family, W: Tables<F>>(
+    world: &W,
+    endpoint: EndpointId,
+    opener: u8,
+    key: &F::Key,
+) -> bool {
+    let slot = world.cursor(endpoint, opener);
+    world.put_recent(endpoint, opener, slot, |recent| F::remember(key, recent));
+    world.set_cursor(endpoint, opener, slot.wrapping_add(1));
+    true
+}
