@@ -51,3 +51,22 @@ impl Default for Config {
         Self::DEFAULT
     }
 }
+
+/// The global `CONTROL` of the object: what the agent tells its running programs. Programs keep
+/// copies of the elements of ENDPOINTS, per processor; a copy made while `begun` and `settled` were
+/// the same number is good for as long as both stay that number.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Control {
+    /// Raised before ENDPOINTS is changed.
+    pub begun: u64,
+    /// Set to `begun` when ENDPOINTS was changed and no program runs that began before.
+    pub settled: u64,
+    /// Always zero; the programs read it where the verifier must not know a value.
+    pub zero: u64,
+}
+
+impl Control {
+    /// Name of the map that holds the global: the only one that is not initialised.
+    pub const MAP: &'static str = ".bss";
+}

@@ -19,7 +19,7 @@ pub mod rule;
 pub mod verdict;
 
 pub use addr::{AddressEntry, V4, V6};
-pub use config::Config;
+pub use config::{Config, Control};
 pub use endpoint::{DirectionRules, Endpoint, EndpointId, FlowCounts};
 pub use event::{Direction, Event, EventBudget, Hook};
 pub use flow::{Flow, FlowKeyV4, FlowKeyV6, FlowState, FragmentKey, FragmentPorts, Recent};
@@ -41,14 +41,6 @@ pub struct NodeState {
     pub layout: u32,
     /// Keeps the size a multiple of eight.
     pub reserved: u32,
-    /// Always zero; the programs read it where the verifier must not know a value.
-    pub zero: u64,
-    /// Counts changes of ENDPOINTS, raised before one: while it differs from `settled`, programs
-    /// read ENDPOINTS for every packet.
-    pub begun: u64,
-    /// Counts changes of ENDPOINTS, raised after one: a copy that a program made under this number
-    /// is good for as long as both numbers stay.
-    pub settled: u64,
 }
 
 const _: () = {
@@ -62,5 +54,5 @@ const _: () = {
     assert!(size_of::<PortKey>() == 8);
     assert!(size_of::<RuleKey>() == 8);
     assert!(size_of::<Event>() == 88);
-    assert!(size_of::<NodeState>() == 40);
+    assert!(size_of::<NodeState>() == 16);
 };

@@ -28,18 +28,15 @@ use crate::bpf::{
 fn from_pod(ctx: TcContext) -> i32 {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
     let origin = metadata::origin(skb);
-    let Some(kernel) = Kernel::new() else {
-        return TC_ACT_SHOT;
-    };
-    let frame = Frame::new(skb, &kernel);
-    let endpoint = kernel.endpoint(origin.ifindex);
+    let frame = Frame::new(skb);
+    let endpoint = Kernel.endpoint(origin.ifindex);
     // First of all, and on every packet: nothing that a pod wrote there may get further.
     let Some(endpoint) = endpoint else {
         metadata::stamp(skb, Stamp::judged(EndpointId::NONE));
         return finish(&frame, &origin, None, Direction::Egress, UNKNOWN);
     };
     metadata::stamp(skb, Stamp::judged(endpoint.id));
-    let decision = from_pod::decide(&kernel, &frame, &origin, endpoint);
+    let decision = from_pod::decide(&Kernel, &frame, &origin, endpoint);
     finish(&frame, &origin, Some(endpoint), Direction::Egress, decision)
 }
 
@@ -48,16 +45,13 @@ fn from_pod(ctx: TcContext) -> i32 {
 fn to_pod(ctx: TcContext) -> i32 {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
     let origin = metadata::origin(skb);
-    let Some(kernel) = Kernel::new() else {
-        return TC_ACT_SHOT;
-    };
-    let frame = Frame::new(skb, &kernel);
-    let endpoint = kernel.endpoint(origin.ifindex);
+    let frame = Frame::new(skb);
+    let endpoint = Kernel.endpoint(origin.ifindex);
     metadata::clear_stamp(skb);
     let Some(endpoint) = endpoint else {
         return finish(&frame, &origin, None, Direction::Ingress, UNKNOWN);
     };
-    let decision = to_pod::decide(&kernel, &frame, &origin, endpoint);
+    let decision = to_pod::decide(&Kernel, &frame, &origin, endpoint);
     finish(
         &frame,
         &origin,

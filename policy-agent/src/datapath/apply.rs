@@ -75,7 +75,23 @@ impl Datapath {
                 source,
             });
         }
+        if let Err(source) = self.settle() {
+            failures.push(Failure {
+                table: names::ENDPOINTS,
+                object: "the programs' copies of endpoints".into(),
+                source,
+            });
+        }
         failures
+    }
+
+    /// Lets the programs keep copies of endpoints again, if they were changed.
+    fn settle(&mut self) -> Result<(), MapError> {
+        if self.tables.is_unsettled() {
+            self.grace.wait()?;
+            self.tables.settle()?;
+        }
+        Ok(())
     }
 
     /// Operations that wait because of a refused write.

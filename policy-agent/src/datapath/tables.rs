@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use aya::{Ebpf, maps::MapError};
 use ipnet::IpNet;
 use policy_common::{
-    AddressEntry, Endpoint, IdentityId, NodeState, PortKey, PortSet, PortSetId, RuleKey, V4, V6,
+    AddressEntry, Control, Endpoint, IdentityId, NodeState, PortKey, PortSet, PortSetId, RuleKey, V4, V6,
     Verdict, names,
 };
 
@@ -29,6 +29,9 @@ pub(crate) struct Tables {
     port_sets: Slots<PortSet>,
     ports: Trie<PortKey, Verdict>,
     node_state: Slots<NodeState>,
+    /// The globals of the programs, and what stands there.
+    globals: Slots<Control>,
+    control: Control,
     tunnel_ports: Slots<u64>,
 }
 
@@ -56,6 +59,8 @@ impl Tables {
             port_sets: take(ebpf, names::PORT_SETS)?,
             ports: take(ebpf, names::PORTS)?,
             node_state: take(ebpf, names::NODE_STATE)?,
+            globals: take(ebpf, Control::MAP)?,
+            control: Control::default(),
             tunnel_ports: take(ebpf, names::TUNNEL_PORTS)?,
         })
     }
@@ -72,11 +77,44 @@ impl Tables {
     }
 
     pub(crate) fn put_endpoint(&mut self, value: Endpoint) -> Result<(), MapError> {
+        self.unsettle()?;
         self.endpoints.insert(Abi(value.ifindex), Abi(value), 0)
     }
 
     pub(crate) fn delete_endpoint(&mut self, ifindex: u32) -> Result<(), MapError> {
+        self.unsettle()?;
         gone(self.endpoints.remove(&Abi(ifindex)))
+    }
+
+    /// Whether programs read ENDPOINTS for every packet.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.control.begun != self.control.settled
+    }
+
+    /// Has programs read ENDPOINTS for every packet from now on.
+    fn unsettle(&mut self) -> Result<(), MapError> {
+        if self.is_unsettled() {
+            return Ok(());
+        }
+        self.put_control(Control {
+            begun: self.control.begun + 1,
+            ..self.control
+        })
+    }
+
+    /// Lets programs copy the endpoints. Call it when no program runs that began before the last
+    /// change.
+    pub(crate) fn settle(&mut self) -> Result<(), MapError> {
+        self.put_control(Control {
+            settled: self.control.begun,
+            ..self.control
+        })
+    }
+
+    fn put_control(&mut self, control: Control) -> Result<(), MapError> {
+        self.globals.set(0, Abi(control), 0)?;
+        self.control = control;
+        Ok(())
     }
 
     pub(crate) fn address(&self, address: IpAddr) -> Result<Option<AddressEntry>, MapError> {

@@ -5,7 +5,7 @@ use core::arch::asm;
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::TcContext};
 use policy_ebpf::packet::{Bytes, MAX_OFFSET};
 
-use super::{maps, world::Kernel};
+use super::maps;
 
 /// The packet of a TC program.
 pub(crate) struct Frame {
@@ -16,10 +16,10 @@ pub(crate) struct Frame {
 
 impl Frame {
     #[inline(always)]
-    pub(crate) fn new(skb: *mut __sk_buff, world: &Kernel) -> Self {
+    pub(crate) fn new(skb: *mut __sk_buff) -> Self {
         Self {
             skb,
-            zero: world.unknown_zero(),
+            zero: super::world::unknown_zero(),
         }
     }
 

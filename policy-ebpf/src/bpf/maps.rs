@@ -1,6 +1,8 @@
 //! The maps, under the names of [`policy_common::names`]. Sizes are those of
 //! [`policy_common::limits`] unless the agent loads others.
 
+use core::cell::UnsafeCell;
+
 use aya_ebpf::{
     Global,
     bindings::BPF_F_NO_PREALLOC,
@@ -8,7 +10,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use policy_common::{
-    AddressEntry, Config, Counter, Endpoint, Event, EventBudget, Flow, FlowCounts, FlowKeyV4,
+    AddressEntry, Config, Control, Counter, Endpoint, Event, EventBudget, Flow, FlowCounts, FlowKeyV4,
     FlowKeyV6, FragmentKey, FragmentPorts, IdentityId, NodeState, PortKey, PortSet, PortSetId,
     Reason, Recent, RuleKey, V4, V6, Verdict,
     limits::{
@@ -20,7 +22,7 @@ use policy_common::{
 /// A copy of an element of ENDPOINTS, so that not every packet looks it up.
 #[repr(C, align(8))]
 pub(crate) struct KnownEndpoint {
-    /// `NodeState::settled` when it was made. An empty slot has interface 0, which does not exist.
+    /// `Control::settled` when it was made. An empty slot has interface 0, which does not exist.
     pub(crate) settled: u64,
     pub(crate) endpoint: Endpoint,
 }
@@ -42,6 +44,20 @@ const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
 
 #[unsafe(no_mangle)]
 pub(crate) static CONFIG: Global<Config> = Global::new(Config::DEFAULT);
+
+/// Memory that the agent writes while programs run.
+#[repr(transparent)]
+pub(crate) struct Shared<T>(pub(crate) UnsafeCell<T>);
+
+// SAFETY: programs only read it, each field at once.
+unsafe impl<T> Sync for Shared<T> {}
+
+#[unsafe(no_mangle)]
+pub(crate) static CONTROL: Shared<Control> = Shared(UnsafeCell::new(Control {
+    begun: 0,
+    settled: 0,
+    zero: 0,
+}));
 
 #[btf_map]
 pub(crate) static ENDPOINTS: HashMap<u32, Endpoint, { MAX_ENDPOINTS as usize }> = HashMap::new();

@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use policy_common::{
     AddressEntry, Endpoint, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FlowState,
-    FragmentKey, FragmentPorts, IdentityId, NodeState, PortKey, PortSet, PortSetId, Recent, RuleKey, V4, V6,
+    FragmentKey, FragmentPorts, IdentityId, PortKey, PortSet, PortSetId, Recent, RuleKey, V4, V6,
     Verdict,
     limits::RECENT_FLOWS,
 };
@@ -39,26 +39,22 @@ pub(crate) fn is_test_run() -> bool {
     config!(test_seam) != 0
 }
 
+/// Reads a field of CONTROL, which the agent writes while programs run.
+macro_rules! control {
+    ($field:ident) => {{
+        // SAFETY: the global is memory of the object; volatile, because it changes.
+        unsafe { (&raw const (*$crate::bpf::maps::CONTROL.0.get()).$field).read_volatile() }
+    }};
+}
+
+/// Zero from a map: to the verifier, any number.
+#[inline(always)]
+pub(crate) fn unknown_zero() -> u64 {
+    control!(zero)
+}
+
 /// The kernel.
-pub(crate) struct Kernel {
-    node: *const NodeState,
-}
-
-impl Kernel {
-    /// Nothing only to the verifier: array slots are always there.
-    #[inline(always)]
-    pub(crate) fn new() -> Option<Self> {
-        let node = maps::NODE_STATE.get_ptr(0)?;
-        Some(Self { node })
-    }
-
-    /// Zero from a map: to the verifier, any number.
-    #[inline(always)]
-    pub(crate) fn unknown_zero(&self) -> u64 {
-        // SAFETY: an array slot stays where it is; nobody writes another number there.
-        unsafe { (&raw const (*self.node).zero).read_volatile() }
-    }
-}
+pub(crate) struct Kernel;
 
 /// Copies an element of ENDPOINTS into this processor's slot: whether it is there. `settled` is 0
 /// for a copy that must not be used for another packet.
@@ -107,11 +103,10 @@ impl World for Kernel {
     #[inline(always)]
     fn endpoint(&self, ifindex: u32) -> Option<&Endpoint> {
         let known = maps::KNOWN.get_ptr_mut(ifindex % maps::KNOWN_ENDPOINTS)?;
-        // SAFETY: array slots stay where they are; the copy belongs to this processor until the
-        // program ends.
+        let (begun, settled) = (control!(begun), control!(settled));
+        // SAFETY: an array slot stays where it is and belongs to this processor until the program
+        // ends.
         unsafe {
-            let begun = (&raw const (*self.node).begun).read_volatile();
-            let settled = (&raw const (*self.node).settled).read_volatile();
             let is_current = begun == settled
                 && (*known).settled == settled
                 && (*known).endpoint.ifindex == ifindex;
