@@ -35,10 +35,10 @@ where
     if origin.has_vlan_tag {
         return Decision::of(Reason::VlanTag);
     }
-    let Some(ethernet) = ethernet::parse(frame) else {
+    let Some(ethertype) = ethernet::ethertype(frame) else {
         return Decision::of(Reason::Malformed);
     };
-    match ethernet.ethertype {
+    match ethertype {
         ethertype::IPV4 => ip::<V4, W, B>(world, frame, origin, endpoint),
         ethertype::IPV6 => ip::<V6, W, B>(world, frame, origin, endpoint),
         ethertype::ARP => arp(world, frame, endpoint),

@@ -27,15 +27,15 @@ where
     B: Bytes + ?Sized,
 {
     let closed = endpoint.has(Endpoint::INGRESS_ISOLATED) || endpoint.has(Endpoint::UNKNOWN);
-    let Some(ethernet) = ethernet::parse(frame) else {
+    let Some(ethertype) = ethernet::ethertype(frame) else {
         return Decision::of(Reason::Malformed);
     };
     if closed && origin.has_vlan_tag {
         return Decision::of(Reason::VlanTag);
     }
-    match ethernet.ethertype {
-        ethertype::IPV4 => ip::<V4, W, B>(world, frame, origin, endpoint, ethernet.to_group),
-        ethertype::IPV6 => ip::<V6, W, B>(world, frame, origin, endpoint, ethernet.to_group),
+    match ethertype {
+        ethertype::IPV4 => ip::<V4, W, B>(world, frame, origin, endpoint),
+        ethertype::IPV6 => ip::<V6, W, B>(world, frame, origin, endpoint),
         ethertype::ARP => Decision::of(Reason::LinkControl),
         ethertype::VLAN | ethertype::SERVICE_VLAN if closed => Decision::of(Reason::VlanTag),
         _ if closed => Decision::of(Reason::Ethertype),
@@ -44,13 +44,7 @@ where
 }
 
 #[inline(always)]
-fn ip<F, W, B>(
-    world: &W,
-    frame: &B,
-    origin: &Origin,
-    endpoint: &Endpoint,
-    to_group: bool,
-) -> Decision
+fn ip<F, W, B>(world: &W, frame: &B, origin: &Origin, endpoint: &Endpoint) -> Decision
 where
     F: Family,
     W: Tables<F>,
@@ -63,7 +57,7 @@ where
         }
         Err(_) => return Decision::of(Reason::NotIsolated),
     };
-    if !may_receive(world, endpoint, &packet, to_group) {
+    if !may_receive(world, frame, endpoint, &packet) {
         return Decision::of(Reason::DestinationAddress);
     }
     addressed::<F, W, B>(world, frame, origin, endpoint, &packet, plain)
@@ -146,10 +140,11 @@ where
 
 /// The destination check, the mirror of the source check.
 #[inline(always)]
-fn may_receive<F, W>(world: &W, endpoint: &Endpoint, packet: &IpPacket<F>, to_group: bool) -> bool
+fn may_receive<F, W, B>(world: &W, frame: &B, endpoint: &Endpoint, packet: &IpPacket<F>) -> bool
 where
     F: Family,
     W: Tables<F>,
+    B: Bytes + ?Sized,
 {
     let destination = packet.destination;
     destination == F::of(endpoint)
@@ -159,7 +154,7 @@ where
         || destination.is_broadcast()
         || destination.is_link_local()
         // A subnet's broadcast address: the frame says so, the address cannot.
-        || (F::VERSION == 4 && to_group)
+        || (F::VERSION == 4 && ethernet::is_to_group(frame))
         || owns(world, endpoint, packet)
 }
 

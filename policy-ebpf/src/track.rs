@@ -3,7 +3,7 @@
 //! Invariant: only an unanswered flow of the same endpoint, opened by the same side, ever gives way
 //! to a new one.
 
-use policy_common::{EndpointId, Flow, FlowState, Reason, Recent, limits::RECENT_FLOWS};
+use policy_common::{EndpointId, Flow, FlowState, Reason, Recent};
 
 use crate::{
     family::Family,

@@ -128,11 +128,11 @@ fn take_token(endpoint: u32) -> Option<u32> {
 /// Fills in what the packet says, as far as it can be read.
 #[inline(always)]
 fn describe(frame: &Frame, event: &mut Event) -> bool {
-    let Some(ethernet) = ethernet::parse(frame) else {
+    let Some(ethertype) = ethernet::ethertype(frame) else {
         return false;
     };
-    event.ethertype = ethernet.ethertype.to_be_bytes();
-    match ethernet.ethertype {
+    event.ethertype = ethertype.to_be_bytes();
+    match ethertype {
         ethertype::IPV4 => addresses::<policy_common::V4>(frame, event),
         ethertype::IPV6 => addresses::<policy_common::V6>(frame, event),
         _ => false,

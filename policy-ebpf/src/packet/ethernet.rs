@@ -19,21 +19,14 @@ pub mod ethertype {
     pub const SERVICE_VLAN: u16 = 0x88a8;
 }
 
-/// What the header says.
-#[derive(Clone, Copy, Debug)]
-pub struct Ethernet {
-    /// EtherType, host byte order.
-    pub ethertype: u16,
-    /// The destination is a multicast or broadcast address.
-    pub to_group: bool,
+/// The EtherType of a frame, host byte order.
+#[inline(always)]
+pub fn ethertype<B: Bytes + ?Sized>(frame: &B) -> Option<u16> {
+    frame.linear(12).map(u16::from_be_bytes)
 }
 
-/// Reads the header of a frame.
+/// Whether the frame is for more than one host: the destination is a multicast or broadcast address.
 #[inline(always)]
-pub fn parse<B: Bytes + ?Sized>(frame: &B) -> Option<Ethernet> {
-    let [first, .., high, low]: [u8; HEADER_LEN] = frame.linear(0)?;
-    Some(Ethernet {
-        ethertype: u16::from_be_bytes([high, low]),
-        to_group: first & 1 != 0,
-    })
+pub fn is_to_group<B: Bytes + ?Sized>(frame: &B) -> bool {
+    matches!(frame.linear(0), Some([first, _]) if first & 1 != 0)
 }
