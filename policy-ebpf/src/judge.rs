@@ -11,7 +11,10 @@ use crate::{
     flow::{advance, idle, is_expired, opened_in, sender},
     lookup::Tables,
     origin::Origin,
-    packet::{IpPacket, Segment, transport::Kind},
+    packet::{
+        IpPacket, Segment,
+        transport::{Kind, tcp},
+    },
     rules::{Answer, ask, identify, is_isolated},
     track::track,
 };
@@ -97,6 +100,11 @@ impl<K> Found<K> {
 pub fn judge<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>) -> Decision {
     let key = case.key();
     let now = world.now();
+    if let Some(flow) = world.known_flow(&key)
+        && rides_unchanged(case, &flow, now, world.hz())
+    {
+        return Decision::of(Reason::Flow);
+    }
     let mut known = None;
     let mut status = 0;
     if case.segment.is_tracked()
@@ -122,6 +130,22 @@ pub fn judge<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>) -> Decision
             anew(world, case, found)
         })
         .unwrap_or(Decision::of(Reason::Malformed))
+}
+
+/// Whether the packet passes by this flow and changes nothing about it: then a copy that is not older
+/// than a second is as good as the entry. A verdict that changed has another epoch, and an entry that
+/// was used within the last second is removed only with its endpoint, whose successor has another
+/// epoch too.
+#[inline(always)]
+fn rides_unchanged<F>(case: &Case<'_, F>, flow: &Flow, now: u32, hz: u32) -> bool {
+    const ORDINARY: u8 = tcp::FIN | tcp::SYN | tcp::RST;
+    flow.state.epoch == case.endpoint.epoch
+        && flow.state.verdict.allows()
+        && flow.state.phase == FlowState::PHASE_ESTABLISHED
+        && flow.state.seen == 0
+        && case.segment.tcp_flags() & ORDINARY == 0
+        && !reopens(case)
+        && idle(flow, now) < hz
 }
 
 /// The packet begins a connection whatever came before.
@@ -153,6 +177,7 @@ fn ride<F: Family, W: Tables<F>>(
         }
         world.update_flow(key, &flow);
     }
+    world.know_flow(key, &flow);
     if passes {
         Decision::of(Reason::Flow)
     } else {
@@ -277,13 +302,18 @@ fn open<F: Family, W: Tables<F>>(
                     seen: live.state.seen,
                     ..flow.state
                 };
-                world.update_flow(&found.key, &Flow { state, ..flow });
+                let flow = Flow { state, ..flow };
+                world.update_flow(&found.key, &flow);
+                world.know_flow(&found.key, &flow);
             }
             return passes;
         }
     }
     match track(world, case.endpoint.id, found, &flow) {
-        Ok(()) => passes,
+        Ok(()) => {
+            world.know_flow(&found.key, &flow);
+            passes
+        }
         // Without an entry the answers could not come back.
         Err(reason) if needs_entry(case) => Decision::about(reason, answer.identity()),
         Err(_) => passes,

@@ -70,6 +70,15 @@ pub trait Tables<F: Family>: World {
     fn cidr(&self, address: F) -> Option<IdentityId>;
     /// FLOWS. A copy: the element may be reused for another flow at any time.
     fn flow(&self, key: &F::Key) -> Option<Flow>;
+    /// A copy of the flow that this processor made lately, if it still has it: what the table held
+    /// then.
+    #[inline(always)]
+    fn known_flow(&self, _key: &F::Key) -> Option<Flow> {
+        None
+    }
+    /// Keeps a copy of the flow for this processor's next packets.
+    #[inline(always)]
+    fn know_flow(&self, _key: &F::Key, _flow: &Flow) {}
     /// FLOWS: a new entry; replaces one with the same key.
     fn insert_flow(&self, key: &F::Key, flow: &Flow) -> Result<(), Full>;
     /// FLOWS: replaces the entry if the flow is still there.

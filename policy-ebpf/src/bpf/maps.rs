@@ -27,6 +27,16 @@ pub(crate) struct KnownEndpoint {
     pub(crate) endpoint: Endpoint,
 }
 
+/// A copy of an entry of the flow tables.
+#[repr(C, align(8))]
+pub(crate) struct KnownFlow<const WORDS: usize> {
+    pub(crate) key: [u64; WORDS],
+    pub(crate) flow: [u64; 2],
+}
+
+/// Slots for copies of flows, of each family.
+pub(crate) const KNOWN_FLOWS: u32 = 2_048;
+
 /// Memory per processor. TC programs run with soft interrupts disabled: no other run of ours
 /// interrupts one on the same processor.
 #[repr(C, align(8))]
@@ -99,6 +109,12 @@ pub(crate) static METRICS: PerCpuArray<Counter, { 2 * Reason::COUNT as usize }> 
     PerCpuArray::new();
 #[btf_map]
 pub(crate) static KNOWN: PerCpuArray<KnownEndpoint, { KNOWN_ENDPOINTS as usize }> =
+    PerCpuArray::new();
+#[btf_map]
+pub(crate) static KNOWN_V4: PerCpuArray<KnownFlow<2>, { KNOWN_FLOWS as usize }> =
+    PerCpuArray::new();
+#[btf_map]
+pub(crate) static KNOWN_V6: PerCpuArray<KnownFlow<5>, { KNOWN_FLOWS as usize }> =
     PerCpuArray::new();
 #[btf_map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();

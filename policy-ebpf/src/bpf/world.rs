@@ -271,8 +271,28 @@ fn place(endpoint: EndpointId, opener: u8, slot: u32) -> u32 {
     side * RECENT_FLOWS + slot % RECENT_FLOWS
 }
 
+/// The slot for the copy of a flow.
+#[inline(always)]
+fn known_slot<const WORDS: usize>(key: &[u64; WORDS]) -> u32 {
+    let mut mixed = 0;
+    for word in key {
+        mixed = (mixed ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+    (mixed >> 40) as u32 % maps::KNOWN_FLOWS
+}
+
+/// As `==`, which becomes a call.
+#[inline(always)]
+fn is_same<const WORDS: usize>(one: &[u64; WORDS], other: &[u64; WORDS]) -> bool {
+    let mut difference = 0;
+    for (one, other) in one.iter().zip(other) {
+        difference |= one ^ other;
+    }
+    difference == 0
+}
+
 macro_rules! tables {
-    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $bits:literal) => {
+    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $known:ident, $bits:literal) => {
         impl Tables<$family> for Kernel {
             #[inline(always)]
             fn address(&self, address: $family) -> Option<AddressEntry> {
@@ -298,6 +318,27 @@ macro_rules! tables {
             }
 
             #[inline(always)]
+            fn known_flow(&self, key: &$key) -> Option<Flow> {
+                let key = bytemuck::cast(*key);
+                let known = maps::$known.get_ptr(known_slot(&key))?;
+                // SAFETY: an array slot stays where it is and belongs to this processor until the
+                // program ends.
+                unsafe { is_same(&(*known).key, &key).then(|| bytemuck::cast((*known).flow)) }
+            }
+
+            #[inline(always)]
+            fn know_flow(&self, key: &$key, flow: &Flow) {
+                let key = bytemuck::cast(*key);
+                if let Some(known) = maps::$known.get_ptr_mut(known_slot(&key)) {
+                    // SAFETY: as above.
+                    unsafe {
+                        (*known).key = key;
+                        (*known).flow = bytemuck::cast(*flow);
+                    }
+                }
+            }
+
+            #[inline(always)]
             fn insert_flow(&self, key: &$key, flow: &Flow) -> Result<(), Full> {
                 maps::$flows
                     .insert(key, flow, BPF_ANY.into())
@@ -319,5 +360,5 @@ macro_rules! tables {
     };
 }
 
-tables!(V4, FlowKeyV4, ADDRESSES_V4, CIDRS_V4, FLOWS_V4, 32);
-tables!(V6, FlowKeyV6, ADDRESSES_V6, CIDRS_V6, FLOWS_V6, 128);
+tables!(V4, FlowKeyV4, ADDRESSES_V4, CIDRS_V4, FLOWS_V4, KNOWN_V4, 32);
+tables!(V6, FlowKeyV6, ADDRESSES_V6, CIDRS_V6, FLOWS_V6, KNOWN_V6, 128);
