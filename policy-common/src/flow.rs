@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Key of FLOWS_V4: one connection as its pod sees it, the same for both directions.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct FlowKeyV4 {
     /// The pod's endpoint.
@@ -29,7 +29,7 @@ pub struct FlowKeyV4 {
 }
 
 /// Key of FLOWS_V6: as [`FlowKeyV4`].
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct FlowKeyV6 {
     /// The pod's endpoint.
@@ -105,6 +105,8 @@ pub struct Recent {
     pub key: FlowKeyV6,
     /// 4 or 6; 0 is an empty slot.
     pub family: u32,
+    /// Keeps the size a multiple of eight.
+    pub reserved: u32,
 }
 
 /// Key of FRAGMENTS.

@@ -9,7 +9,7 @@ use crate::{
     decision::Decision,
     family::Family,
     flow::{advance, idle, is_expired, opened_in, sender},
-    lookup::Tables,
+    lookup::{Question, Tables},
     origin::Origin,
     packet::{
         IpPacket, Segment,
@@ -68,68 +68,106 @@ impl<F: Family> Case<'_, F> {
     }
 }
 
-/// What a packet found under its key in the flow table.
+/// What a packet that opens a flow found under its key in the flow table. Only integers: the memory
+/// is lent.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Found<K> {
     pub(crate) key: K,
+    /// The entry, where there is one.
+    pub(crate) before: Flow,
+    /// What the packet would make of it.
     pub(crate) flow: Flow,
-    pub(crate) now: u32,
     /// [`Self::PRESENT`], [`Self::LIVE`].
-    status: u32,
+    pub(crate) status: u64,
 }
 
 impl<K> Found<K> {
     /// There is an entry.
-    const PRESENT: u32 = 1;
+    pub(crate) const PRESENT: u64 = 1;
     /// There is an entry, and its life is not over.
-    const LIVE: u32 = 2;
-
-    #[inline(always)]
-    pub(crate) const fn is_present(&self) -> bool {
-        self.status & Self::PRESENT != 0
-    }
-
-    #[inline(always)]
-    const fn is_live(&self) -> bool {
-        self.status & Self::LIVE != 0
-    }
+    pub(crate) const LIVE: u64 = 2;
 }
+
+/// [`look_up`] found that the packet may open a flow.
+const MAY_OPEN: Decision = Decision(u64::MAX);
 
 /// Judges a packet of an endpoint of which at least one direction is isolated.
 #[inline(always)]
 pub fn judge<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>) -> Decision {
     let key = case.key();
-    let now = world.now();
     if let Some(flow) = world.known_flow(&key)
-        && rides_unchanged(case, &flow, now, world.hz())
+        && rides_unchanged(case, &flow, world.now(), world.hz())
     {
         return Decision::of(Reason::Flow);
-    }
-    let mut known = None;
-    let mut status = 0;
-    if case.segment.is_tracked()
-        && let Some(flow) = world.flow(&key)
-    {
-        status = Found::<F::Key>::PRESENT;
-        if !is_expired(&flow, case.segment.protocol(), now, world.hz()) {
-            if flow.state.epoch == case.endpoint.epoch && !reopens(case) {
-                return ride(world, case, &key, flow, flow.state, now);
-            }
-            status |= Found::<F::Key>::LIVE;
-        }
-        known = Some(flow);
     }
     world
         .lend_for_flow(|found: &mut Found<F::Key>| {
             found.key = key;
-            found.now = now;
-            found.status = status;
-            if let Some(flow) = known {
-                found.flow = flow;
+            match look_up(world, case, found) {
+                MAY_OPEN => open(world, case, found),
+                decision => decision,
             }
-            anew(world, case, found)
         })
         .unwrap_or(Decision::of(Reason::Malformed))
+}
+
+/// Judges by the tables. A function of its own, like the others that are not inlined: the kernel
+/// gives all frames of a program 512 bytes of stack.
+#[inline(never)]
+fn look_up<F: Family, W: Tables<F>>(
+    world: &W,
+    case: &Case<'_, F>,
+    found: &mut Found<F::Key>,
+) -> Decision {
+    let now = world.now();
+    let entry = if case.segment.is_tracked() {
+        world.flow(&found.key)
+    } else {
+        None
+    };
+    let live = entry.filter(|flow| !is_expired(flow, case.segment.protocol(), now, world.hz()));
+    let revised = live.filter(|_| !reopens(case));
+    let direction = match revised {
+        Some(flow) if flow.state.epoch == case.endpoint.epoch => {
+            return ride(world, case, &found.key, flow, flow.state, now);
+        }
+        Some(flow) => opened_in(&flow.state),
+        None => case.direction,
+    };
+    if revised.is_none() && !case.segment.opens() && !is_isolated(case.endpoint, direction) {
+        return Decision::of(Reason::NotIsolated);
+    }
+    let answer = answer(world, case, direction, revised.is_none());
+    if let Some(flow) = revised {
+        return revise(world, case, &found.key, flow, answer, now);
+    }
+    if !answer.verdict().allows() {
+        return Decision::about(Reason::Policy, answer.identity());
+    }
+    if !case.segment.opens() {
+        // Nothing is remembered of a packet that cannot open a flow.
+        return Decision::about(Reason::Allowed, answer.identity());
+    }
+    found.status = 0;
+    if let Some(entry) = entry {
+        found.before = entry;
+        found.status = Found::<F::Key>::PRESENT;
+    }
+    if live.is_some() {
+        found.status |= Found::<F::Key>::LIVE;
+    }
+    found.flow = Flow {
+        state: FlowState {
+            epoch: case.endpoint.epoch,
+            verdict: answer.verdict(),
+            phase: FlowState::PHASE_NEW,
+            opener: sender(case.direction),
+            seen: 0,
+        },
+        last_seen: now,
+        identity: answer.identity().0,
+    };
+    MAY_OPEN
 }
 
 /// Whether the packet passes by this flow and changes nothing about it: then a copy that is not older
@@ -185,36 +223,39 @@ fn ride<F: Family, W: Tables<F>>(
     }
 }
 
-/// A packet about which no flow decides: the rules do. A function of its own, like the others that
-/// are not inlined: the kernel gives all frames of a program 512 bytes of stack.
-#[inline(never)]
-fn anew<F: Family, W: Tables<F>>(world: &W, case: &Case<'_, F>, found: &Found<F::Key>) -> Decision {
-    let is_revision = found.is_live() && !reopens(case);
-    let opens = case.segment.opens();
-    let direction = if is_revision {
-        opened_in(&found.flow.state)
-    } else {
-        case.direction
-    };
-    if !is_revision && !opens && !is_isolated(case.endpoint, direction) {
-        return Decision::of(Reason::NotIsolated);
-    }
-    let answer = answer(world, case, direction, !is_revision);
-    if is_revision {
-        revise(world, case, found, answer)
-    } else if !answer.verdict().allows() {
-        Decision::about(Reason::Policy, answer.identity())
-    } else if opens {
-        open(world, case, found, answer)
-    } else {
-        // Nothing is remembered of a packet that cannot open a flow.
-        Decision::about(Reason::Allowed, answer.identity())
-    }
-}
-
 /// What the rules say of a connection opened in `direction`.
 #[inline(always)]
 fn answer<F: Family, W: Tables<F>>(
+    world: &W,
+    case: &Case<'_, F>,
+    direction: Direction,
+    is_first: bool,
+) -> Answer {
+    let peer = case.peer();
+    let port = case.judged_port(direction);
+    let question = Question {
+        endpoint: case.endpoint.id,
+        direction,
+        protocol: case.segment.protocol(),
+        port,
+        peer,
+    };
+    let version = world.version();
+    // What the endpoint says to itself depends on more than the question.
+    let is_plain = peer != F::of(case.endpoint) && version != 0;
+    if is_plain && let Some(answer) = world.known_answer(&question, version) {
+        return answer;
+    }
+    let answer = consult(world, case, direction, is_first);
+    if is_plain {
+        world.know_answer(&question, version, answer);
+    }
+    answer
+}
+
+/// As [`answer`], from the tables.
+#[inline(never)]
+fn consult<F: Family, W: Tables<F>>(
     world: &W,
     case: &Case<'_, F>,
     direction: Direction,
@@ -242,10 +283,12 @@ fn answer<F: Family, W: Tables<F>>(
 fn revise<F: Family, W: Tables<F>>(
     world: &W,
     case: &Case<'_, F>,
-    found: &Found<F::Key>,
+    key: &F::Key,
+    flow: Flow,
     answer: Answer,
+    now: u32,
 ) -> Decision {
-    let before = found.flow.state;
+    let before = flow.state;
     let flow = Flow {
         state: FlowState {
             epoch: case.endpoint.epoch,
@@ -253,69 +296,50 @@ fn revise<F: Family, W: Tables<F>>(
             ..before
         },
         identity: answer.identity().0,
-        ..found.flow
+        ..flow
     };
-    ride(world, case, &found.key, flow, before, found.now)
+    ride(world, case, key, flow, before, now)
 }
 
 /// A packet that opens a connection, and may.
-#[inline(always)]
+#[inline(never)]
 fn open<F: Family, W: Tables<F>>(
     world: &W,
     case: &Case<'_, F>,
-    found: &Found<F::Key>,
-    answer: Answer,
+    found: &mut Found<F::Key>,
 ) -> Decision {
+    let identity = IdentityId(found.flow.identity);
     let passes = Decision::about(
         if is_isolated(case.endpoint, case.direction) {
             Reason::Allowed
         } else {
             Reason::NotIsolated
         },
-        answer.identity(),
+        identity,
     );
-    if answer.identity() == IdentityId::SELF {
+    if identity == IdentityId::SELF {
         return passes;
     }
-    let opener = sender(case.direction);
-    let flow = Flow {
-        state: FlowState {
-            epoch: case.endpoint.epoch,
-            verdict: answer.verdict(),
-            phase: FlowState::PHASE_NEW,
-            opener,
-            seen: 0,
-        },
-        last_seen: found.now,
-        identity: answer.identity().0,
-    };
-    if found.is_live() {
-        let live = &found.flow;
-        let replaceable =
-            live.state.phase == FlowState::PHASE_CLOSING || !live.state.verdict.allows();
+    let live = found.before.state;
+    let replaceable = live.phase == FlowState::PHASE_CLOSING || !live.verdict.allows();
+    if found.status & Found::<F::Key>::LIVE != 0 && !replaceable {
         // A SYN on a connection that lives is a retransmission, or a peer that forgot it. It never
         // changes who opened the connection.
-        if !replaceable {
-            if live.state.opener == opener {
-                let state = FlowState {
-                    phase: live.state.phase,
-                    seen: live.state.seen,
-                    ..flow.state
-                };
-                let flow = Flow { state, ..flow };
-                world.update_flow(&found.key, &flow);
-                world.know_flow(&found.key, &flow);
-            }
-            return passes;
+        if live.opener == found.flow.state.opener {
+            found.flow.state.phase = live.phase;
+            found.flow.state.seen = live.seen;
+            world.update_flow(&found.key, &found.flow);
+            world.know_flow(&found.key, &found.flow);
         }
+        return passes;
     }
-    match track(world, case.endpoint.id, found, &flow) {
+    match track(world, case.endpoint.id, found) {
         Ok(()) => {
-            world.know_flow(&found.key, &flow);
+            world.know_flow(&found.key, &found.flow);
             passes
         }
         // Without an entry the answers could not come back.
-        Err(reason) if needs_entry(case) => Decision::about(reason, answer.identity()),
+        Err(reason) if needs_entry(case) => Decision::about(reason, identity),
         Err(_) => passes,
     }
 }

@@ -2,15 +2,30 @@
 //! the same decisions run in the kernel and on the host.
 
 use policy_common::{
-    AddressEntry, Endpoint, EndpointId, Flow, FragmentKey, FragmentPorts, IdentityId, PortKey,
+    AddressEntry, Direction, Endpoint, EndpointId, Flow, FragmentKey, FragmentPorts, IdentityId, PortKey,
     PortSet, PortSetId, Recent, RuleKey, Verdict,
 };
 
-use crate::family::Family;
+use crate::{family::Family, rules::Answer};
 
 /// The flow table has no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
+
+/// What is asked of the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question<F> {
+    /// Whose rules.
+    pub endpoint: EndpointId,
+    /// The direction in which the connection is opened.
+    pub direction: Direction,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// The port that the rules judge, host byte order; nothing for protocols without ports.
+    pub port: Option<u16>,
+    /// The other end.
+    pub peer: F,
+}
 
 /// Maps that do not depend on the address family, and what else a decision needs.
 pub trait World {
@@ -32,6 +47,12 @@ pub trait World {
     #[inline(always)]
     fn lend_for_flow<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
         self.lend(then)
+    }
+    /// The version of the policy tables, 0 while they change: what a program learns of them under one
+    /// version holds for as long as that is the version.
+    #[inline(always)]
+    fn version(&self) -> u64 {
+        0
     }
     /// TUNNEL_PORTS: whether this node decapsulates UDP to this port (host byte order).
     fn is_tunnel_port(&self, port: u16) -> bool;
@@ -70,6 +91,14 @@ pub trait Tables<F: Family>: World {
     fn cidr(&self, address: F) -> Option<IdentityId>;
     /// FLOWS. A copy: the element may be reused for another flow at any time.
     fn flow(&self, key: &F::Key) -> Option<Flow>;
+    /// An answer that this processor got lately, under this version.
+    #[inline(always)]
+    fn known_answer(&self, _question: &Question<F>, _version: u64) -> Option<Answer> {
+        None
+    }
+    /// Keeps an answer for this processor's next packets.
+    #[inline(always)]
+    fn know_answer(&self, _question: &Question<F>, _version: u64, _answer: Answer) {}
     /// A copy of the flow that this processor made lately, if it still has it: what the table held
     /// then.
     #[inline(always)]

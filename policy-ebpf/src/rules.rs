@@ -14,7 +14,7 @@ use crate::{
 /// The answer of the rules, in one word as [`crate::Decision`] – bits 0: verdict, 32: identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct Answer(u64);
+pub struct Answer(pub u64);
 
 impl Answer {
     /// What rules say of a peer.

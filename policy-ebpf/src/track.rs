@@ -3,7 +3,7 @@
 //! Invariant: only an unanswered flow of the same endpoint, opened by the same side, ever gives way
 //! to a new one.
 
-use policy_common::{EndpointId, Flow, FlowState, Reason, Recent};
+use policy_common::{EndpointId, FlowState, Reason, Recent};
 
 use crate::{
     family::Family,
@@ -17,13 +17,12 @@ pub(crate) fn track<F: Family, W: Tables<F>>(
     world: &W,
     endpoint: EndpointId,
     found: &Found<F::Key>,
-    flow: &Flow,
 ) -> Result<(), Reason> {
-    let opener = flow.state.opener;
-    if found.is_present() {
-        let before = found.flow.state.opener;
+    let opener = found.flow.state.opener;
+    if found.status & Found::<F::Key>::PRESENT != 0 {
+        let before = found.before.state.opener;
         world
-            .insert_flow(&found.key, flow)
+            .insert_flow(&found.key, &found.flow)
             .map_err(|Full| Reason::FlowTableFull)?;
         if before != opener {
             world.count_flow(endpoint, before, false);
@@ -37,7 +36,7 @@ pub(crate) fn track<F: Family, W: Tables<F>>(
         return Err(Reason::FlowLimit);
     }
     world
-        .insert_flow(&found.key, flow)
+        .insert_flow(&found.key, &found.flow)
         .map_err(|Full| Reason::FlowTableFull)?;
     world.count_flow(endpoint, opener, true);
     // Early enough to know a few when the limit is reached.

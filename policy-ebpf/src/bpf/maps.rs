@@ -22,8 +22,8 @@ use policy_common::{
 /// A copy of an element of ENDPOINTS, so that not every packet looks it up.
 #[repr(C, align(8))]
 pub(crate) struct KnownEndpoint {
-    /// `Control::settled` when it was made. An empty slot has interface 0, which does not exist.
-    pub(crate) settled: u64,
+    /// The version of the tables; 0 in an empty slot, or when they were changing.
+    pub(crate) version: u64,
     pub(crate) endpoint: Endpoint,
 }
 
@@ -34,20 +34,28 @@ pub(crate) struct KnownFlow<const WORDS: usize> {
     pub(crate) flow: [u64; 2],
 }
 
-/// Slots for copies of flows, of each family.
-pub(crate) const KNOWN_FLOWS: u32 = 2_048;
+/// What the rules said to a question.
+#[repr(C, align(8))]
+pub(crate) struct KnownAnswer<const WORDS: usize> {
+    pub(crate) question: [u64; WORDS],
+    pub(crate) version: u64,
+    pub(crate) answer: u64,
+}
+
+/// Slots for copies of flows, and for answers, of each family.
+pub(crate) const SLOTS: u32 = 2_048;
 
 /// Memory per processor. TC programs run with soft interrupts disabled: no other run of ours
 /// interrupts one on the same processor.
 #[repr(C, align(8))]
 pub(crate) struct Scratch {
     pub(crate) packet: [u64; 6],
-    pub(crate) flow: [u64; 8],
+    pub(crate) flow: [u64; 10],
     pub(crate) bytes: [u64; 3],
 }
 
 /// Slots for copies of endpoints; those of more interfaces take turns.
-pub(crate) const KNOWN_ENDPOINTS: u32 = 256;
+pub(crate) const ENDPOINT_SLOTS: u32 = 256;
 
 /// Addresses come and go all the time and need not take their memory at load.
 const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
@@ -108,13 +116,19 @@ pub(crate) static EVENTS: RingBuf<Event, { EVENT_BYTES as usize }> = RingBuf::ne
 pub(crate) static METRICS: PerCpuArray<Counter, { 2 * Reason::COUNT as usize }> =
     PerCpuArray::new();
 #[btf_map]
-pub(crate) static KNOWN: PerCpuArray<KnownEndpoint, { KNOWN_ENDPOINTS as usize }> =
+pub(crate) static KNOWN_ENDPOINTS: PerCpuArray<KnownEndpoint, { ENDPOINT_SLOTS as usize }> =
     PerCpuArray::new();
 #[btf_map]
-pub(crate) static KNOWN_V4: PerCpuArray<KnownFlow<2>, { KNOWN_FLOWS as usize }> =
+pub(crate) static KNOWN_FLOWS_V4: PerCpuArray<KnownFlow<2>, { SLOTS as usize }> =
     PerCpuArray::new();
 #[btf_map]
-pub(crate) static KNOWN_V6: PerCpuArray<KnownFlow<5>, { KNOWN_FLOWS as usize }> =
+pub(crate) static KNOWN_FLOWS_V6: PerCpuArray<KnownFlow<5>, { SLOTS as usize }> =
+    PerCpuArray::new();
+#[btf_map]
+pub(crate) static KNOWN_ANSWERS_V4: PerCpuArray<KnownAnswer<2>, { SLOTS as usize }> =
+    PerCpuArray::new();
+#[btf_map]
+pub(crate) static KNOWN_ANSWERS_V6: PerCpuArray<KnownAnswer<3>, { SLOTS as usize }> =
     PerCpuArray::new();
 #[btf_map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();

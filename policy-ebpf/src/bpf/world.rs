@@ -14,7 +14,8 @@ use policy_common::{
     limits::RECENT_FLOWS,
 };
 use policy_ebpf::{
-    lookup::{Full, Tables, World},
+    lookup::{Full, Question, Tables, World},
+    rules::Answer,
     track::give_way,
 };
 
@@ -56,10 +57,9 @@ pub(crate) fn unknown_zero() -> u64 {
 /// The kernel.
 pub(crate) struct Kernel;
 
-/// Copies an element of ENDPOINTS into this processor's slot: whether it is there. `settled` is 0
-/// for a copy that must not be used for another packet.
+/// Copies an element of ENDPOINTS into this processor's slot: whether it is there.
 #[inline(never)]
-fn learn(known: *mut KnownEndpoint, ifindex: u32, settled: u64) -> bool {
+fn learn(known: *mut KnownEndpoint, ifindex: u32, version: u64) -> bool {
     let Some(element) = maps::ENDPOINTS.get_ptr(ifindex) else {
         return false;
     };
@@ -67,7 +67,7 @@ fn learn(known: *mut KnownEndpoint, ifindex: u32, settled: u64) -> bool {
     // meanwhile: it is copied at once, and the copy says whose it is. The slot belongs to this
     // processor until the program ends.
     unsafe {
-        (*known).settled = settled;
+        (*known).version = version;
         let copy = &raw mut (*known).endpoint;
         for word in 0..size_of::<Endpoint>() / 8 {
             let from = element.cast::<u64>().add(word);
@@ -102,17 +102,22 @@ impl World for Kernel {
 
     #[inline(always)]
     fn endpoint(&self, ifindex: u32) -> Option<&Endpoint> {
-        let known = maps::KNOWN.get_ptr_mut(ifindex % maps::KNOWN_ENDPOINTS)?;
-        let (begun, settled) = (control!(begun), control!(settled));
+        let known = maps::KNOWN_ENDPOINTS.get_ptr_mut(ifindex % maps::ENDPOINT_SLOTS)?;
+        let version = self.version();
         // SAFETY: an array slot stays where it is and belongs to this processor until the program
         // ends.
         unsafe {
-            let is_current = begun == settled
-                && (*known).settled == settled
+            let is_current = (*known).version == version
+                && version != 0
                 && (*known).endpoint.ifindex == ifindex;
-            let lasts = if begun == settled { settled } else { 0 };
-            (is_current || learn(known, ifindex, lasts)).then(|| &(*known).endpoint)
+            (is_current || learn(known, ifindex, version)).then(|| &(*known).endpoint)
         }
+    }
+
+    #[inline(always)]
+    fn version(&self) -> u64 {
+        let (begun, settled) = (control!(begun), control!(settled));
+        if begun == settled { settled } else { 0 }
     }
 
     #[inline(always)]
@@ -128,7 +133,7 @@ impl World for Kernel {
 
     #[inline(always)]
     fn lend_for_flow<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
-        const { assert!(size_of::<T>() <= 64 && align_of::<T>() <= 8) };
+        const { assert!(size_of::<T>() <= 80 && align_of::<T>() <= 8) };
         let scratch = maps::SCRATCH.get_ptr_mut(0)?;
         // SAFETY: as above.
         Some(then(unsafe {
@@ -271,14 +276,27 @@ fn place(endpoint: EndpointId, opener: u8, slot: u32) -> u32 {
     side * RECENT_FLOWS + slot % RECENT_FLOWS
 }
 
-/// The slot for the copy of a flow.
+/// The slot for what these words name.
 #[inline(always)]
-fn known_slot<const WORDS: usize>(key: &[u64; WORDS]) -> u32 {
+fn slot<const WORDS: usize>(key: &[u64; WORDS]) -> u32 {
     let mut mixed = 0;
     for word in key {
         mixed = (mixed ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
-    (mixed >> 40) as u32 % maps::KNOWN_FLOWS
+    (mixed >> 40) as u32 % maps::SLOTS
+}
+
+/// As an assignment, which becomes a call.
+///
+/// # Safety
+///
+/// The memory must be writable.
+#[inline(always)]
+unsafe fn copy<const WORDS: usize>(from: &[u64; WORDS], to: *mut [u64; WORDS]) {
+    for (index, word) in from.iter().enumerate() {
+        // SAFETY: within the array, which is writable by the caller's promise.
+        unsafe { to.cast::<u64>().add(index).write_volatile(*word) };
+    }
 }
 
 /// As `==`, which becomes a call.
@@ -291,8 +309,36 @@ fn is_same<const WORDS: usize>(one: &[u64; WORDS], other: &[u64; WORDS]) -> bool
     difference == 0
 }
 
+/// Everything of a question but the peer.
+#[inline(always)]
+fn asked<F>(question: &Question<F>) -> u64 {
+    let port = match question.port {
+        Some(port) => u64::from(port) | 1 << 16,
+        None => 0,
+    };
+    u64::from(question.endpoint.0)
+        | u64::from(question.protocol) << 16
+        | (question.direction as u64) << 24
+        | port << 32
+}
+
+#[inline(always)]
+fn words_v4(question: &Question<V4>) -> [u64; 2] {
+    [
+        asked(question),
+        u32::from_ne_bytes(question.peer.0).into(),
+    ]
+}
+
+#[inline(always)]
+fn words_v6(question: &Question<V6>) -> [u64; 3] {
+    let [first, second] = bytemuck::cast(question.peer.0);
+    [asked(question), first, second]
+}
+
 macro_rules! tables {
-    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $known:ident, $bits:literal) => {
+    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $known:ident, $answers:ident,
+     $words:ident, $bits:literal) => {
         impl Tables<$family> for Kernel {
             #[inline(always)]
             fn address(&self, address: $family) -> Option<AddressEntry> {
@@ -318,22 +364,48 @@ macro_rules! tables {
             }
 
             #[inline(always)]
-            fn known_flow(&self, key: &$key) -> Option<Flow> {
-                let key = bytemuck::cast(*key);
-                let known = maps::$known.get_ptr(known_slot(&key))?;
+            fn known_answer(&self, question: &Question<$family>, version: u64) -> Option<Answer> {
+                let words = $words(question);
+                let known = maps::$answers.get_ptr(slot(&words))?;
                 // SAFETY: an array slot stays where it is and belongs to this processor until the
                 // program ends.
-                unsafe { is_same(&(*known).key, &key).then(|| bytemuck::cast((*known).flow)) }
+                unsafe {
+                    let is_current =
+                        (*known).version == version && is_same(&(*known).question, &words);
+                    is_current.then(|| Answer((*known).answer))
+                }
+            }
+
+            #[inline(always)]
+            fn know_answer(&self, question: &Question<$family>, version: u64, answer: Answer) {
+                let words = $words(question);
+                if let Some(known) = maps::$answers.get_ptr_mut(slot(&words)) {
+                    // SAFETY: as above.
+                    unsafe {
+                        (*known).question = words;
+                        (*known).version = version;
+                        (*known).answer = answer.0;
+                    }
+                }
+            }
+
+            #[inline(always)]
+            fn known_flow(&self, key: &$key) -> Option<Flow> {
+                let key = bytemuck::cast_ref(key);
+                let known = maps::$known.get_ptr(slot(key))?;
+                // SAFETY: an array slot stays where it is and belongs to this processor until the
+                // program ends.
+                unsafe { is_same(&(*known).key, key).then(|| bytemuck::cast((*known).flow)) }
             }
 
             #[inline(always)]
             fn know_flow(&self, key: &$key, flow: &Flow) {
-                let key = bytemuck::cast(*key);
-                if let Some(known) = maps::$known.get_ptr_mut(known_slot(&key)) {
+                let key = bytemuck::cast_ref(key);
+                if let Some(known) = maps::$known.get_ptr_mut(slot(key)) {
                     // SAFETY: as above.
                     unsafe {
-                        (*known).key = key;
-                        (*known).flow = bytemuck::cast(*flow);
+                        copy(key, &raw mut (*known).key);
+                        copy(&bytemuck::cast(*flow), &raw mut (*known).flow);
                     }
                 }
             }
@@ -360,5 +432,25 @@ macro_rules! tables {
     };
 }
 
-tables!(V4, FlowKeyV4, ADDRESSES_V4, CIDRS_V4, FLOWS_V4, KNOWN_V4, 32);
-tables!(V6, FlowKeyV6, ADDRESSES_V6, CIDRS_V6, FLOWS_V6, KNOWN_V6, 128);
+tables!(
+    V4,
+    FlowKeyV4,
+    ADDRESSES_V4,
+    CIDRS_V4,
+    FLOWS_V4,
+    KNOWN_FLOWS_V4,
+    KNOWN_ANSWERS_V4,
+    words_v4,
+    32
+);
+tables!(
+    V6,
+    FlowKeyV6,
+    ADDRESSES_V6,
+    CIDRS_V6,
+    FLOWS_V6,
+    KNOWN_FLOWS_V6,
+    KNOWN_ANSWERS_V6,
+    words_v6,
+    128
+);
