@@ -86,10 +86,12 @@ where
     }
     let segment = match plain {
         Some(segment) => segment,
-        None => match fragment::segment(world, frame, endpoint, Direction::Egress, &packet).segment() {
-            Ok(segment) => segment,
-            Err(decision) => return decision,
-        },
+        None => {
+            match fragment::segment(world, frame, endpoint, Direction::Egress, &packet).segment() {
+                Ok(segment) => segment,
+                Err(decision) => return decision,
+            }
+        }
     };
     if let Some(reason) = check_sender(world, frame, endpoint, &packet, segment) {
         return Decision::of(reason);

@@ -120,25 +120,30 @@ fn look_up<F: Family, W: Tables<F>>(
     found: &mut Found<F::Key>,
 ) -> Decision {
     let now = world.now();
-    let entry = if case.segment.is_tracked() {
-        world.flow(&found.key)
+    // No `Option<Flow>`: registers that hold nothing are not readable to the verifier.
+    let mut flow = Flow::default();
+    let mut lives = false;
+    // Whether a connection may begin anew does not depend on the one before.
+    if case.segment.is_tracked()
+        && !reopens(case)
+        && let Some(entry) = world.flow(&found.key)
+    {
+        flow = entry;
+        lives = !is_expired(&flow, case.segment.protocol(), now, world.hz());
+    }
+    if lives && flow.state.epoch == case.endpoint.epoch {
+        return ride(world, case, &found.key, flow, flow.state, now);
+    }
+    let direction = if lives {
+        opened_in(&flow.state)
     } else {
-        None
+        case.direction
     };
-    let live = entry.filter(|flow| !is_expired(flow, case.segment.protocol(), now, world.hz()));
-    let revised = live.filter(|_| !reopens(case));
-    let direction = match revised {
-        Some(flow) if flow.state.epoch == case.endpoint.epoch => {
-            return ride(world, case, &found.key, flow, flow.state, now);
-        }
-        Some(flow) => opened_in(&flow.state),
-        None => case.direction,
-    };
-    if revised.is_none() && !case.segment.opens() && !is_isolated(case.endpoint, direction) {
+    if !lives && !case.segment.opens() && !is_isolated(case.endpoint, direction) {
         return Decision::of(Reason::NotIsolated);
     }
-    let answer = answer(world, case, direction, revised.is_none());
-    if let Some(flow) = revised {
+    let answer = answer(world, case, direction, !lives);
+    if lives {
         return revise(world, case, &found.key, flow, answer, now);
     }
     if !answer.verdict().allows() {
@@ -147,14 +152,6 @@ fn look_up<F: Family, W: Tables<F>>(
     if !case.segment.opens() {
         // Nothing is remembered of a packet that cannot open a flow.
         return Decision::about(Reason::Allowed, answer.identity());
-    }
-    found.status = 0;
-    if let Some(entry) = entry {
-        found.before = entry;
-        found.status = Found::<F::Key>::PRESENT;
-    }
-    if live.is_some() {
-        found.status |= Found::<F::Key>::LIVE;
     }
     found.flow = Flow {
         state: FlowState {
@@ -319,6 +316,19 @@ fn open<F: Family, W: Tables<F>>(
     );
     if identity == IdentityId::SELF {
         return passes;
+    }
+    found.status = 0;
+    if let Some(before) = world.flow(&found.key) {
+        found.before = before;
+        found.status = Found::<F::Key>::PRESENT;
+        if !is_expired(
+            &before,
+            case.segment.protocol(),
+            found.flow.last_seen,
+            world.hz(),
+        ) {
+            found.status |= Found::<F::Key>::LIVE;
+        }
     }
     let live = found.before.state;
     let replaceable = live.phase == FlowState::PHASE_CLOSING || !live.verdict.allows();

@@ -2,8 +2,8 @@
 //! the same decisions run in the kernel and on the host.
 
 use policy_common::{
-    AddressEntry, Direction, Endpoint, EndpointId, Flow, FragmentKey, FragmentPorts, IdentityId, PortKey,
-    PortSet, PortSetId, Recent, RuleKey, Verdict,
+    AddressEntry, Direction, Endpoint, EndpointId, Flow, FragmentKey, FragmentPorts, IdentityId,
+    PortKey, PortSet, PortSetId, Recent, RuleKey, Verdict,
 };
 
 use crate::{family::Family, rules::Answer};
@@ -77,7 +77,13 @@ pub trait World {
     /// FLOW_COUNTS: moves the cursor.
     fn set_cursor(&self, endpoint: EndpointId, opener: u8, slot: u32);
     /// RECENT: writes a slot.
-    fn put_recent(&self, endpoint: EndpointId, opener: u8, slot: u32, write: impl FnOnce(&mut Recent));
+    fn put_recent(
+        &self,
+        endpoint: EndpointId,
+        opener: u8,
+        slot: u32,
+        write: impl FnOnce(&mut Recent),
+    );
     /// FLOWS of the family that it says: removes the flow if it is unanswered and this side opened
     /// it. An endpoint's flows of both families share one limit.
     fn give_way(&self, recent: &Recent, opener: u8) -> bool;

@@ -90,7 +90,8 @@ fn finish(
 ) -> i32 {
     let decision = Decision(frame.forget(decision.0));
     report::count(direction, decision, frame.length());
-    if decision.drops() || config!(allow_events) != 0 || config!(debug) != 0 {
+    let says_everything = config!(allow_events) != 0 || config!(debug) != 0;
+    if says_everything || (decision.drops() && !report::is_suppressed(endpoint)) {
         report::report(frame, origin, endpoint, direction, decision);
     }
     if decision.drops() {

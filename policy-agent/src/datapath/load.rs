@@ -130,8 +130,7 @@ impl TableSizes {
             (names::EVENT_BUDGETS, self.max_endpoints),
             (
                 names::RECENT,
-                self.max_endpoints
-                    .saturating_mul(2 * limits::RECENT_FLOWS),
+                self.max_endpoints.saturating_mul(2 * limits::RECENT_FLOWS),
             ),
         ])
     }

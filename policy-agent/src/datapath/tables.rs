@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use aya::{Ebpf, maps::MapError};
 use ipnet::IpNet;
 use policy_common::{
-    AddressEntry, Control, Endpoint, IdentityId, NodeState, PortKey, PortSet, PortSetId, RuleKey, V4, V6,
-    Verdict, names,
+    AddressEntry, Control, Endpoint, IdentityId, NodeState, PortKey, PortSet, PortSetId, RuleKey,
+    V4, V6, Verdict, names,
 };
 
 use super::{

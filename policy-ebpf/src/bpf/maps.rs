@@ -10,9 +10,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use policy_common::{
-    AddressEntry, Config, Control, Counter, Endpoint, Event, EventBudget, Flow, FlowCounts, FlowKeyV4,
-    FlowKeyV6, FragmentKey, FragmentPorts, IdentityId, NodeState, PortKey, PortSet, PortSetId,
-    Reason, Recent, RuleKey, V4, V6, Verdict,
+    AddressEntry, Config, Control, Counter, Endpoint, Event, EventBudget, Flow, FlowCounts,
+    FlowKeyV4, FlowKeyV6, FragmentKey, FragmentPorts, IdentityId, NodeState, PortKey, PortSet,
+    PortSetId, Reason, Recent, RuleKey, V4, V6, Verdict,
     limits::{
         EVENT_BYTES, MAX_ADDRESSES, MAX_CIDRS, MAX_ENDPOINTS, MAX_FLOWS, MAX_FRAGMENTS,
         MAX_PORT_SETS, MAX_PORTS, MAX_RULES, RECENT_FLOWS, TUNNEL_PORT_WORDS,

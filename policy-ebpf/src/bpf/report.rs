@@ -30,6 +30,28 @@ pub(crate) fn count(direction: Direction, decision: Decision, length: usize) {
     }
 }
 
+/// Whether an event about a drop would be one too many for the endpoint: then it is counted as
+/// suppressed, and there is nothing to report. The usual end of a flood, so it is cheap.
+#[inline(always)]
+pub(crate) fn is_suppressed(endpoint: Option<&Endpoint>) -> bool {
+    let number = endpoint.map_or(EndpointId::NONE, |endpoint| endpoint.id);
+    let Some(budget) = maps::EVENT_BUDGETS.get_ptr_mut(number.0.into()) else {
+        return false;
+    };
+    let (rate, hz) = (config!(event_rate), config!(hz));
+    // SAFETY: an array slot stays where it is; a lost addition does no harm. The helper has no
+    // arguments.
+    unsafe {
+        let elapsed = (bpf_jiffies64() as u32).wrapping_sub((*budget).refilled);
+        let earns = u64::from(elapsed) * u64::from(rate) >= u64::from(hz);
+        if (*budget).tokens != 0 || earns {
+            return false;
+        }
+        (*budget).suppressed = (*budget).suppressed.wrapping_add(1);
+    }
+    true
+}
+
 /// Writes a debug line where they are on, and an event if the decision deserves one and the endpoint
 /// has not used up its budget. Not inlined: most packets need none of it.
 #[inline(never)]

@@ -10,8 +10,7 @@ use aya_ebpf::{
 use policy_common::{
     AddressEntry, Endpoint, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FlowState,
     FragmentKey, FragmentPorts, IdentityId, PortKey, PortSet, PortSetId, Recent, RuleKey, V4, V6,
-    Verdict,
-    limits::RECENT_FLOWS,
+    Verdict, limits::RECENT_FLOWS,
 };
 use policy_ebpf::{
     lookup::{Full, Question, Tables, World},
@@ -43,8 +42,9 @@ pub(crate) fn is_test_run() -> bool {
 /// Reads a field of CONTROL, which the agent writes while programs run.
 macro_rules! control {
     ($field:ident) => {{
+        let control = maps::CONTROL.0.get();
         // SAFETY: the global is memory of the object; volatile, because it changes.
-        unsafe { (&raw const (*$crate::bpf::maps::CONTROL.0.get()).$field).read_volatile() }
+        unsafe { (&raw const (*control).$field).read_volatile() }
     }};
 }
 
@@ -107,9 +107,8 @@ impl World for Kernel {
         // SAFETY: an array slot stays where it is and belongs to this processor until the program
         // ends.
         unsafe {
-            let is_current = (*known).version == version
-                && version != 0
-                && (*known).endpoint.ifindex == ifindex;
+            let is_current =
+                (*known).version == version && version != 0 && (*known).endpoint.ifindex == ifindex;
             (is_current || learn(known, ifindex, version)).then(|| &(*known).endpoint)
         }
     }
@@ -324,10 +323,7 @@ fn asked<F>(question: &Question<F>) -> u64 {
 
 #[inline(always)]
 fn words_v4(question: &Question<V4>) -> [u64; 2] {
-    [
-        asked(question),
-        u32::from_ne_bytes(question.peer.0).into(),
-    ]
+    [asked(question), u32::from_ne_bytes(question.peer.0).into()]
 }
 
 #[inline(always)]
