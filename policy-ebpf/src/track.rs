@@ -1,15 +1,18 @@
 //! New entries of the flow table, and the limits that keep one pod from filling it.
 //!
-//! Invariant: only an unanswered flow of the same endpoint, opened by the same side, ever gives way
-//! to a new one.
+//! Invariant: only an unanswered or closed flow of the same endpoint, opened by the same side, ever
+//! gives way to a new one.
 
-use policy_common::{EndpointId, FlowState, Reason, Recent};
+use policy_common::{EndpointId, FlowState, Reason, Recent, limits::RECENT_FLOWS};
 
 use crate::{
     family::Family,
     judge::Found,
     lookup::{Full, Tables},
 };
+
+/// Remembered flows that one packet asks whether they give way.
+const LOOKS: u32 = 4;
 
 /// Writes the entry of a new flow and counts it.
 #[inline(always)]
@@ -46,12 +49,19 @@ pub(crate) fn track<F: Family, W: Tables<F>>(
     Ok(())
 }
 
-/// An unanswered flow of an endpoint at its limit gives way to a new one of the same side: the oldest
-/// that is remembered. The new one takes its slot.
+/// An unanswered or closed flow of an endpoint at its limit gives way to a new one of the same side:
+/// the oldest that is remembered. The new one takes its slot.
 #[inline(never)]
 fn make_room<F: Family, W: Tables<F>>(world: &W, endpoint: EndpointId, opener: u8) -> bool {
-    let cursor = world.cursor(endpoint, opener);
-    for age in 0..1 {
+    let mut cursor = world.cursor(endpoint, opener);
+    // Slots are empty only until all were used once: then the first is the oldest.
+    if world
+        .recent(endpoint, opener, cursor)
+        .is_none_or(|recent| recent.family == 0)
+    {
+        cursor &= !(RECENT_FLOWS - 1);
+    }
+    for age in 0..LOOKS {
         let slot = cursor.wrapping_add(age);
         let Some(recent) = world.recent(endpoint, opener, slot) else {
             return false;
@@ -62,20 +72,22 @@ fn make_room<F: Family, W: Tables<F>>(world: &W, endpoint: EndpointId, opener: u
             return true;
         }
     }
+    // These stay: the next attempt asks the ones after them.
+    world.set_cursor(endpoint, opener, cursor.wrapping_add(LOOKS));
     false
 }
 
-/// Removes the flow if it is one of this family, unanswered, and opened by this side. A tombstone
+/// Removes the flow if it is one of this family, unanswered or closed, and opened by this side. A tombstone
 /// stays: without it the other side's next packet might open the flow in reverse.
 #[inline(never)]
 pub fn give_way<F: Family, W: Tables<F>>(world: &W, recent: &Recent, opener: u8) -> bool {
     F::recall(recent).is_some_and(|key| {
-        let is_unanswered = world.flow(&key).is_some_and(|flow| {
-            flow.state.phase == FlowState::PHASE_NEW
+        let is_spare = world.flow(&key).is_some_and(|flow| {
+            flow.state.phase != FlowState::PHASE_ESTABLISHED
                 && flow.state.opener == opener
                 && flow.state.verdict.allows()
         });
-        is_unanswered && world.remove_flow(&key)
+        is_spare && world.remove_flow(&key)
     })
 }
 
