@@ -6,11 +6,13 @@
 
 mod arithmetic;
 mod changes;
+mod claims;
 mod editing;
 mod established;
 mod flows;
 mod identity;
 mod leaks;
+mod masquerade;
 mod newcomers;
 mod node_origin;
 mod position;
