@@ -7,6 +7,7 @@
 mod arithmetic;
 mod changes;
 mod claims;
+mod commits;
 mod editing;
 mod established;
 mod flows;
@@ -16,8 +17,10 @@ mod masquerade;
 mod newcomers;
 mod node_origin;
 mod position;
+mod random;
 mod restart;
 mod scene;
 mod sift;
 mod steady;
 mod table;
+mod world;

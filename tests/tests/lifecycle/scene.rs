@@ -20,7 +20,7 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(300);
 pub(crate) const PORT: u16 = 80;
 
 /// In what every case runs.
-const SETTINGS: [(Wiring, Attach); 2] = [
+pub(crate) const SETTINGS: [(Wiring, Attach); 2] = [
     (Wiring::Routed, Attach::Tcx),
     (Wiring::Bridged, Attach::Clsact),
 ];
