@@ -170,6 +170,22 @@ impl Agent {
         self.end(Signal::SIGKILL)
     }
 
+    /// Keeps it from doing anything (SIGSTOP) until [`Self::thaw`]: what happens meanwhile happens
+    /// before it notices. It does not answer [`Self::status`] either.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let child = self.child.as_ref().context("no agent runs")?;
+        Ok(kill(Pid::from_raw(child.id().cast_signed()), signal)?)
+    }
+
     fn end(&mut self, signal: Signal) -> Result<()> {
         let Some(mut child) = self.child.take() else {
             return Ok(());

@@ -29,6 +29,16 @@ pub(crate) const CASES: &[Case] = &[
         against_isolation,
         RoutedClsact,
     ),
+    (
+        "after both sides closed a flow, the peer's SYN needs a rule of its own",
+        against_isolation_after_close,
+        RoutedTcx,
+    ),
+    (
+        "after both sides closed a flow, the peer may open it the other way",
+        turned_round_after_close,
+        RoutedClsact,
+    ),
     ("segments without a flow open nothing", strays, RoutedTcx),
     (
         "a bulk transfer with segmentation offload passes between isolated pods",
@@ -50,18 +60,36 @@ fn tcp(flags: u8, token: &[u8], source: SocketAddr, to: SocketAddr) -> Vec<u8> {
 
 /// Opens a flow from a pod to the web server's port 80.
 fn opened(scene: &mut Scene, from: &str, v6: bool) -> (SocketAddr, SocketAddr) {
-    let (source, to) = scene.ends(from, WEB, v6, 80);
+    let ends = scene.ends(from, WEB, v6, 80);
+    handshake(scene, (from, WEB), ends);
+    ends
+}
+
+/// A SYN and its answer, which both pass.
+fn handshake(
+    scene: &mut Scene,
+    (from, to): (&str, &str),
+    (source, destination): (SocketAddr, SocketAddr),
+) {
     let token = scene.token();
-    scene.passes(
-        "SYN",
-        from,
-        WEB,
-        &tcp(flag::SYN, &token, source, to),
-        &token,
-    );
+    let syn = tcp(flag::SYN, &token, source, destination);
+    scene.passes("SYN", from, to, &syn, &token);
     let token = scene.token();
-    let answer = tcp(flag::SYN | flag::ACK, &token, to, source);
-    scene.passes("SYN ACK", WEB, from, &answer, &token);
+    let answer = tcp(flag::SYN | flag::ACK, &token, destination, source);
+    scene.passes("SYN ACK", to, from, &answer, &token);
+}
+
+/// Opens a flow from a pod to the web server's port 80, and closes it from both sides.
+fn closed(scene: &mut Scene, from: &str, v6: bool) -> (SocketAddr, SocketAddr) {
+    let (source, to) = opened(scene, from, v6);
+    for flags in [flag::FIN | flag::ACK, flag::ACK] {
+        let token = scene.token();
+        let end = tcp(flags, &token, source, to);
+        scene.passes("the pod's end", from, WEB, &end, &token);
+        let token = scene.token();
+        let end = tcp(flag::FIN | flag::ACK, &token, to, source);
+        scene.passes("the peer's end", WEB, from, &end, &token);
+    }
     (source, to)
 }
 
@@ -109,6 +137,49 @@ fn against_isolation(scene: &mut Scene) {
         let token = scene.token();
         let data = tcp(flag::ACK, &token, to, source);
         scene.passes("the flow lives", WEB, CAGED, &data, &token);
+    }
+}
+
+fn against_isolation_after_close(scene: &mut Scene) {
+    for v6 in [false, true] {
+        let (source, to) = closed(scene, CAGED, v6);
+        let token = scene.token();
+        let back = tcp(flag::SYN, &token, to, source);
+        let denied = reaching(CAGED, Reason::Policy);
+        scene.is_dropped("SYN of the peer", (WEB, CAGED), &back, &token, denied);
+        // The pod itself may use the pair of ports again.
+        handshake(scene, (CAGED, WEB), (source, to));
+        let token = scene.token();
+        let data = tcp(flag::ACK, &token, to, source);
+        scene.passes("the new flow lives", WEB, CAGED, &data, &token);
+        let token = scene.token();
+        let back = tcp(flag::SYN, &token, to, source);
+        scene.is_dropped("SYN into it", (WEB, CAGED), &back, &token, denied);
+    }
+}
+
+fn turned_round_after_close(scene: &mut Scene) {
+    for v6 in [false, true] {
+        let (source, to) = closed(scene, SENDER, v6);
+        // Ingress of `sender` is free: its egress, which opened the first flow, has no say in it.
+        handshake(scene, (WEB, SENDER), (to, source));
+        let less = SENDER_POLICY.replace("port: 80", "port: 81");
+        scene.cluster.apply("sender.yaml", &less).unwrap();
+        let lives = |scene: &mut Scene| {
+            let token = scene.token();
+            let data = tcp(flag::ACK, &token, source, to);
+            scene.passes("data", SENDER, WEB, &data, &token);
+            let token = scene.token();
+            let data = tcp(flag::ACK, &token, to, source);
+            scene.passes("data of the peer", WEB, SENDER, &data, &token);
+        };
+        lives(scene);
+        let token = scene.token();
+        let own = tcp(flag::SYN, &token, source, to);
+        let denied = leaving(SENDER, Reason::Policy);
+        scene.is_dropped("SYN of the pod", (SENDER, WEB), &own, &token, denied);
+        lives(scene);
+        scene.cluster.apply("sender.yaml", SENDER_POLICY).unwrap();
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// One datagram or segment in pieces of a size, with an identification.
-fn pieces(
+pub(crate) fn pieces(
     (source, to): (SocketAddr, SocketAddr),
     protocol: u8,
     payload: &[u8],
@@ -98,19 +98,19 @@ fn later(
 
 /// 100 bytes whose last ones are the token: behind a header of UDP or TCP, and divided in pieces
 /// of 64, it stands in the last piece whole.
-fn long(token: &[u8]) -> Vec<u8> {
+pub(crate) fn long(token: &[u8]) -> Vec<u8> {
     let mut payload = vec![b'.'; 100 - token.len()];
     payload.extend(token);
     payload
 }
 
-fn frames(scene: &Scene, from: &str, packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
+pub(crate) fn frames(scene: &Scene, from: &str, packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let ethernet = scene.ethernet(from, WEB);
     packets.iter().map(|packet| ethernet.ip(packet)).collect()
 }
 
 /// Where packets to `web` meet their policy: a free pod's on their way in.
-fn judged(from: &'static str, reason: Reason) -> Denied {
+pub(crate) fn judged(from: &'static str, reason: Reason) -> Denied {
     if from == CAGED {
         leaving(from, reason)
     } else {

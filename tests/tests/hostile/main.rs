@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod encapsulation;
+mod eviction;
 mod extensions;
 mod flows;
 mod foreign;
@@ -98,6 +99,7 @@ fn cases() -> impl Iterator<Item = Case> {
     [
         parsing::CASES,
         fragments::CASES,
+        eviction::CASES,
         extensions::CASES,
         spoofing::CASES,
         link::CASES,

@@ -54,6 +54,41 @@ fn a_pair_of_ports_serves_again_after_its_connection_was_reset() {
 }
 
 #[test]
+fn a_pair_of_ports_serves_again_after_both_sides_closed_its_connection() {
+    in_every_setting(&[], |scene| {
+        both_isolated(scene);
+        for v6 in [false, true] {
+            let at = SocketAddr::new(scene.address("shop/web", v6), 81);
+            let source = SocketAddr::new(scene.address("shop/client", v6), 4000);
+            let listener = scene.netns("shop/web").run(|| TcpListener::bind(at));
+            let listener = listener.unwrap().unwrap();
+            for round in 0..4 {
+                let socket = scene.netns("shop/client").run(|| {
+                    let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+                    socket.set_reuse_address(true)?;
+                    socket.bind(&source.into())?;
+                    socket.connect_timeout(&at.into(), SOON)?;
+                    std::io::Result::Ok(socket)
+                });
+                let mut client = TcpStream::from(socket.unwrap().unwrap());
+                let (mut server, _) = listener.accept().unwrap();
+                for stream in [&client, &server] {
+                    stream.set_read_timeout(Some(SOON)).unwrap();
+                }
+                client.write_all(b"again").unwrap();
+                server.read_exact(&mut [0; 5]).unwrap();
+                // Who closes first waits in TIME_WAIT: the server, so that the client may use its
+                // port at once.
+                server.shutdown(Shutdown::Write).unwrap();
+                assert_eq!(client.read(&mut [0; 8]).unwrap(), 0, "round {round}");
+                client.shutdown(Shutdown::Write).unwrap();
+                assert_eq!(server.read(&mut [0; 8]).unwrap(), 0, "round {round}");
+            }
+        }
+    });
+}
+
+#[test]
 fn a_half_closed_connection_still_carries_the_other_half() {
     in_every_setting(&[], |scene| {
         both_isolated(scene);

@@ -6,16 +6,21 @@
 
 mod arithmetic;
 mod changes;
+mod claims;
+mod commits;
 mod editing;
 mod established;
 mod flows;
 mod identity;
 mod leaks;
+mod masquerade;
 mod newcomers;
 mod node_origin;
 mod position;
+mod random;
 mod restart;
 mod scene;
 mod sift;
 mod steady;
 mod table;
+mod world;

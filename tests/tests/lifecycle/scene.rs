@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -19,7 +20,7 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(300);
 pub(crate) const PORT: u16 = 80;
 
 /// In what every case runs.
-const SETTINGS: [(Wiring, Attach); 2] = [
+pub(crate) const SETTINGS: [(Wiring, Attach); 2] = [
     (Wiring::Routed, Attach::Tcx),
     (Wiring::Bridged, Attach::Clsact),
 ];
@@ -136,11 +137,17 @@ impl Scene {
     /// No new connection is made, in neither family, and no datagram answered.
     #[track_caller]
     pub(crate) fn is_silent(&self, from: &str, to: &str) {
-        for v6 in [false, true] {
-            for protocol in [Protocol::Tcp, Protocol::Udp] {
-                let outcome = self.ask(protocol, from, to, v6);
-                assert_eq!(outcome, Outcome::Denied, "{protocol:?} {from} → {to}");
-            }
+        let ways = [Protocol::Tcp, Protocol::Udp]
+            .map(|protocol| [false, true].map(|v6| (protocol, v6)))
+            .concat();
+        // Silence takes its time: all four at once.
+        let outcomes: Vec<_> = thread::scope(|threads| {
+            let ask = |&(protocol, v6)| threads.spawn(move || self.ask(protocol, from, to, v6));
+            let asked: Vec<_> = ways.iter().map(ask).collect();
+            asked.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        for (way, outcome) in ways.iter().zip(outcomes) {
+            assert_eq!(outcome, Outcome::Denied, "{way:?} {from} → {to}");
         }
     }
 
@@ -169,7 +176,7 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + 4 * SOON;
     while !is_so() {
         assert!(Instant::now() < deadline, "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(10));
     }
 }
 

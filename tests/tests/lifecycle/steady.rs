@@ -23,6 +23,17 @@ const PACE: Duration = Duration::from_millis(2);
 /// Rounds after which traffic is taken to flow.
 const WARM: u64 = 5;
 
+/// Waits until all have gone through a whole round that they began after this call, or until one
+/// has gone wrong.
+pub(crate) fn go_on<'a>(all: impl Iterator<Item = &'a Steady> + Clone) {
+    let begun: Vec<_> = all.clone().map(Steady::begun).collect();
+    for (steady, begun) in all.zip(begun) {
+        while steady.begun() < begun + 2 && !steady.thread.is_finished() {
+            thread::sleep(PACE / 4);
+        }
+    }
+}
+
 /// Traffic of one kind until [`Steady::end`].
 pub(crate) struct Steady {
     stop: Arc<AtomicBool>,
@@ -31,6 +42,9 @@ pub(crate) struct Steady {
 }
 
 impl Steady {
+    /// How many packets a round of [`Self::forbidden`] sends.
+    pub(crate) const FORBIDDEN_PACKETS: u64 = 3;
+
     /// Datagrams, from one socket and from a new one each time, each of which must be answered: one
     /// that is lost is never sent again. A stream goes on beside them, and a new one now and then.
     pub(crate) fn allowed(netns: &Netns, to: SocketAddr) -> Self {
@@ -63,14 +77,15 @@ impl Steady {
         })
     }
 
-    /// Datagrams of an old flow and of new ones, and connections: none may ever be answered.
+    /// Each round a datagram of an old flow, one of a new flow, and a SYN that is not repeated: none
+    /// may ever be answered.
     pub(crate) fn forbidden(netns: &Netns, to: SocketAddr) -> Self {
         let flow = netns.handle().run(|| connected(to)).unwrap().unwrap();
         Self::begin(netns, move |round| {
             let new = connected(to)?;
             new.send(&round.to_be_bytes())?;
             flow.send(&round.to_be_bytes())?;
-            let patience = Duration::from_millis(if round.is_multiple_of(16) { 20 } else { 1 });
+            let patience = Duration::from_millis(if round.is_multiple_of(64) { 20 } else { 1 });
             let stream = std::net::TcpStream::connect_timeout(&to, patience);
             assert!(
                 stream.is_err(),
@@ -101,10 +116,15 @@ impl Steady {
             rounds,
             thread: thread.unwrap(),
         };
-        while steady.rounds.load(Ordering::Relaxed) < WARM && !steady.thread.is_finished() {
+        while steady.begun() < WARM && !steady.thread.is_finished() {
             thread::sleep(PACE);
         }
         steady
+    }
+
+    /// How many rounds began.
+    fn begun(&self) -> u64 {
+        self.rounds.load(Ordering::Relaxed)
     }
 
     /// How many rounds there were; panics when one went wrong.
