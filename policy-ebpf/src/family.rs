@@ -57,12 +57,12 @@ pub trait Family: Copy + Default + PartialEq {
 pub fn read<F: Family, W: World, B: Bytes + ?Sized>(
     world: &W,
     frame: &B,
-) -> Result<(IpPacket<F>, Option<Segment>), ParseError> {
+) -> Result<(IpPacket<F>, Segment), ParseError> {
     if let Some((packet, segment)) = F::plain(frame) {
-        return Ok((packet, Some(segment)));
+        return Ok((packet, segment));
     }
     let read = world.lend(|packet| follow(frame, packet).map(|()| *packet));
-    Ok((read.ok_or(ParseError::Malformed)??, None))
+    Ok((read.ok_or(ParseError::Malformed)??, Segment::NONE))
 }
 
 /// Not inlined: the kernel gives all frames of a program 512 bytes of stack.

@@ -85,13 +85,13 @@ where
         return free::<F, W, B>(world, frame, endpoint, &packet, plain);
     }
     let segment = match plain {
-        Some(segment) => segment,
-        None => {
+        Segment::NONE => {
             match fragment::segment(world, frame, endpoint, Direction::Egress, &packet).segment() {
                 Ok(segment) => segment,
                 Err(decision) => return decision,
             }
         }
+        segment => segment,
     };
     if let Some(reason) = check_sender(world, frame, endpoint, &packet, segment) {
         return Decision::of(reason);
@@ -110,7 +110,7 @@ fn free<F, W, B>(
     frame: &B,
     endpoint: &Endpoint,
     packet: &IpPacket<F>,
-    plain: Option<Segment>,
+    plain: Segment,
 ) -> Decision
 where
     F: Family,
@@ -118,11 +118,11 @@ where
     B: Bytes + ?Sized,
 {
     let segment = match plain {
-        Some(segment) => segment,
-        None => match loosely(frame, packet).segment() {
+        Segment::NONE => match loosely(frame, packet).segment() {
             Ok(segment) => segment,
             Err(decision) => return decision,
         },
+        segment => segment,
     };
     if let Some(reason) = check_sender(world, frame, endpoint, packet, segment) {
         return Decision::of(reason);

@@ -71,7 +71,7 @@ fn addressed<F, W, B>(
     origin: &Origin,
     endpoint: &Endpoint,
     packet: &IpPacket<F>,
-    plain: Option<Segment>,
+    plain: Segment,
 ) -> Decision
 where
     F: Family,
@@ -89,11 +89,13 @@ where
     }
     let direction = Direction::Ingress;
     let segment = match plain {
-        Some(segment) => segment,
-        None => match fragment::segment(world, frame, endpoint, direction, packet).segment() {
-            Ok(segment) => segment,
-            Err(decision) => return decision,
-        },
+        Segment::NONE => {
+            match fragment::segment(world, frame, endpoint, direction, packet).segment() {
+                Ok(segment) => segment,
+                Err(decision) => return decision,
+            }
+        }
+        segment => segment,
     };
     if link::classify(world, frame, packet, segment, None) == LinkControl::Yes {
         return Decision::of(Reason::LinkControl);

@@ -41,6 +41,9 @@ pub struct Segment(pub(crate) u64);
 
 impl Segment {
     const OPENS: u64 = 1 << 8;
+    /// No segment: a word that no header gives. Not an `Option`, whose empty half the verifier may not
+    /// see read.
+    pub const NONE: Self = Self(u64::MAX);
 
     #[inline(always)]
     const fn new(protocol: u8, source: [u8; 2], destination: [u8; 2]) -> Self {
