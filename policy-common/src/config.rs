@@ -52,15 +52,15 @@ impl Default for Config {
     }
 }
 
-/// The global `CONTROL` of the object: what the agent tells its running programs. Programs keep
-/// copies of the elements of ENDPOINTS, per processor; a copy made while `begun` and `settled` were
-/// the same number is good for as long as both stay that number.
+/// The global `CONTROL` of the object: what the agent tells its running programs. Programs remember,
+/// per processor, elements of ENDPOINTS and answers of the rules; what they learned while `begun` and
+/// `settled` were the same number holds for as long as both stay that number.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Control {
-    /// Raised before ENDPOINTS is changed.
+    /// Raised before a policy table is changed.
     pub begun: u64,
-    /// Set to `begun` when ENDPOINTS was changed and no program runs that began before.
+    /// Set to `begun` when no program runs any more that began before the last change.
     pub settled: u64,
     /// Always zero; the programs read it where the verifier must not know a value.
     pub zero: u64,

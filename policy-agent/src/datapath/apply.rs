@@ -5,7 +5,7 @@
 //! any packet is that of the old or of the new tables.
 
 use aya::maps::MapError;
-use policy_common::{AddressEntry, Endpoint, RuleKey, names};
+use policy_common::{AddressEntry, Control, Endpoint, RuleKey, names};
 use policy_core::plan::{EndpointEntry, Op};
 
 use super::{
@@ -77,15 +77,15 @@ impl Datapath {
         }
         if let Err(source) = self.settle() {
             failures.push(Failure {
-                table: names::ENDPOINTS,
-                object: "the programs' copies of endpoints".into(),
+                table: Control::MAP,
+                object: "what programs may remember of the tables".into(),
                 source,
             });
         }
         failures
     }
 
-    /// Lets the programs keep copies of endpoints again, if they were changed.
+    /// Lets the programs remember what they read again, if a table was changed.
     fn settle(&mut self) -> Result<(), MapError> {
         if self.tables.is_unsettled() {
             self.grace.wait()?;

@@ -86,12 +86,13 @@ impl Tables {
         gone(self.endpoints.remove(&Abi(ifindex)))
     }
 
-    /// Whether programs read ENDPOINTS for every packet.
+    /// Whether programs read the tables anew for every packet.
     pub(crate) fn is_unsettled(&self) -> bool {
         self.control.begun != self.control.settled
     }
 
-    /// Has programs read ENDPOINTS for every packet from now on.
+    /// Has programs read the tables anew for every packet from now on. Comes before every write:
+    /// what a program remembers of a table is not older than the table.
     fn unsettle(&mut self) -> Result<(), MapError> {
         if self.is_unsettled() {
             return Ok(());
@@ -102,7 +103,7 @@ impl Tables {
         })
     }
 
-    /// Lets programs copy the endpoints. Call it when no program runs that began before the last
+    /// Lets programs remember what they read. Call it when no program runs that began before the last
     /// change.
     pub(crate) fn settle(&mut self) -> Result<(), MapError> {
         self.put_control(Control {
@@ -129,6 +130,7 @@ impl Tables {
         address: IpAddr,
         entry: AddressEntry,
     ) -> Result<(), MapError> {
+        self.unsettle()?;
         match address {
             IpAddr::V4(address) => {
                 let key = Abi(V4(address.octets()));
@@ -142,6 +144,7 @@ impl Tables {
     }
 
     pub(crate) fn delete_address(&mut self, address: IpAddr) -> Result<(), MapError> {
+        self.unsettle()?;
         gone(match address {
             IpAddr::V4(address) => self.addresses_v4.remove(&Abi(V4(address.octets()))),
             IpAddr::V6(address) => self.addresses_v6.remove(&Abi(V6(address.octets()))),
@@ -158,6 +161,7 @@ impl Tables {
     }
 
     pub(crate) fn put_cidr(&mut self, cidr: IpNet, identity: IdentityId) -> Result<(), MapError> {
+        self.unsettle()?;
         let bits = u32::from(cidr.prefix_len());
         match cidr.addr() {
             IpAddr::V4(address) => {
@@ -172,6 +176,7 @@ impl Tables {
     }
 
     pub(crate) fn delete_cidr(&mut self, cidr: IpNet) -> Result<(), MapError> {
+        self.unsettle()?;
         let bits = u32::from(cidr.prefix_len());
         gone(match cidr.addr() {
             IpAddr::V4(address) => self.cidrs_v4.remove(&prefix(bits, V4(address.octets()))),
@@ -180,10 +185,12 @@ impl Tables {
     }
 
     pub(crate) fn put_rule(&mut self, key: RuleKey, ports: PortSetId) -> Result<(), MapError> {
+        self.unsettle()?;
         self.rules.insert(Abi(key), Abi(ports), 0)
     }
 
     pub(crate) fn delete_rule(&mut self, key: RuleKey) -> Result<(), MapError> {
+        self.unsettle()?;
         gone(self.rules.remove(&Abi(key)))
     }
 
@@ -194,6 +201,7 @@ impl Tables {
         id: PortSetId,
         set: &EncodedPortSet,
     ) -> Result<(), MapError> {
+        self.unsettle()?;
         for (written, entry) in set.trie.iter().enumerate() {
             let key = prefix(entry.bits, entry.key);
             if let Err(error) = self.ports.insert(&key, Abi(entry.verdict), 0) {
@@ -209,6 +217,7 @@ impl Tables {
         id: PortSetId,
         header: PortSet,
     ) -> Result<(), MapError> {
+        self.unsettle()?;
         self.port_sets.set(id.0, Abi(header), 0)
     }
 

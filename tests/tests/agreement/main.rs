@@ -13,4 +13,5 @@ mod generate;
 mod packets;
 mod prefixes;
 mod random;
+mod remembered;
 mod seam;
