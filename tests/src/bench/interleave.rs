@@ -19,6 +19,13 @@ pub(crate) struct Rounds {
     pub(crate) repeat: u32,
 }
 
+impl Rounds {
+    /// Packets that the subject sees, those of the first round included, which does not count.
+    pub(crate) const fn packets(self) -> u64 {
+        (self.count as u64 + 1) * self.repeat as u64
+    }
+}
+
 /// A program, and what is subtracted from it.
 #[derive(Debug)]
 pub(crate) struct Pair {

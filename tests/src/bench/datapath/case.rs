@@ -81,23 +81,34 @@ impl Case {
     ) -> Result<Summary> {
         let (pair, _dealers) = self.pair(scene)?;
         let paths = Paths::read(&scene.datapath)?;
-        let summary = {
-            let _pinned = Pinned::to(cpu::last()?)?;
-            pair.compare(rounds, || {
-                if self.inserts {
-                    let flows = scene.forget_flows()?;
-                    ensure!(
-                        flows == rounds.repeat as usize,
-                        "{flows} new flows of {} packets",
-                        rounds.repeat
-                    );
-                }
-                after_run(scene)
-            })?
-        };
-        let packets = (rounds.count as u64 + 1) * u64::from(rounds.repeat);
-        paths.check(&scene.datapath, self.direction, self.reason, packets)?;
+        let summary = Self::compare(&pair, rounds, || {
+            if self.inserts {
+                let flows = scene.forget_flows()?;
+                ensure!(
+                    flows == rounds.repeat as usize,
+                    "{flows} new flows of {} packets",
+                    rounds.repeat
+                );
+            }
+            after_run(scene)
+        })?;
+        self.check(&paths, &scene.datapath, rounds)?;
         Ok(summary)
+    }
+
+    /// Compares on one processor.
+    pub(crate) fn compare(
+        pair: &Pair,
+        rounds: Rounds,
+        after_run: impl FnMut() -> Result<()>,
+    ) -> Result<Summary> {
+        let _pinned = Pinned::to(cpu::last()?)?;
+        pair.compare(rounds, after_run)
+    }
+
+    /// Every packet of a comparison went the way of this case.
+    pub(crate) fn check(&self, paths: &Paths, datapath: &Datapath, rounds: Rounds) -> Result<()> {
+        paths.check(datapath, self.direction, self.reason, rounds.packets())
     }
 
     /// Runs it `repeat` times without measuring, from the first packet on: to make flows.

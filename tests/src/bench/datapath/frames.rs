@@ -116,6 +116,13 @@ pub(crate) fn peer_port(first: SocketAddr, direction: Direction, draw: Draw) -> 
     }
 }
 
+/// The port of who opens a connection, in a packet without options or extension headers that
+/// opens one.
+pub(crate) fn client_port(ends: Ends, direction: Direction, draw: Draw) -> Field {
+    let (client, _) = ends.of(direction);
+    peer_port(client, Direction::Ingress, draw)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,6 +30,8 @@ pub(crate) const OPEN: u16 = 80;
 pub(crate) const SHUT: u16 = 81;
 /// The first port of a client.
 pub(crate) const CLIENT: u16 = 1_024;
+/// Addresses of a block.
+pub(crate) const BLOCK_ADDRESSES: u32 = 256;
 /// How many peers share their labels.
 const PER_APP: u32 = 100;
 /// By which packets from other nodes come: no endpoint's interface.
@@ -229,7 +231,7 @@ fn tenant(family: Family, number: u32) -> IpAddr {
 }
 
 fn block(family: Family, number: u32) -> PeerMatch {
-    let offset = number << 8;
+    let offset = number * BLOCK_ADDRESSES;
     let (address, bits) = match first_in_blocks(family) {
         IpAddr::V4(first) => (Ipv4Addr::from_bits(first.to_bits() + offset).into(), 24),
         IpAddr::V6(first) => (
