@@ -53,11 +53,11 @@ impl Pair {
         mut after_run: impl FnMut() -> Result<()>,
     ) -> Result<Summary> {
         let mut subject = || -> Result<f64> {
-            let time = time(&self.subject, rounds.repeat, self.action)?;
+            let time = self.time_subject(rounds.repeat)?;
             after_run()?;
             Ok(time)
         };
-        let baseline = || time(&self.baseline, rounds.repeat, TC_ACT_UNSPEC);
+        let baseline = || self.time_baseline(rounds.repeat);
         // The first round finds cold caches.
         baseline()?;
         subject()?;
@@ -81,6 +81,22 @@ impl Pair {
             p99: None,
             ..summary
         })
+    }
+
+    /// Nanoseconds per packet of what is measured.
+    ///
+    /// # Errors
+    /// The kernel refuses, or the program returns something else than it should.
+    pub(crate) fn time_subject(&self, repeat: u32) -> Result<f64> {
+        time(&self.subject, repeat, self.action)
+    }
+
+    /// Nanoseconds per packet of what is subtracted.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn time_baseline(&self, repeat: u32) -> Result<f64> {
+        time(&self.baseline, repeat, TC_ACT_UNSPEC)
     }
 }
 

@@ -10,14 +10,17 @@ mod datapath;
 mod interleave;
 mod machine;
 mod options;
+mod programs;
 mod progress;
 mod report;
 mod summary;
 mod table;
+mod two_cpus;
 
 use anyhow::{Context as _, Result};
 
 pub use self::{
+    bpf::ProgramFacts,
     machine::Machine,
     options::Options,
     report::{Bar, Figure, Parameters, Report},
@@ -36,7 +39,7 @@ pub(crate) struct Group {
 }
 
 /// Every group, in the order in which they run.
-const GROUPS: &[Group] = &[datapath::GROUP];
+const GROUPS: &[Group] = &[datapath::GROUP, two_cpus::GROUP, programs::GROUP];
 
 /// Measures what the options want. A group that fails costs its own figures only: the errors come
 /// beside the report.

@@ -5,7 +5,7 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use super::sys;
+use super::{info::Move, sys};
 
 /// A register. R0 returns, R1 to R5 are arguments and lost in a call, R6 to R9 survive it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,16 @@ const WIDE: u8 = 0x18;
 const JUMP_GREATER: u8 = 0x2d;
 const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
+/// In place of a source register: the call stays in the program.
+const FUNCTION: u8 = 1;
+const COPY: u8 = ALU64 | ALU_SOURCE | MOV;
+const ADD_VALUE: u8 = ALU64 | ADD;
+const CLASS: u8 = 0x07;
+const LD: u8 = 0x00;
+const LDX: u8 = 0x01;
+const ST: u8 = 0x02;
+const STX: u8 = 0x03;
+const ALU32: u8 = 0x04;
 
 /// What TC programs return so that later programs run.
 const TC_ACT_UNSPEC: i32 = -1;
@@ -96,12 +106,12 @@ impl Instruction {
 
     /// `to = from`
     pub(super) const fn copy(to: Reg, from: Reg) -> Self {
-        Self::new(ALU64 | ALU_SOURCE | MOV, to, from as u8, 0, 0)
+        Self::new(COPY, to, from as u8, 0, 0)
     }
 
     /// `to += value`
     pub(super) const fn add(to: Reg, value: i32) -> Self {
-        Self::new(ALU64 | ADD, to, 0, 0, value)
+        Self::new(ADD_VALUE, to, 0, 0, value)
     }
 
     /// `to *= value`
@@ -160,6 +170,83 @@ impl Instruction {
     /// Returns R0.
     pub(super) const fn exit() -> Self {
         Self::new(EXIT, Reg::R0, 0, 0, 0)
+    }
+}
+
+/// Reading instructions, as far as facts about programs need it.
+impl Instruction {
+    /// Calls one of the kernel's functions.
+    pub(super) const fn calls_helper(&self) -> bool {
+        self.code == CALL && self.registers >> 4 == 0
+    }
+
+    /// Calls a function of the program, so many instructions behind the next one.
+    pub(super) const fn calls_function(&self) -> Option<isize> {
+        // The kernel moves the distance here when it compiles functions one by one.
+        if self.code == CALL && self.registers >> 4 == FUNCTION {
+            Some(self.offset as isize)
+        } else {
+            None
+        }
+    }
+
+    /// The register by which memory is read or written, and the offset.
+    pub(super) fn address(&self) -> Option<(usize, i64)> {
+        let (to, from) = (self.to(), self.from());
+        let register = match self.code & CLASS {
+            LDX => Some(from),
+            ST | STX => Some(to),
+            _ => None,
+        };
+        register.map(|register| (register, self.offset.into()))
+    }
+
+    /// What it does to a register.
+    pub(super) fn moves(&self) -> Option<Move> {
+        let (to, from) = (self.to(), self.from());
+        match self.code {
+            COPY => Some(Move::Copy { to, from }),
+            ADD_VALUE => Some(Move::Add {
+                to,
+                value: self.immediate.into(),
+            }),
+            code => match code & CLASS {
+                LD | LDX | ALU32 | ALU64 => Some(Move::Other { to }),
+                _ => None,
+            },
+        }
+    }
+
+    fn to(&self) -> usize {
+        usize::from(self.registers & 0xf)
+    }
+
+    fn from(&self) -> usize {
+        usize::from(self.registers >> 4)
+    }
+}
+
+#[cfg(test)]
+impl Instruction {
+    /// `*(frame pointer + offset) = R1`
+    pub(super) const fn spill(offset: i16) -> Self {
+        Self {
+            registers: 10 | 1 << 4,
+            ..Self::store(Width::Double, Reg::R0, offset, Reg::R1)
+        }
+    }
+
+    /// `to` = frame pointer
+    pub(super) const fn copy_frame_pointer(to: Reg) -> Self {
+        Self {
+            registers: to as u8 | 10 << 4,
+            ..Self::copy(to, Reg::R0)
+        }
+    }
+
+    /// Calls a function, as the kernel shows it.
+    pub(super) const fn call_function(offset: i16) -> Self {
+        Self::new(CALL, Reg::R0, FUNCTION, offset, 0)
     }
 }
 

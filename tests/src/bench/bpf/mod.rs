@@ -6,6 +6,7 @@
 
 mod assemble;
 mod dealer;
+mod info;
 mod run;
 mod sys;
 
@@ -14,3 +15,5 @@ pub(crate) use self::{
     dealer::{Dealer, Draw, Field},
     run::Run,
 };
+
+pub use self::info::ProgramFacts;

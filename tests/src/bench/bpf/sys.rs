@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
 };
 
 use super::assemble::Instruction;
@@ -13,6 +13,7 @@ const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 
 /// Type of an array.
 pub(super) const ARRAY: u32 = 2;
@@ -71,6 +72,72 @@ struct Test {
     context_out_size: u32,
     context_in: u64,
     context_out: u64,
+}
+
+/// What the bench reads of `struct bpf_prog_info`; later fields are newer than Linux 5.16.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct ProgramInfo {
+    kind: [u32; 2],
+    tag: [u8; 8],
+    /// Bytes of machine code.
+    pub(super) jited_bytes: u32,
+    /// Bytes of instructions.
+    pub(super) translated_bytes: u32,
+    jited: u64,
+    translated: u64,
+    loaded_at: u64,
+    user: u32,
+    map_count: u32,
+    maps: u64,
+    name: [u8; 16],
+    ifindex: u32,
+    flags: u32,
+    netns: [u64; 2],
+    jited_counts: [u32; 2],
+    jited_lists: [u64; 2],
+    btf: [u32; 2],
+    functions: u64,
+    function_count: u32,
+    line_count: u32,
+    lines: u64,
+    jited_lines: u64,
+    line_counts: [u32; 4],
+    tags: u64,
+    runs: [u64; 3],
+    /// Instructions that the verifier processed; 0 where the kernel does not tell.
+    pub(super) verified: u32,
+    attached: [u32; 2],
+    padding: u32,
+}
+
+/// `union bpf_attr` as `BPF_OBJ_GET_INFO_BY_FD` reads it.
+#[repr(C)]
+struct GetInfo {
+    descriptor: u32,
+    size: u32,
+    info: u64,
+}
+
+/// What the kernel says of a program, and its instructions as far as there is room for them.
+pub(super) fn program_info(
+    program: RawFd,
+    instructions: &mut [Instruction],
+) -> io::Result<ProgramInfo> {
+    let mut info = ProgramInfo {
+        translated_bytes: u32::try_from(size_of_val(instructions)).map_err(io::Error::other)?,
+        translated: instructions.as_mut_ptr() as u64,
+        ..ProgramInfo::default()
+    };
+    let mut attributes = GetInfo {
+        descriptor: program.cast_unsigned(),
+        size: size_of::<ProgramInfo>() as u32,
+        info: (&raw mut info) as u64,
+    };
+    // SAFETY: the kernel writes at most `size` bytes of the structure, and at most as many bytes of
+    // instructions as it reads there; any bytes are an instruction.
+    unsafe { call(BPF_OBJ_GET_INFO_BY_FD, &mut attributes) }?;
+    Ok(info)
 }
 
 /// Loads a classifier; the error holds the verifier's log.

@@ -66,16 +66,21 @@ pub(super) fn established(bench: &mut Bench<'_>) -> Result<()> {
 }
 
 /// Established TCP connections of peers to the isolated pod.
-pub(super) struct Flows {
+pub(crate) struct Flows {
     family: Family,
     /// 0: one flow of one peer.
     per_peer: u32,
 }
 
 impl Flows {
+    /// Of the first hundred peers; they may not be there yet.
+    pub(crate) const fn of(family: Family, per_peer: u32) -> Self {
+        Self { family, per_peer }
+    }
+
     /// Has every peer connect: SYN and SYN-ACK of all of them pass through the programs.
-    pub(super) fn establish(scene: &mut Scene, family: Family, per_peer: u32) -> Result<Self> {
-        let flows = Self { family, per_peer };
+    pub(crate) fn establish(scene: &mut Scene, family: Family, per_peer: u32) -> Result<Self> {
+        let flows = Self::of(family, per_peer);
         for (direction, flags, reason) in [
             (Direction::Ingress, flag::SYN, Reason::Allowed),
             (Direction::Egress, flag::SYN | flag::ACK, Reason::Flow),
@@ -106,7 +111,7 @@ impl Flows {
     }
 
     /// A segment of any of them.
-    pub(super) fn case(&self, direction: Direction) -> Case {
+    pub(crate) fn case(&self, direction: Direction) -> Case {
         let any = (Draw::Random(PEERS), Draw::Random(self.per_peer));
         self.segment(direction, flag::ACK, Reason::Flow, any)
     }

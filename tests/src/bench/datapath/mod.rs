@@ -15,9 +15,14 @@ mod scene;
 use anyhow::{Context as _, Result};
 use policy_common::Config;
 
+pub(crate) use self::{
+    case::{Case, Paths},
+    frames::Family,
+    hot::Flows,
+    opening::{QUIET, Strangers},
+    scene::{Cluster, Scene},
+};
 use super::{Figure, Group, Options, Parameters, Report, interleave::Rounds};
-use case::Case;
-use scene::{Cluster, Scene};
 
 pub(crate) const GROUP: Group = Group {
     name: NAME,

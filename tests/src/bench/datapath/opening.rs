@@ -15,6 +15,7 @@ use super::{
 /// Clients' ports in turn: more than a run has packets, so that each of them is another flow
 /// whoever the peer is.
 const PORTS: u32 = (u16::MAX - CLIENT) as u32;
+const ONE_PORT: u32 = 1;
 /// Peers, the bar of an evaluation, and of one that ends in a new flow.
 const PEERS: [(u32, f64, f64); 4] = [
     (10, 45.0, 260.0),
@@ -26,29 +27,48 @@ const BLOCK_COUNTS: [u32; 4] = [10, 100, 1_000, 10_000];
 
 /// Peers that are random among those that a policy allows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Strangers {
+pub(crate) struct Strangers {
     /// The family of their addresses.
-    pub(super) family: Family,
+    pub(crate) family: Family,
     /// From the pod's side.
-    pub(super) direction: Direction,
+    pub(crate) direction: Direction,
     /// Addresses that follow each other.
-    pub(super) count: u32,
+    pub(crate) count: u32,
     /// Whether they lie in blocks instead of being pods.
-    pub(super) in_blocks: bool,
+    pub(crate) in_blocks: bool,
 }
 
 impl Strangers {
-    /// They try the wrong port: the way through the rules, nothing remembered.
-    pub(super) fn refused(self) -> Case {
-        self.opening(SHUT, Reason::Policy)
+    /// They try the wrong port: the way through the rules, nothing remembered. Every peer tries
+    /// from one port, again and again.
+    pub(crate) fn refused(self) -> Case {
+        self.opening(SHUT, Reason::Policy, ONE_PORT)
+    }
+
+    /// The same from changing ports: the flow table is asked in another place every time.
+    pub(crate) fn refused_anywhere(self) -> Case {
+        self.opening(SHUT, Reason::Policy, PORTS)
     }
 
     /// They open a connection, every packet a new one.
-    pub(super) fn admitted(self) -> Case {
-        self.opening(OPEN, Reason::Allowed).inserting()
+    pub(crate) fn admitted(self) -> Case {
+        self.opening(OPEN, Reason::Allowed, PORTS).inserting()
     }
 
-    fn opening(self, port: u16, reason: Reason) -> Case {
+    /// The same for two senders at once, who have half of the ports each.
+    pub(crate) fn admitted_apart(self) -> [Case; 2] {
+        let half = PORTS / 2;
+        [0, half].map(|skipped| {
+            self.opening_from(skipped, OPEN, Reason::Allowed, half)
+                .inserting()
+        })
+    }
+
+    fn opening(self, port: u16, reason: Reason, client_ports: u32) -> Case {
+        self.opening_from(0, port, reason, client_ports)
+    }
+
+    fn opening_from(self, skipped: u32, port: u16, reason: Reason, client_ports: u32) -> Case {
         let Self {
             family, direction, ..
         } = self;
@@ -60,18 +80,26 @@ impl Strangers {
             ends.peer.set_ip(scene::first_in_blocks(family));
         }
         let frame = frames::syn(ends, direction);
-        Case::hot(Subject::Isolated, direction, frame, reason).dealt(self.fields(ends))
+        Case::hot(Subject::Isolated, direction, frame, reason).dealt(self.fields(
+            ends,
+            skipped,
+            client_ports,
+        ))
     }
 
-    fn fields(self, ends: Ends) -> Vec<Field> {
+    fn fields(self, ends: Ends, skipped: u32, client_ports: u32) -> Vec<Field> {
         let address = Draw::Random(self.count);
         let port = Draw::InTurn {
             every: 1,
-            count: PORTS,
+            count: client_ports,
         };
+        let client = frames::client_port(ends, self.direction, port);
         vec![
             frames::peer_address(ends.peer.ip(), self.direction, address),
-            frames::client_port(ends, self.direction, port),
+            Field {
+                base: client.base + skipped,
+                ..client
+            },
         ]
     }
 }
@@ -93,12 +121,15 @@ pub(super) fn peers(bench: &mut Bench<'_>) -> Result<()> {
                 count,
                 in_blocks: false,
             };
-            for (name, case, bar) in [
-                (EVALUATE, strangers.refused(), evaluate),
-                (INSERT, strangers.admitted(), insert),
+            for (name, ports, case, bar) in [
+                (EVALUATE, ONE_PORT, strangers.refused(), Some(evaluate)),
+                (EVALUATE, PORTS, strangers.refused_anywhere(), None),
+                (INSERT, PORTS, strangers.admitted(), Some(insert)),
             ] {
                 if bench.wants(name) {
-                    bench.measure(name, &parameters, &case, &mut scene, Some(bar))?;
+                    let mut parameters = parameters.clone();
+                    parameters.push("client_ports", ports);
+                    bench.measure(name, &parameters, &case, &mut scene, bar)?;
                 }
             }
         }
@@ -140,7 +171,7 @@ pub(super) fn blocks(bench: &mut Bench<'_>) -> Result<()> {
 }
 
 /// No endpoint has an event to spare: what is denied is counted only.
-pub(super) const QUIET: Config = Config {
+pub(crate) const QUIET: Config = Config {
     event_rate: 0,
     event_burst: 0,
     ..Config::DEFAULT
