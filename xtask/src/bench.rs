@@ -22,6 +22,12 @@ pub(crate) struct Args {
     /// Show the figures of this file instead of measuring
     #[arg(long, value_name = "FILE")]
     from: Option<String>,
+    /// Draw nanoseconds per packet against the number of policies into this SVG file
+    #[arg(long, value_name = "FILE")]
+    plot: Option<String>,
+    /// Write the figures as Markdown tables to this file
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<String>,
 }
 
 /// Runs the task.
@@ -34,6 +40,8 @@ pub(crate) fn run(workspace: &Workspace, args: Args) -> Result<()> {
         (args.filter, "--filter"),
         (args.json, "--json"),
         (args.from, "--from"),
+        (args.plot, "--plot"),
+        (args.markdown, "--markdown"),
     ] {
         passed.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
     }

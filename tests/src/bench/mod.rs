@@ -9,7 +9,9 @@ mod cpu;
 mod datapath;
 mod interleave;
 mod machine;
+mod markdown;
 mod options;
+mod plot;
 mod programs;
 mod progress;
 mod report;
@@ -22,7 +24,9 @@ use anyhow::{Context as _, Result};
 pub use self::{
     bpf::ProgramFacts,
     machine::Machine,
+    markdown::markdown,
     options::Options,
+    plot::plot,
     report::{Bar, Figure, Parameters, Report},
     summary::Summary,
     table::table,

@@ -21,7 +21,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap as _};
 
-use super::{Machine, Summary, progress::Progress};
+use super::{Machine, Options, Summary, progress::Progress};
 
 /// The figures of one run.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -81,6 +81,14 @@ impl Report {
             machine,
             ..Self::default()
         }
+    }
+
+    /// Only the figures that the options want.
+    #[must_use]
+    pub fn filtered(mut self, options: &Options) -> Self {
+        let wanted = |figure: &Figure| options.wants(&figure.group, &figure.case);
+        self.figures.retain(wanted);
+        self
     }
 
     /// So many more figures will come: for the progress bar.

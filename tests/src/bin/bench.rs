@@ -23,22 +23,35 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Show the figures of this file instead of measuring
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "filter", "json"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "json"])]
     from: Option<PathBuf>,
+    /// Draw nanoseconds per packet against the number of policies into this SVG file
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// Write the figures as Markdown tables to this file
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
 }
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
+    let options = Options {
+        quick: arguments.quick,
+        filter: arguments.filter,
+    };
     let (report, errors) = match &arguments.from {
-        Some(file) => (read(file)?, Vec::new()),
-        None => bench::run(&Options {
-            quick: arguments.quick,
-            filter: arguments.filter,
-        })?,
+        Some(file) => (read(file)?.filtered(&options), Vec::new()),
+        None => bench::run(&options)?,
     };
     print!("{}", bench::table(&report));
     if let Some(file) = &arguments.json {
-        write(file, &report)?;
+        write(file, &(serde_json::to_string_pretty(&report)? + "\n"))?;
+    }
+    if let Some(file) = &arguments.markdown {
+        write(file, &bench::markdown(&report))?;
+    }
+    if let Some(file) = &arguments.plot {
+        write(file, &bench::plot(&report)?)?;
     }
     for error in &errors {
         eprintln!("error: {error:#}");
@@ -57,8 +70,6 @@ fn read(file: &Path) -> Result<Report> {
     serde_json::from_str(&text).with_context(|| format!("figures in {}", file.display()))
 }
 
-fn write(file: &Path, report: &Report) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(report)?;
-    text.push('\n');
+fn write(file: &Path, text: &str) -> Result<()> {
     fs::write(file, text).with_context(|| format!("writing {}", file.display()))
 }
