@@ -202,3 +202,45 @@ impl Paths {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use policy_common::Config;
+
+    use super::{
+        super::{
+            frames::{self, Family},
+            scene::{Cluster, OPEN, SHUT},
+        },
+        *,
+    };
+
+    const ROUNDS: Rounds = Rounds {
+        count: 1,
+        repeat: 2,
+    };
+
+    fn syn(port: u16, reason: Reason) -> Case {
+        let ends = Subject::Isolated.called(Family::V4, port);
+        let frame = frames::syn(ends, Direction::Ingress);
+        Case::hot(Subject::Isolated, Direction::Ingress, frame, reason)
+    }
+
+    #[test]
+    fn a_case_that_takes_another_path_than_it_says_is_an_error() {
+        let mut scene = Scene::new(Cluster::of_peers(1), Config::DEFAULT).unwrap();
+        let mut error = |case: Case| case.measure(&mut scene, ROUNDS).unwrap_err().to_string();
+        // The first packet opens a flow, and the others belong to it.
+        let taken = error(syn(OPEN, Reason::Flow));
+        assert!(taken.contains("counted"), "{taken}");
+        let dropped = error(syn(SHUT, Reason::Allowed));
+        assert!(dropped.contains("returned 2"), "{dropped}");
+        let counted = error(syn(SHUT, Reason::FlowDenied));
+        assert!(counted.contains("Policy"), "{counted}");
+        let flows = error(syn(OPEN, Reason::Allowed).inserting());
+        assert!(flows.contains("1 new flows of 2 packets"), "{flows}");
+        syn(SHUT, Reason::Policy)
+            .measure(&mut scene, ROUNDS)
+            .unwrap();
+    }
+}
