@@ -12,7 +12,7 @@ mod opening;
 mod policies;
 mod scene;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use policy_common::Config;
 
 pub(crate) use self::{
@@ -59,6 +59,7 @@ const ICMP_ERROR: &str = "icmp_error";
 
 fn run(options: &Options, report: &mut Report) -> Result<()> {
     let mut bench = Bench { options, report };
+    let mut failures = Vec::new();
     for measure in [
         hot::free,
         hot::established,
@@ -70,8 +71,14 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
         odd::extensions,
         odd::icmp_error,
     ] {
-        measure(&mut bench)?;
+        // One kind of packet that goes astray leaves the figures of the others.
+        failures.extend(measure(&mut bench).err());
     }
+    let failures: Vec<String> = failures
+        .iter()
+        .map(|failure| format!("{failure:#}"))
+        .collect();
+    ensure!(failures.is_empty(), "{}", failures.join("; "));
     Ok(())
 }
 
