@@ -168,7 +168,13 @@ fn judge(log: &str) -> Result<String> {
         None => bail!("no result before the deadline\n{}", tail()),
     }
     let summary = lines().find_map(|line| line.strip_prefix("@@SUMMARY "));
-    Ok(summary.unwrap_or("no summary").to_owned())
+    let programs = lines().filter_map(|line| line.strip_prefix("@@PROGRAM "));
+    let mut text = summary.unwrap_or("no summary").to_owned();
+    for program in programs {
+        text.push_str("\n    ");
+        text.push_str(program);
+    }
+    Ok(text)
 }
 
 /// Builds the static program that runs in the machines, in its own target directory.
@@ -208,6 +214,10 @@ mod tests {
         assert_eq!(
             judge("boot\r\n@@SUMMARY all well\r\n@@RC 0\r\n").unwrap(),
             "all well"
+        );
+        assert_eq!(
+            judge("@@PROGRAM to_pod: small\r\n@@SUMMARY all well\r\n@@RC 0\r\n").unwrap(),
+            "all well\n    to_pod: small"
         );
         assert!(judge("boot\n@@RC 1\n").is_err());
         assert!(judge("boot\n").is_err());
