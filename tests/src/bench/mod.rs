@@ -10,6 +10,7 @@ mod progress;
 mod report;
 mod summary;
 mod table;
+mod wire;
 
 use anyhow::{Context as _, Result};
 
@@ -32,7 +33,7 @@ pub(crate) struct Group {
 }
 
 /// Every group, in the order in which they run.
-const GROUPS: &[Group] = &[];
+const GROUPS: &[Group] = &[wire::GROUP];
 
 /// Measures what the options want. A group that fails costs its own figures only: the errors come
 /// beside the report.
