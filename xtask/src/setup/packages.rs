@@ -86,7 +86,7 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "nftables",
         sign: Sign::Program("nft"),
-        why: "lets tests make a host track connections",
+        why: "lets tests make a host track connections; loads rules with which bench compares",
         needed_for: &[Need::Run],
     },
     Package {
@@ -96,15 +96,9 @@ const PACKAGES: &[Package] = &[
         needed_for: &[Need::Run],
     },
     Package {
-        name: "nftables",
-        sign: Sign::Program("nft"),
-        why: "loads the rules with which the datapath is compared",
-        needed_for: &[Need::Bench],
-    },
-    Package {
         name: "iptables",
         sign: Sign::Program("iptables-restore"),
-        why: "loads the rules with which the datapath is compared",
+        why: "loads rules with which bench compares the datapath",
         needed_for: &[Need::Bench],
     },
     Package {

@@ -91,7 +91,7 @@ impl Policies {
         let mut text = String::new();
         for policy in 0..self.count {
             // Writing to a string does not fail.
-            let _ = write!(text, "{}---\n", self.manifest(policy));
+            let _ = writeln!(text, "{}---", self.manifest(policy));
             if policy == self.open() {
                 continue;
             }

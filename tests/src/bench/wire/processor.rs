@@ -1,10 +1,12 @@
 //! The processor on which traffic runs, and nothing else if there are others.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     unistd::Pid,
 };
+
+use crate::bench::cpu::{self, Pinned};
 
 /// The calling thread.
 const SELF: Pid = Pid::from_raw(0);
@@ -20,19 +22,14 @@ pub(super) struct Away {
 }
 
 impl Processor {
-    /// The last one that this thread may use.
+    /// The one on which this machine measures.
     pub(super) fn last() -> Result<Self> {
-        let allowed = sched_getaffinity(SELF)?;
-        let all = (0..CpuSet::count()).rev();
-        let mut allowed = all.filter(|cpu| allowed.is_set(*cpu).unwrap_or(false));
-        allowed.next().map(Self).context("no processor")
+        cpu::last().map(Self)
     }
 
-    /// Keeps the calling thread on it, for good.
-    pub(super) fn enter(self) -> Result<()> {
-        let mut one = CpuSet::new();
-        one.set(self.0)?;
-        Ok(sched_setaffinity(SELF, &one)?)
+    /// Keeps the calling thread on it.
+    pub(super) fn enter(self) -> Result<Pinned> {
+        Pinned::to(self.0)
     }
 
     /// Keeps the calling thread away from it, if there are others.

@@ -113,7 +113,10 @@ impl Pair {
             Ok(start.elapsed())
         };
         together(on, serve, || {
-            netns.run(|| on.enter().and_then(|()| ask()))?
+            netns.run(|| {
+                let _pinned = on.enter()?;
+                ask()
+            })?
         })
     }
 
@@ -148,8 +151,14 @@ fn together<T: Send>(
     other: impl FnOnce() -> Result<T> + Send,
 ) -> Result<T> {
     thread::scope(|scope| {
-        let one = scope.spawn(|| on.enter().and_then(|()| one()));
-        let other = scope.spawn(|| on.enter().and_then(|()| other()));
+        let one = scope.spawn(|| {
+            let _pinned = on.enter()?;
+            one()
+        });
+        let other = scope.spawn(|| {
+            let _pinned = on.enter()?;
+            other()
+        });
         let other = other.join();
         let one = one.join();
         let failed = |_| anyhow!("a thread panicked");
