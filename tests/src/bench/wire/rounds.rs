@@ -48,7 +48,8 @@ pub(super) fn measure<W>(
     Ok(samples)
 }
 
-/// Each sample together with that of the base in the same round.
+/// Each sample compared with that of the base in the same round; as the lowest, the lowest of both:
+/// what an undisturbed machine would show.
 pub(super) fn against(
     samples: &[f64],
     base: &[f64],
@@ -58,7 +59,13 @@ pub(super) fn against(
     let compared: Vec<f64> = pairs
         .map(|(sample, base)| compare(*sample, *base))
         .collect();
-    Summary::of(&compared).context("no samples")
+    let least = |samples: &[f64]| samples.iter().copied().fold(f64::MAX, f64::min);
+    let summary = Summary::of(&compared).context("no samples")?;
+    Ok(Summary {
+        min: compare(least(samples), least(base)),
+        p99: None,
+        ..summary
+    })
 }
 
 fn per(time: Duration, count: usize) -> f64 {

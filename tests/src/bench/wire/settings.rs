@@ -190,6 +190,8 @@ fn compare(
     let mut before = Vec::new();
     for ground in grounds.iter_mut() {
         ground.sent = Evidence::default();
+        // A silent flow lives for seconds only.
+        ground.link.greet()?;
         before.push(evidence::count(&ground.world, protocol)?);
     }
     let samples = rounds::measure(grounds, effort, measure)?;

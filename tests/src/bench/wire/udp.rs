@@ -25,8 +25,10 @@ use crate::harness::wire::ip::Ipv4;
 const BURST: usize = 32;
 /// Bytes of payload.
 const PAYLOAD: usize = 18;
-/// How long a packet may take that is to arrive, or is not to.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// How long a packet may take that is to arrive.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a packet would take that is not to arrive.
+const SILENCE: Duration = Duration::from_millis(200);
 /// Source ports of new flows, in turn; the ports of sockets lie below.
 const FIRST_PORT: u16 = 2000;
 
@@ -62,7 +64,7 @@ impl Traffic {
 }
 
 impl Link {
-    /// Opens sockets, and exchanges a packet each way.
+    /// Opens sockets, and greets.
     pub(super) fn open(world: &World) -> Result<Self> {
         let bound = |port| move || UdpSocket::bind(SocketAddr::from((SERVER, port)));
         let netns = &world.server()?.netns;
@@ -75,23 +77,30 @@ impl Link {
             Socket::new(Domain::IPV4, Type::RAW, protocol)
         })??;
         client.connect(SocketAddr::from((SERVER, OPEN_PORT)))?;
-        for socket in [&client, &server, &closed] {
+        for socket in [&client, &server] {
             socket.set_read_timeout(Some(PATIENCE))?;
         }
-        let mut buffer = [0; 64];
-        client.send(&buffer)?;
-        let answered = server
-            .recv_from(&mut buffer)
-            .and_then(|(length, peer)| server.send_to(&buffer[..length], peer))
-            .and_then(|_| client.recv(&mut buffer));
-        answered.with_context(|| format!("no answer through {:?}", world.setting))?;
-        Ok(Self {
+        closed.set_read_timeout(Some(SILENCE))?;
+        let link = Self {
             client,
             server,
             closed,
             raw,
             next: FIRST_PORT,
-        })
+        };
+        link.greet()
+            .with_context(|| format!("no answer through {:?}", world.setting))?;
+        Ok(link)
+    }
+
+    /// A datagram and its answer: whoever tracks connections takes the flow for established now.
+    pub(super) fn greet(&self) -> io::Result<()> {
+        let mut buffer = [0; 64];
+        self.client.send(&[0; PAYLOAD])?;
+        let (length, peer) = self.server.recv_from(&mut buffer)?;
+        let greeting = buffer.get(..length).unwrap_or_default();
+        self.server.send_to(greeting, peer)?;
+        self.client.recv(&mut buffer).map(drop)
     }
 
     /// Whether a packet to a port that no policy opens arrives.
