@@ -14,6 +14,7 @@ mod progress;
 mod report;
 mod summary;
 mod table;
+mod to_kernel;
 mod wire;
 
 use anyhow::{Context as _, Result};
@@ -37,7 +38,7 @@ pub(crate) struct Group {
 }
 
 /// Every group, in the order in which they run.
-const GROUPS: &[Group] = &[datapath::GROUP, wire::GROUP];
+const GROUPS: &[Group] = &[datapath::GROUP, wire::GROUP, to_kernel::GROUP];
 
 /// Measures what the options want. A group that fails costs its own figures only: the errors come
 /// beside the report.
