@@ -183,6 +183,9 @@ fn pod(peer: usize) -> String {
 
 /// The pod that is a peer of a policy of a local pod in every other version.
 fn roamer(version: usize) -> String {
-    let labels = if version % 2 == 0 { "" } else { "peer: \"1\"" };
+    let labels = match version % 2 {
+        0 => "",
+        _ => "peer: \"1\"",
+    };
     pod_manifest("default", ROAMER, labels, &[ROAMER_ADDRESS])
 }
