@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::{
     launch::{self, Profile},
+    setup::{self, Need},
     workspace::Workspace,
 };
 
@@ -30,8 +31,14 @@ pub(crate) struct Args {
     markdown: Option<String>,
 }
 
+/// The agent that the bench starts is built with it.
+const PROGRAMS: [&str; 2] = ["bench", "policy-test-agent"];
+
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace, args: Args) -> Result<()> {
+    if args.from.is_none() {
+        setup::ensure(&[Need::Bench])?;
+    }
     let mut passed = Vec::new();
     if args.quick {
         passed.push("--quick".to_owned());
@@ -45,5 +52,5 @@ pub(crate) fn run(workspace: &Workspace, args: Args) -> Result<()> {
     ] {
         passed.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
     }
-    launch::run(workspace, "bench", Profile::Release, &passed)
+    launch::run(workspace, &PROGRAMS, Profile::Release, &passed)
 }

@@ -43,5 +43,5 @@ pub(crate) fn run(workspace: &Workspace, args: Args) -> Result<()> {
     if let Some(filter) = args.filter {
         passed.extend(["--filter".to_owned(), filter]);
     }
-    launch::run(workspace, "conformance", Profile::Dev, &passed)
+    launch::run(workspace, &["conformance"], Profile::Dev, &passed)
 }

@@ -18,5 +18,5 @@ pub(crate) struct Args {
 
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace, args: Args) -> Result<()> {
-    launch::run(workspace, "demo", Profile::Release, &args.args)
+    launch::run(workspace, &["demo"], Profile::Release, &args.args)
 }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{
     build_ebpf, command,
@@ -19,22 +19,24 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Sets the machine up, builds the object, the agent and `program`, then runs `program` as root
-/// with `args`.
+/// Sets the machine up, builds the object, the agent and `programs`, then runs the first of them as
+/// root with `args`.
 pub(crate) fn run(
     workspace: &Workspace,
-    program: &str,
+    programs: &[&str],
     profile: Profile,
     args: &[String],
 ) -> Result<()> {
     setup::ensure(&[Need::Run])?;
     let root = Root::acquire("make network namespaces and load BPF programs")?;
     build_ebpf::release(workspace)?;
-    let path = build(workspace, program, profile)?;
-    command::run(root.command(path).args(args))
+    let directory = build(workspace, programs, profile)?;
+    let first = programs.first().context("no program")?;
+    command::run(root.command(directory.join(first)).args(args))
 }
 
-fn build(workspace: &Workspace, program: &str, profile: Profile) -> Result<PathBuf> {
+/// The directory in which the programs are then.
+fn build(workspace: &Workspace, programs: &[&str], profile: Profile) -> Result<PathBuf> {
     let mut cargo = workspace.cargo();
     cargo
         .args([
@@ -44,8 +46,9 @@ fn build(workspace: &Workspace, program: &str, profile: Profile) -> Result<PathB
             "--bin",
             "policy-agent",
         ])
-        .args(["--package", "policy-tests", "--bin", program]);
-    let dir = match profile {
+        .args(["--package", "policy-tests"])
+        .args(programs.iter().flat_map(|program| ["--bin", program]));
+    let directory = match profile {
         Profile::Dev => "debug",
         Profile::Release => {
             cargo.arg("--release");
@@ -53,5 +56,5 @@ fn build(workspace: &Workspace, program: &str, profile: Profile) -> Result<PathB
         }
     };
     command::run(&mut cargo)?;
-    Ok(workspace.target.join(dir).join(program))
+    Ok(workspace.target.join(directory))
 }

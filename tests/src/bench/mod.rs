@@ -17,7 +17,9 @@ mod progress;
 mod report;
 mod summary;
 mod table;
+mod to_kernel;
 mod two_cpus;
+mod wire;
 
 use anyhow::{Context as _, Result};
 
@@ -43,7 +45,13 @@ pub(crate) struct Group {
 }
 
 /// Every group, in the order in which they run.
-const GROUPS: &[Group] = &[datapath::GROUP, two_cpus::GROUP, programs::GROUP];
+const GROUPS: &[Group] = &[
+    datapath::GROUP,
+    two_cpus::GROUP,
+    programs::GROUP,
+    wire::GROUP,
+    to_kernel::GROUP,
+];
 
 /// Measures what the options want. A group that fails costs its own figures only: the errors come
 /// beside the report.

@@ -33,7 +33,7 @@ pub(crate) struct BpfToolchain {
 
 /// Runs the task: everything that any task needs.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    packages::ensure(&[Need::Run, Need::TestVm])?;
+    packages::ensure(&[Need::Run, Need::Bench, Need::TestVm])?;
     let toolchain = BpfToolchain {
         compiler: compiler::ensure(workspace, args.compiler)?,
         linker: linker::ensure(workspace)?,

@@ -16,6 +16,8 @@ pub(crate) enum Need {
     BuildLinker,
     /// Programs that run in network namespaces: the demo, the suites, conformance, bench.
     Run,
+    /// What the datapath is compared with, and how.
+    Bench,
     /// The kernel matrix in virtual machines.
     TestVm,
 }
@@ -84,7 +86,7 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "nftables",
         sign: Sign::Program("nft"),
-        why: "lets tests make a host track connections",
+        why: "lets tests make a host track connections; loads rules with which bench compares",
         needed_for: &[Need::Run],
     },
     Package {
@@ -92,6 +94,24 @@ const PACKAGES: &[Package] = &[
         sign: Sign::Program("bpftool"),
         why: "shows the loaded programs, and the maps with named fields",
         needed_for: &[Need::Run],
+    },
+    Package {
+        name: "iptables",
+        sign: Sign::Program("iptables-restore"),
+        why: "loads rules with which bench compares the datapath",
+        needed_for: &[Need::Bench],
+    },
+    Package {
+        name: "ipset",
+        sign: Sign::Program("ipset"),
+        why: "loads the address sets of those rules",
+        needed_for: &[Need::Bench],
+    },
+    Package {
+        name: "ethtool",
+        sign: Sign::Program("ethtool"),
+        why: "switches segmentation offload off and on",
+        needed_for: &[Need::Bench],
     },
     Package {
         name: "xz-utils",
