@@ -3,6 +3,7 @@
 //! Owns the order in which things are built and started. It must not know how anything works
 //! inside: every task ends in a cargo invocation or in a program of another crate.
 
+mod bench;
 mod build_ebpf;
 mod ci;
 mod command;
@@ -38,6 +39,7 @@ enum Task {
     Demo(demo::Args),
     Test(test::Args),
     Conformance(conformance::Args),
+    Bench(bench::Args),
     TestVm(test_vm::Args),
     Ci(ci::Args),
 }
@@ -59,6 +61,7 @@ fn run(task: Task) -> Result<()> {
         Task::BuildEbpf(args) => build_ebpf::run(&workspace, &args),
         Task::Demo(args) => demo::run(&workspace, args),
         Task::Test(args) => test::run(&workspace, &args),
+        Task::Bench(args) => bench::run(&workspace, args),
         Task::Conformance(args) => conformance::run(&workspace, args),
         Task::TestVm(args) => test_vm::run(&workspace, &args),
         Task::Ci(args) => ci::run(&workspace, &args),

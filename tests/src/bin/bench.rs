@@ -1,0 +1,64 @@
+//! Measures what the project costs, or shows again what was measured.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use policy_tests::bench::{self, Options, Report};
+
+/// Measures the datapath, the wire and the resolver. Needs root.
+#[derive(Parser)]
+struct Arguments {
+    /// Few rounds: shows that everything works, and about what it costs
+    #[arg(long)]
+    quick: bool,
+    /// Only cases whose `group/case` contains this
+    #[arg(long, value_name = "NAME")]
+    filter: Option<String>,
+    /// Write every figure to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Show the figures of this file instead of measuring
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "filter", "json"])]
+    from: Option<PathBuf>,
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let (report, errors) = match &arguments.from {
+        Some(file) => (read(file)?, Vec::new()),
+        None => bench::run(&Options {
+            quick: arguments.quick,
+            filter: arguments.filter,
+        })?,
+    };
+    print!("{}", bench::table(&report));
+    if let Some(file) = &arguments.json {
+        write(file, &report)?;
+    }
+    for error in &errors {
+        eprintln!("error: {error:#}");
+    }
+    // A run that measured nothing proves nothing.
+    let measured = errors.is_empty() && !report.figures.is_empty();
+    Ok(if measured {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn read(file: &Path) -> Result<Report> {
+    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("figures in {}", file.display()))
+}
+
+fn write(file: &Path, report: &Report) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(report)?;
+    text.push('\n');
+    fs::write(file, text).with_context(|| format!("writing {}", file.display()))
+}
