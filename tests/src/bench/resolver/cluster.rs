@@ -231,7 +231,7 @@ impl Cluster {
     }
 
     /// The labels that controllers and charts put on a pod.
-    fn labels(&self, pod: &Seedling) -> Labels {
+    pub(super) fn labels(&self, pod: &Seedling) -> Labels {
         let tenant = &self.tenants[pod.tenant as usize];
         let app = self.app(pod);
         let mut labels = Labels::new();
@@ -261,6 +261,13 @@ impl Cluster {
             label("db-client", "true");
         }
         labels
+    }
+}
+
+impl Seedling {
+    /// The same pod as part of another workload of its namespace.
+    pub(super) fn of_app(self, app: u8) -> Self {
+        Self { app, ..self }
     }
 }
 
