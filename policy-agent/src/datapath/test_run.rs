@@ -3,6 +3,8 @@
 //! Owns the test seam's layout: the kernel lets a test run set `cb[]` but not where a packet came
 //! from, so an object that was loaded with `Config::test_seam` reads that from `cb[]`.
 
+use std::os::fd::{AsFd as _, OwnedFd};
+
 use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions};
 
 use super::{Datapath, LoadError, load};
@@ -32,13 +34,31 @@ pub struct TestOutcome {
     pub stamp: u16,
 }
 
+impl TestOrigin {
+    /// The beginning of `struct __sk_buff` that tells it to a program.
+    pub fn context(self) -> [u8; TestOrigin::CONTEXT_SIZE] {
+        let words = [
+            self.ifindex,
+            self.ingress_ifindex,
+            u32::from(self.socket),
+            u32::from(self.stamp),
+        ];
+        let mut context = [0; Self::CONTEXT_SIZE];
+        for (slot, word) in context[CB_OFFSET..].chunks_exact_mut(4).zip(words) {
+            slot.copy_from_slice(&word.to_ne_bytes());
+        }
+        context
+    }
+
+    /// Everything of the structure up to the end of the seam; the kernel takes the rest as zero.
+    pub const CONTEXT_SIZE: usize = CB_OFFSET + CB_WORDS * 4;
+}
+
 const TC_ACT_UNSPEC: i32 = -1;
 /// Offset of `cb` in `struct __sk_buff` (include/uapi/linux/bpf.h).
 const CB_OFFSET: usize = 48;
 /// Words of `cb` that the seam uses: interface, ingress interface, bit 0 socket, stamp.
 const CB_WORDS: usize = 4;
-/// Everything of `struct __sk_buff` up to the end of the seam; the kernel takes the rest as zero.
-const CONTEXT_SIZE: usize = CB_OFFSET + CB_WORDS * 4;
 /// The kernel gives all of the structure back, 192 bytes today.
 const CONTEXT_ROOM: usize = 512;
 
@@ -62,6 +82,22 @@ impl Datapath {
             }
         })
     }
+
+    /// A descriptor of a program (a name of `policy_common::names`): for test runs with other
+    /// options, and for what the kernel says of the program.
+    ///
+    /// # Errors
+    /// There is no such program, or it is not loaded, or the process has no descriptors left.
+    pub fn program(&mut self, name: &'static str) -> Result<OwnedFd, LoadError> {
+        let failed = |source| LoadError::Program { name, source };
+        let program = load::classifier(&mut self.ebpf, name)?
+            .fd()
+            .map_err(failed)?;
+        program
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| failed(error.into()))
+    }
 }
 
 fn run(
@@ -69,7 +105,7 @@ fn run(
     packet: &[u8],
     origin: TestOrigin,
 ) -> Result<TestOutcome, ProgramError> {
-    let context_in = context(origin);
+    let context_in = origin.context();
     let mut context_out = [0; CONTEXT_ROOM];
     let result = program.test_run(TestRunOptions {
         data_in: Some(packet),
@@ -85,23 +121,9 @@ fn run(
     })
 }
 
-fn context(origin: TestOrigin) -> [u8; CONTEXT_SIZE] {
-    let words = [
-        origin.ifindex,
-        origin.ingress_ifindex,
-        u32::from(origin.socket),
-        u32::from(origin.stamp),
-    ];
-    let mut context = [0; CONTEXT_SIZE];
-    for (slot, word) in context[CB_OFFSET..].chunks_exact_mut(4).zip(words) {
-        slot.copy_from_slice(&word.to_ne_bytes());
-    }
-    context
-}
-
 fn stamp(context: &[u8; CONTEXT_ROOM]) -> u16 {
     let mut word = [0; 4];
-    word.copy_from_slice(&context[CONTEXT_SIZE - 4..CONTEXT_SIZE]);
+    word.copy_from_slice(&context[TestOrigin::CONTEXT_SIZE - 4..TestOrigin::CONTEXT_SIZE]);
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the stamp has the 16 bits of tc_index"
@@ -116,16 +138,17 @@ mod tests {
 
     #[test]
     fn the_seam_stands_in_the_first_four_words_of_cb() {
-        let context = context(TestOrigin {
+        let context = TestOrigin {
             ifindex: 7,
             ingress_ifindex: 9,
             socket: true,
             stamp: 0x8003,
-        });
+        }
+        .context();
         let word = |n: usize| u32::from_ne_bytes(context[48 + 4 * n..][..4].try_into().unwrap());
         assert_eq!([word(0), word(1), word(2), word(3)], [7, 9, 1, 0x8003]);
         let mut given_back = [0; CONTEXT_ROOM];
-        given_back[..CONTEXT_SIZE].copy_from_slice(&context);
+        given_back[..TestOrigin::CONTEXT_SIZE].copy_from_slice(&context);
         assert_eq!(stamp(&given_back), 0x8003);
         assert!(context[..48].iter().all(|byte| *byte == 0));
     }

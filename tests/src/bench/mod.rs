@@ -4,6 +4,10 @@
 //! A group is one module with a [`Group`]; it must know nothing of the others. Invariant: a case
 //! whose verdict or path is not the intended one is an error, a missed bar is a figure.
 
+mod bpf;
+mod cpu;
+mod datapath;
+mod interleave;
 mod machine;
 mod options;
 mod progress;
@@ -32,7 +36,7 @@ pub(crate) struct Group {
 }
 
 /// Every group, in the order in which they run.
-const GROUPS: &[Group] = &[];
+const GROUPS: &[Group] = &[datapath::GROUP];
 
 /// Measures what the options want. A group that fails costs its own figures only: the errors come
 /// beside the report.
