@@ -12,6 +12,7 @@ mod machine;
 mod options;
 mod progress;
 mod report;
+mod resolver;
 mod summary;
 mod table;
 
@@ -21,6 +22,7 @@ pub use self::{
     machine::Machine,
     options::Options,
     report::{Bar, Figure, Parameters, Report},
+    resolver::{Size, figures as resolver_figures, parse_size},
     summary::Summary,
     table::table,
 };
@@ -36,7 +38,7 @@ pub(crate) struct Group {
 }
 
 /// Every group, in the order in which they run.
-const GROUPS: &[Group] = &[datapath::GROUP];
+const GROUPS: &[Group] = &[datapath::GROUP, resolver::GROUP];
 
 /// Measures what the options want. A group that fails costs its own figures only: the errors come
 /// beside the report.

@@ -25,16 +25,25 @@ struct Arguments {
     /// Show the figures of this file instead of measuring
     #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "filter", "json"])]
     from: Option<PathBuf>,
+    /// Only measure the resolver, at this size (PODS,POLICIES), and print the figures as JSON:
+    /// what the task starts for every size
+    #[arg(long, hide = true, value_parser = bench::parse_size)]
+    resolver: Option<bench::Size>,
 }
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
+    let options = Options {
+        quick: arguments.quick,
+        filter: arguments.filter,
+    };
+    if let Some(size) = arguments.resolver {
+        println!("{}", bench::resolver_figures(&options, size)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let (report, errors) = match &arguments.from {
         Some(file) => (read(file)?, Vec::new()),
-        None => bench::run(&Options {
-            quick: arguments.quick,
-            filter: arguments.filter,
-        })?,
+        None => bench::run(&options)?,
     };
     print!("{}", bench::table(&report));
     if let Some(file) = &arguments.json {

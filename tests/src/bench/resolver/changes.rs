@@ -64,14 +64,15 @@ fn sample(world: &mut World, changes: Vec<Change>, samples: &mut Samples) -> Res
     Ok(())
 }
 
-/// A pod comes and goes: samples of both. A local one comes with its interface.
+/// A pod comes and goes: samples of both. It is one more of any workload of the cluster; a local
+/// one comes with its interface.
 pub(super) fn come_and_go(world: &mut World, local: bool, count: usize) -> Result<[Samples; 2]> {
     let (mut added, mut removed) = (Samples::new(), Samples::new());
     while added.len() < count {
         let offset = (added.len() % 100) as u8;
         let (pod, fact) = find(world, |world| {
-            let model = random_pod(world, local)?;
-            let pod = world.cluster.sibling(&model, offset);
+            let model = random_pod(world, false)?;
+            let pod = world.cluster.sibling(&model, local, offset);
             let fact = world.cluster.pod(&pod);
             let in_force = world.relevance.in_force();
             let is_peer = || !world.relevance.peers(&fact, &in_force).is_empty();
@@ -119,7 +120,7 @@ pub(super) fn policy(world: &mut World, count: usize) -> Result<Samples> {
         let app = Requirement::In("app".into(), vec![apps[0].name.into()]);
         let port = 10_000 + samples.len() as u16 % 10_000;
         let peer = PeerMatch::Pods {
-            namespaces: (samples.len() % 4 == 0).then(Selector::everything),
+            namespaces: samples.len().is_multiple_of(4).then(Selector::everything),
             pods: Selector::new([app]),
         };
         let after = allowing(&before, peer, port);

@@ -165,10 +165,12 @@ impl Cluster {
         self.pods.iter().filter(|pod| self.is_local(pod))
     }
 
-    /// Another pod like this one, on the same node; `offset` (up to 100) tells such pods apart.
-    pub(super) fn sibling(&self, pod: &Seedling, offset: u8) -> Seedling {
+    /// Another pod of this one's workload, on the same node or on the measured one; `offset` (up
+    /// to 100) tells such pods apart.
+    pub(super) fn sibling(&self, pod: &Seedling, local: bool, offset: u8) -> Seedling {
         Seedling {
             number: pod.number + 1_000_000 * (u32::from(offset) + 1),
+            node: if local { self.node } else { pod.node },
             slot: NODE_PODS as u8 + 4 + offset,
             ..*pod
         }
@@ -215,8 +217,13 @@ impl Cluster {
         };
         PodFact {
             name: self.name(pod),
-            uid: format!("{:08x}-{:04x}-4000-8000-{:012x}", hash as u32, hash >> 48, pod.number)
-                .into(),
+            uid: format!(
+                "{:08x}-{:04x}-4000-8000-{:012x}",
+                hash as u32,
+                hash >> 48,
+                pod.number
+            )
+            .into(),
             labels: self.labels(pod),
             addresses: vec![v4, v6],
             ports: match app.tier {
@@ -238,23 +245,38 @@ impl Cluster {
         let mut label = |key: &str, value: &str| labels.insert(key.into(), value.into());
         label("app", app.name);
         label("app.kubernetes.io/name", app.name);
-        label("app.kubernetes.io/instance", &format!("{}-{}", tenant.name, app.name));
+        label(
+            "app.kubernetes.io/instance",
+            &format!("{}-{}", tenant.name, app.name),
+        );
         label("tier", app.tier);
-        let template = format!("{:x}", mix(u64::from(pod.tenant) << 8 | u64::from(pod.app)) >> 24);
+        let template = format!(
+            "{:x}",
+            mix(u64::from(pod.tenant) << 8 | u64::from(pod.app)) >> 24
+        );
         match app.kind {
             Kind::Deployment => {
                 label("pod-template-hash", &template);
                 label("version", &format!("v{}", pod.number % 3));
             }
             Kind::StatefulSet => {
-                label("controller-revision-hash", &format!("{}-{template}", app.name));
-                label("statefulset.kubernetes.io/pod-name", &format!("{}-{}", app.name, pod.number));
+                label(
+                    "controller-revision-hash",
+                    &format!("{}-{template}", app.name),
+                );
+                label(
+                    "statefulset.kubernetes.io/pod-name",
+                    &format!("{}-{}", app.name, pod.number),
+                );
                 label("apps.kubernetes.io/pod-index", &pod.number.to_string());
             }
             Kind::Job => {
                 let job = format!("{}-{}", app.name, pod.number / 4);
                 label("batch.kubernetes.io/job-name", &job);
-                label("batch.kubernetes.io/controller-uid", &format!("{:016x}", mix(u64::from(pod.number / 4))));
+                label(
+                    "batch.kubernetes.io/controller-uid",
+                    &format!("{:016x}", mix(u64::from(pod.number / 4))),
+                );
             }
         }
         if mix(u64::from(pod.number)).is_multiple_of(4) {
@@ -282,7 +304,9 @@ impl Tenant {
             ("env", self.env),
             ("pod-security.kubernetes.io/enforce", "baseline"),
         ];
-        let labels = labels.into_iter().map(|(key, value)| (key.into(), value.into()));
+        let labels = labels
+            .into_iter()
+            .map(|(key, value)| (key.into(), value.into()));
         NamespaceFact {
             name,
             labels: labels.collect(),

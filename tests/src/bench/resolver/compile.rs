@@ -3,11 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use policy_core::{
-    model::Change,
-    plan::Op,
-    resolve::Resolver,
-};
+use policy_core::{model::Change, plan::Op, resolve::Resolver};
 
 use super::{cluster::Cluster, policies::policy};
 

@@ -81,7 +81,10 @@ pub(super) fn policy(cluster: &Cluster, index: usize) -> anyhow::Result<PolicyFa
         0 if round == 0 => (all(), Some(vec![]), Some(vec![])),
         // Names are resolved.
         1 if round == 0 => {
-            let dns = pods(Some(namespace("kube-system")), with([is("app", "kube-dns")]));
+            let dns = pods(
+                Some(namespace("kube-system")),
+                with([is("app", "kube-dns")]),
+            );
             let ports = vec![PortMatch::Range(Protocol::Udp, 53, 53), tcp(53, 53)];
             (all(), None, Some(vec![allow(vec![dns], ports)]))
         }
@@ -89,7 +92,11 @@ pub(super) fn policy(cluster: &Cluster, index: usize) -> anyhow::Result<PolicyFa
         2 if round == 0 => {
             let prometheus = with([is("app.kubernetes.io/name", "prometheus")]);
             let from = pods(Some(namespace("monitoring")), prometheus);
-            (all(), Some(vec![allow(vec![from], vec![named("metrics")])]), None)
+            (
+                all(),
+                Some(vec![allow(vec![from], vec![named("metrics")])]),
+                None,
+            )
         }
         // Frontends are reached through the ingress controller.
         3 => {
@@ -125,14 +132,26 @@ pub(super) fn policy(cluster: &Cluster, index: usize) -> anyhow::Result<PolicyFa
         }
         // The internet, without private networks.
         7 => {
-            let v4 = ["10.0.0.0/8", "169.254.169.254/32", "172.16.0.0/12", "192.168.0.0/16"];
+            let v4 = [
+                "10.0.0.0/8",
+                "169.254.169.254/32",
+                "172.16.0.0/12",
+                "192.168.0.0/16",
+            ];
             let to = vec![block("0.0.0.0/0", &v4)?, block("::/0", &["fd00::/8"])?];
             let ports = vec![tcp(443, 443), PortMatch::Range(Protocol::Udp, 443, 443)];
-            (with([any_of("tier", &["frontend", "batch"])]), None, Some(vec![allow(to, ports)]))
+            (
+                with([any_of("tier", &["frontend", "batch"])]),
+                None,
+                Some(vec![allow(to, ports)]),
+            )
         }
         // Networks outside of the cluster, with exceptions.
         8 => {
-            let except = [format!("172.20.{net}.64/28"), format!("172.20.{net}.128/25")];
+            let except = [
+                format!("172.20.{net}.64/28"),
+                format!("172.20.{net}.128/25"),
+            ];
             let except = [except[0].as_str(), &except[1]];
             let lan = block(&format!("172.20.{net}.0/24"), &except)?;
             let office = block(&format!("192.168.{}.0/22", net & !3), &[])?;
@@ -150,7 +169,10 @@ pub(super) fn policy(cluster: &Cluster, index: usize) -> anyhow::Result<PolicyFa
         }
         // Interfaces that other teams offer.
         10 => {
-            let team = is("team", &format!("team-{}", (tenant.team + 1) % cluster.teams));
+            let team = is(
+                "team",
+                &format!("team-{}", (tenant.team + 1) % cluster.teams),
+            );
             let there = with([team, is("env", ENVIRONMENTS[round % ENVIRONMENTS.len()])]);
             let api = pods(Some(there), with([any_of("app", &["api", "gateway"])]));
             let rule = allow(vec![api], vec![named("http"), tcp(9000, 9099)]);
@@ -164,7 +186,10 @@ pub(super) fn policy(cluster: &Cluster, index: usize) -> anyhow::Result<PolicyFa
             let nodes = block(&format!("100.64.{}.0/22", net & !3), &[])?;
             let egress = vec![
                 allow(vec![database], vec![named("db")]),
-                allow(vec![metadata, nodes], vec![tcp(80, 80), PortMatch::AnyPort(Protocol::Udp)]),
+                allow(
+                    vec![metadata, nodes],
+                    vec![tcp(80, 80), PortMatch::AnyPort(Protocol::Udp)],
+                ),
             ];
             (with([job]), None, Some(egress))
         }

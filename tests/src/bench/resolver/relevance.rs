@@ -8,9 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use policy_core::model::{
-    Change, Labels, ObjectName, PeerMatch, Peers, PodFact, PolicyFact,
-};
+use policy_core::model::{Change, Labels, ObjectName, PeerMatch, Peers, PodFact, PolicyFact};
 
 use super::{cluster::Cluster, policies::policy};
 
@@ -55,7 +53,8 @@ impl Relevance {
     pub(super) fn apply(&mut self, change: &Change) {
         match change {
             Change::Namespace(fact) => {
-                self.namespaces.insert(fact.name.clone(), fact.labels.clone());
+                self.namespaces
+                    .insert(fact.name.clone(), fact.labels.clone());
             }
             Change::Pod(fact) => {
                 let pods = self.local.get_mut(&fact.name.namespace);

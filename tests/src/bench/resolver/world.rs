@@ -56,7 +56,9 @@ impl World {
     /// the first change to the last plan. What nothing uses any more is taken back afterwards, so
     /// that the next change finds the tables as a quiet agent has them.
     pub(super) fn change(&mut self, changes: Vec<Change>) -> Result<Changed> {
-        changes.iter().for_each(|change| self.relevance.apply(change));
+        changes
+            .iter()
+            .for_each(|change| self.relevance.apply(change));
         let mut plans: Vec<Vec<Op>> = Vec::with_capacity(changes.len());
         let start = Instant::now();
         for change in changes {
@@ -68,9 +70,10 @@ impl World {
         let collection = self.resolver.collect();
         self.collected.push(start.elapsed());
 
-        let addresses = plans.iter().flatten().filter(|op| {
-            matches!(op, Op::PutAddress { .. } | Op::DeleteAddress(_))
-        });
+        let addresses = plans
+            .iter()
+            .flatten()
+            .filter(|op| matches!(op, Op::PutAddress { .. } | Op::DeleteAddress(_)));
         let changed = Changed {
             took,
             ops: plans.iter().map(Vec::len).sum(),
