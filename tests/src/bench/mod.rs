@@ -15,6 +15,7 @@ mod plot;
 mod programs;
 mod progress;
 mod report;
+mod resolver;
 mod summary;
 mod table;
 mod to_kernel;
@@ -30,6 +31,7 @@ pub use self::{
     options::Options,
     plot::plot,
     report::{Bar, Figure, Parameters, Report},
+    resolver::{Size, figures as resolver_figures, parse_size},
     summary::Summary,
     table::table,
 };
@@ -50,6 +52,7 @@ const GROUPS: &[Group] = &[
     two_cpus::GROUP,
     programs::GROUP,
     wire::GROUP,
+    resolver::GROUP,
     to_kernel::GROUP,
 ];
 

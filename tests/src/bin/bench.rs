@@ -31,6 +31,10 @@ struct Arguments {
     /// Write the figures as Markdown tables to this file
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Only measure the resolver, at this size (PODS,POLICIES), and print the figures as JSON:
+    /// what the task starts for every size
+    #[arg(long, hide = true, value_parser = bench::parse_size)]
+    resolver: Option<bench::Size>,
 }
 
 fn main() -> Result<ExitCode> {
@@ -39,6 +43,10 @@ fn main() -> Result<ExitCode> {
         quick: arguments.quick,
         filter: arguments.filter,
     };
+    if let Some(size) = arguments.resolver {
+        println!("{}", bench::resolver_figures(&options, size)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let (report, errors) = match &arguments.from {
         Some(file) => (read(file)?.filtered(&options), Vec::new()),
         None => bench::run(&options)?,

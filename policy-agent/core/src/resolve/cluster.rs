@@ -4,7 +4,7 @@
 //! or numbers. Invariant: everything whose outcome a change may alter is marked in [`Dirty`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
     sync::Arc,
 };
@@ -15,6 +15,12 @@ use smallvec::SmallVec;
 
 use super::{pod_index::PodIndex, term::ScopeId};
 use crate::model::{Change, EndpointFact, Labels, NamespaceFact, ObjectName, PodFact, PolicyFact};
+
+/// Addresses of a cluster differ in few bits, often only in the first or the last of a word, which
+/// the multiplication of `FxHasher` alone does not spread.
+type AddressHasher = foldhash::fast::FixedState;
+pub(super) type AddressMap<V> = HashMap<IpAddr, V, AddressHasher>;
+pub(super) type AddressSet = HashSet<IpAddr, AddressHasher>;
 
 /// Number of a pod, inside the resolver only.
 pub(super) type PodId = u32;
@@ -47,7 +53,7 @@ pub(super) struct Claims {
 /// What must be looked at again.
 #[derive(Debug, Default)]
 pub(super) struct Dirty {
-    pub(super) addresses: FxHashSet<IpAddr>,
+    pub(super) addresses: AddressSet,
     pub(super) endpoints: BTreeSet<u32>,
     /// Namespaces with another set of policies.
     pub(super) policies: FxHashSet<Arc<str>>,
@@ -71,7 +77,7 @@ pub(super) struct Cluster {
     pub(super) namespaces: FxHashMap<Arc<str>, Namespace>,
     pub(super) pods: Slab<PodFact>,
     pod_ids: FxHashMap<ObjectName, PodId>,
-    pub(super) claims: FxHashMap<IpAddr, Claims>,
+    pub(super) claims: AddressMap<Claims>,
     contested: BTreeSet<IpAddr>,
     pub(super) endpoints: BTreeMap<u32, EndpointFact>,
     interfaces: FxHashMap<ObjectName, BTreeSet<u32>>,
