@@ -25,6 +25,10 @@ pub struct Manifests {
     /// The files that define an object; the first is the one whose version is in force, the others
     /// are in order.
     claims: BTreeMap<ObjectRef, Vec<Arc<str>>>,
+    /// The objects that several files define.
+    contested: BTreeSet<ObjectRef>,
+    /// The files with problems of their own.
+    refused: BTreeSet<Arc<str>>,
     /// The number of pods and policies in force in each namespace.
     inhabitants: BTreeMap<Arc<str>, usize>,
 }
@@ -112,22 +116,28 @@ impl Manifests {
         })
     }
 
-    /// Everything that is refused, in the order of files and documents.
+    /// Everything that is refused, in the order of files and documents. Takes as long as there is to
+    /// say, not as there are objects: it is asked after every change.
     pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        for (name, held) in &self.files {
-            problems.extend(held.problems.iter().cloned());
-            for (key, accepted) in &held.objects {
-                match self.claims.get(key).and_then(|claims| claims.first()) {
-                    Some(owner) if owner != name => problems.push(Problem {
-                        file: Arc::clone(name),
-                        place: accepted.place,
-                        object: Some(key.clone()),
-                        field: Field::root(),
-                        message: format!("is already defined in {owner}, which is used"),
-                    }),
-                    _ => {}
-                }
+        let files = self.refused.iter().filter_map(|name| self.files.get(name));
+        let mut problems: Vec<Problem> = files
+            .flat_map(|held| held.problems.iter().cloned())
+            .collect();
+        for key in &self.contested {
+            let claims = self.claims.get(key).and_then(|claims| claims.split_first());
+            let Some((owner, others)) = claims else {
+                continue;
+            };
+            for name in others {
+                let held = self.files.get(name);
+                let accepted = held.and_then(|held| held.objects.get(key));
+                problems.push(Problem {
+                    file: Arc::clone(name),
+                    place: accepted.and_then(|accepted| accepted.place),
+                    object: Some(key.clone()),
+                    field: Field::root(),
+                    message: format!("is already defined in {owner}, which is used"),
+                });
             }
         }
         problems.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
@@ -151,6 +161,10 @@ impl Manifests {
         for key in &touched {
             self.claim(key, name, defined.binary_search(key).is_ok());
         }
+        match &new {
+            Some(held) if !held.problems.is_empty() => self.refused.insert(Arc::clone(name)),
+            _ => self.refused.remove(name),
+        };
         match new {
             Some(held) => self.files.insert(Arc::clone(name), held),
             None => self.files.remove(name),
@@ -206,6 +220,11 @@ impl Manifests {
                 claims.insert(claims.len().min(position + 1), Arc::clone(name));
             }
             _ => {}
+        }
+        if self.claims.get(key).is_some_and(|claims| claims.len() > 1) {
+            self.contested.insert(key.clone());
+        } else {
+            self.contested.remove(key);
         }
     }
 
