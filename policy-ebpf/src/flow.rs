@@ -40,6 +40,13 @@ pub const fn is_expired(flow: &Flow, protocol_number: u8, now: u32, hz: u32) -> 
     idle(flow, now) > lifetime(protocol_number, flow.state.phase).wrapping_mul(hz)
 }
 
+/// Whether a flow may give way before its life is over: it is unanswered or closed. A tombstone may not:
+/// without it the other side's next packet might open the flow in reverse.
+#[inline(always)]
+pub const fn is_spare(state: &FlowState) -> bool {
+    state.phase != FlowState::PHASE_ESTABLISHED && state.verdict.allows()
+}
+
 /// The side that sends in this direction.
 #[inline(always)]
 pub const fn sender(direction: Direction) -> u8 {

@@ -3,10 +3,11 @@
 //! Invariant: only an unanswered or closed flow of the same endpoint, opened by the same side, ever
 //! gives way to a new one.
 
-use policy_common::{EndpointId, FlowState, Reason, Recent, limits::RECENT_FLOWS};
+use policy_common::{EndpointId, Reason, Recent, limits::RECENT_FLOWS};
 
 use crate::{
     family::Family,
+    flow::is_spare,
     judge::Found,
     lookup::{Full, Tables},
 };
@@ -77,17 +78,14 @@ fn make_room<F: Family, W: Tables<F>>(world: &W, endpoint: EndpointId, opener: u
     false
 }
 
-/// Removes the flow if it is one of this family, unanswered or closed, and opened by this side. A tombstone
-/// stays: without it the other side's next packet might open the flow in reverse.
+/// Removes the flow if it is one of this family, unanswered or closed, and opened by this side.
 #[inline(never)]
 pub fn give_way<F: Family, W: Tables<F>>(world: &W, recent: &Recent, opener: u8) -> bool {
     F::recall(recent).is_some_and(|key| {
-        let is_spare = world.flow(&key).is_some_and(|flow| {
-            flow.state.phase != FlowState::PHASE_ESTABLISHED
-                && flow.state.opener == opener
-                && flow.state.verdict.allows()
-        });
-        is_spare && world.remove_flow(&key)
+        let gives_way = world
+            .flow(&key)
+            .is_some_and(|flow| is_spare(&flow.state) && flow.state.opener == opener);
+        gives_way && world.remove_flow(&key)
     })
 }
 

@@ -57,7 +57,11 @@ impl Datapath {
         };
         tables.put_node_state(node)?;
         tables.put_built_in_port_sets()?;
-        let sweeper = Sweeper::take_from(&mut ebpf, hz)?;
+        let config = Config {
+            hz,
+            ..options.config
+        };
+        let sweeper = Sweeper::take_from(&mut ebpf, config)?;
         let events = EventReader::take_from(&mut ebpf)?;
         let debug = (options.config.debug != 0)
             .then(|| DebugLines::take_from(&mut ebpf))
@@ -67,10 +71,7 @@ impl Datapath {
             sweeper,
             events,
             debug,
-            config: Config {
-                hz,
-                ..options.config
-            },
+            config,
             tables,
             grace: Grace::new()?,
             backlog: Vec::new(),

@@ -1,7 +1,8 @@
 //! Removes what nobody meets any more from the flow tables.
 //!
-//! Owns expiry of flows without packets, the flows of endpoints that are gone, and the correction
-//! of the per-endpoint counts, which the programs keep without locks. Must not decide verdicts.
+//! Owns expiry of flows without packets, the flows of endpoints that are gone, room for endpoints that
+//! come near their limit, and the correction of the per-endpoint counts, which the programs keep
+//! without locks. Must not decide verdicts.
 //! Invariant: an endpoint's number is handed out again only after a sweep forgot its flows.
 
 use std::{
@@ -13,8 +14,8 @@ use aya::{
     Ebpf,
     maps::{HashMap, Map, MapData, MapError},
 };
-use policy_common::{EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FlowState, names};
-use policy_ebpf::flow::is_expired;
+use policy_common::{Config, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FlowState, names};
+use policy_ebpf::flow::{idle, is_expired, is_spare};
 
 use super::{
     abi::{Abi, Slots},
@@ -53,7 +54,32 @@ pub(crate) struct Sweeper {
     flows_v4: Map,
     flows_v6: Map,
     counts: Slots<FlowCounts>,
+    config: Config,
+}
+
+/// Seconds without a packet after which an unanswered or closed flow is removed early, where its side
+/// has used up most of the endpoint's limit.
+const SPARED: u32 = 5;
+
+/// Which flows are over at one moment.
+struct Expiry<'a> {
+    live: &'a BTreeSet<EndpointId>,
+    /// Endpoints and sides near their limit.
+    pressed: BTreeSet<(EndpointId, u8)>,
+    /// The low half of jiffies.
+    now: u32,
     hz: u32,
+}
+
+impl Expiry<'_> {
+    fn is_over(&self, key: &impl Key, flow: &Flow) -> bool {
+        let endpoint = key.endpoint();
+        !self.live.contains(&endpoint)
+            || is_expired(flow, key.protocol(), self.now, self.hz)
+            || (is_spare(&flow.state)
+                && idle(flow, self.now) > SPARED * self.hz
+                && self.pressed.contains(&(endpoint, flow.state.opener)))
+    }
 }
 
 /// Live flows of one endpoint as a walk found them.
@@ -65,13 +91,13 @@ struct Tally {
 
 impl Sweeper {
     /// Takes the flow tables out of a loaded object.
-    pub(crate) fn take_from(ebpf: &mut Ebpf, hz: u32) -> Result<Self, LoadError> {
+    pub(crate) fn take_from(ebpf: &mut Ebpf, config: Config) -> Result<Self, LoadError> {
         let map = |ebpf: &mut Ebpf, name| ebpf.take_map(name).ok_or(LoadError::MissingMap { name });
         Ok(Self {
             flows_v4: map(ebpf, names::FLOWS_V4)?,
             flows_v6: map(ebpf, names::FLOWS_V6)?,
             counts: take(ebpf, names::FLOW_COUNTS)?,
-            hz,
+            config,
         })
     }
 
@@ -86,17 +112,38 @@ impl Sweeper {
         now: u32,
     ) -> Result<Swept, SweepError> {
         let before = self.read_counts()?;
+        let expiry = Expiry {
+            live,
+            pressed: self.pressed(&before),
+            now,
+            hz: self.config.hz,
+        };
         let mut tallies = BTreeMap::new();
-        let (v4, removed_v4) =
-            walk::<FlowKeyV4>(&mut self.flows_v4, live, now, self.hz, &mut tallies)?;
-        let (v6, removed_v6) =
-            walk::<FlowKeyV6>(&mut self.flows_v6, live, now, self.hz, &mut tallies)?;
+        let (v4, removed_v4) = walk::<FlowKeyV4>(&mut self.flows_v4, &expiry, &mut tallies)?;
+        let (v6, removed_v6) = walk::<FlowKeyV6>(&mut self.flows_v6, &expiry, &mut tallies)?;
         self.correct(&before, &tallies, live)?;
         Ok(Swept {
             v4,
             v6,
             removed: removed_v4 + removed_v6,
         })
+    }
+
+    /// Endpoints and sides that have used up three quarters of their limit.
+    fn pressed(&self, counts: &[FlowCounts]) -> BTreeSet<(EndpointId, u8)> {
+        let is_near =
+            |count: u64, limit: u32| count.saturating_mul(4) >= u64::from(limit).saturating_mul(3);
+        (0..=u16::MAX)
+            .map(EndpointId)
+            .zip(counts)
+            .flat_map(|(endpoint, counts)| {
+                let pod = is_near(counts.pod_opened, self.config.pod_opened_limit)
+                    .then_some((endpoint, FlowState::OPENED_BY_POD));
+                let peer = is_near(counts.peer_opened, self.config.peer_opened_limit)
+                    .then_some((endpoint, FlowState::OPENED_BY_PEER));
+                pod.into_iter().chain(peer)
+            })
+            .collect()
     }
 
     fn read_counts(&self) -> Result<Vec<FlowCounts>, MapError> {
@@ -176,9 +223,7 @@ impl Key for FlowKeyV6 {
 /// Removes what is over from one table: how many flows stay, and how many were removed.
 fn walk<K: Key>(
     map: &mut Map,
-    live: &BTreeSet<EndpointId>,
-    now: u32,
-    hz: u32,
+    expiry: &Expiry<'_>,
     tallies: &mut BTreeMap<EndpointId, Tally>,
 ) -> Result<(usize, usize), SweepError> {
     // Only a hash map whose sizes are those of the key and the value becomes a typed one.
@@ -188,11 +233,8 @@ fn walk<K: Key>(
     };
     let mut kept = 0;
     let mut over = Vec::new();
-    let is_over = |key: &K, flow: &Flow| {
-        !live.contains(&key.endpoint()) || is_expired(flow, key.protocol(), now, hz)
-    };
     sys::for_each(data, |key: K, flow: Flow| {
-        if is_over(&key, &flow) {
+        if expiry.is_over(&key, &flow) {
             over.push(key);
             return;
         }
@@ -209,7 +251,7 @@ fn walk<K: Key>(
     for key in over {
         // A packet may have opened the flow anew since it was read.
         if let Ok(Abi(flow)) = typed.get(&Abi(key), 0)
-            && is_over(&key, &flow)
+            && expiry.is_over(&key, &flow)
         {
             gone(typed.remove(&Abi(key)))?;
             removed += 1;
@@ -220,6 +262,8 @@ fn walk<K: Key>(
 
 #[cfg(test)]
 mod tests {
+    use policy_common::Verdict;
+
     use super::*;
 
     #[test]
@@ -227,5 +271,49 @@ mod tests {
         assert_eq!(settle(10, 10, 7), 7);
         assert_eq!(settle(10, 13, 11), 13);
         assert_eq!(settle(u64::MAX, u64::MAX, 4), 4);
+    }
+
+    const HZ: u32 = 100;
+    const NOW: u32 = 1_000_000;
+    const POD: EndpointId = EndpointId(4);
+
+    fn is_over(expiry: &Expiry<'_>, phase: u8, opener: u8, verdict: Verdict, idle: u32) -> bool {
+        let key = FlowKeyV4 {
+            endpoint: POD,
+            protocol: 6,
+            ..FlowKeyV4::default()
+        };
+        let flow = Flow {
+            state: FlowState {
+                phase,
+                opener,
+                verdict,
+                ..FlowState::default()
+            },
+            last_seen: NOW - idle * HZ,
+            ..Flow::default()
+        };
+        expiry.is_over(&key, &flow)
+    }
+
+    #[test]
+    fn near_the_limit_only_idle_flows_that_are_unanswered_or_closed_end_early() {
+        let (pod, peer) = (FlowState::OPENED_BY_POD, FlowState::OPENED_BY_PEER);
+        let live = BTreeSet::from([POD]);
+        let expiry = Expiry {
+            live: &live,
+            pressed: BTreeSet::from([(POD, peer)]),
+            now: NOW,
+            hz: HZ,
+        };
+        for spare in [FlowState::PHASE_NEW, FlowState::PHASE_CLOSING] {
+            assert!(is_over(&expiry, spare, peer, Verdict::ALLOW, 6));
+            assert!(!is_over(&expiry, spare, peer, Verdict::ALLOW, 5));
+            assert!(!is_over(&expiry, spare, pod, Verdict::ALLOW, 59));
+            assert!(!is_over(&expiry, spare, peer, Verdict::DENY, 59));
+            assert!(is_over(&expiry, spare, pod, Verdict::ALLOW, 61));
+        }
+        let answered = FlowState::PHASE_ESTABLISHED;
+        assert!(!is_over(&expiry, answered, peer, Verdict::ALLOW, 3_600));
     }
 }

@@ -26,11 +26,12 @@ fn masquerade(scene: &Scene) {
     scene.netns("host").exec("nft", &[&rules]).unwrap();
 }
 
-/// As whom a client comes to the pod's port; nobody listens there otherwise.
-fn comes_as(scene: &Scene, from: &str, v6: bool, port: u16, within: Duration) -> Option<IpAddr> {
-    let at = (scene.address("shop/web", v6), port);
-    let bound = scene.netns("shop/web").run(|| UdpSocket::bind(at));
+/// As whom a client comes to a port of the pod.
+fn comes_as(scene: &Scene, from: &str, v6: bool, within: Duration) -> Option<IpAddr> {
+    let any = (scene.address("shop/web", v6), 0);
+    let bound = scene.netns("shop/web").run(|| UdpSocket::bind(any));
     let server = bound.unwrap().unwrap();
+    let at = server.local_addr().unwrap();
     let any = if v6 { "[::]:0" } else { "0.0.0.0:0" };
     let ask = || UdpSocket::bind(any)?.send_to(b"who am I?", at);
     scene.netns(from).run(ask).unwrap().unwrap();
@@ -45,7 +46,7 @@ fn a_client_that_the_node_masquerades_is_not_taken_for_the_node() {
         scene.pod("shop/web", "app: web", 10);
         masquerade(scene);
         let node = [false, true].map(|v6| {
-            let clients = ["outside", "host"].map(|from| comes_as(scene, from, v6, 81, SOON));
+            let clients = ["outside", "host"].map(|from| comes_as(scene, from, v6, SOON));
             assert_eq!(clients[0], clients[1], "both come with the same address");
             let client = clients[0].unwrap();
             assert_ne!(client, scene.address("outside", v6));
@@ -53,8 +54,8 @@ fn a_client_that_the_node_masquerades_is_not_taken_for_the_node() {
         });
         scene.policy("deny", DENY_ALL);
         for (v6, node) in [false, true].into_iter().zip(node) {
-            assert_eq!(comes_as(scene, "host", v6, 82, SOON), Some(node));
-            assert_eq!(comes_as(scene, "outside", v6, 82, SILENCE), None);
+            assert_eq!(comes_as(scene, "host", v6, SOON), Some(node));
+            assert_eq!(comes_as(scene, "outside", v6, SILENCE), None);
         }
         scene.is_silent("outside", "shop/web");
         scene.passes("host", "shop/web");
