@@ -174,7 +174,8 @@ fn look_up<F: Family, W: Tables<F>>(
 #[inline(always)]
 fn rides_unchanged<F>(case: &Case<'_, F>, flow: &Flow, now: u32, hz: u32) -> bool {
     const ORDINARY: u8 = tcp::FIN | tcp::SYN | tcp::RST;
-    flow.state.epoch == case.endpoint.epoch
+    case.segment.is_tracked()
+        && flow.state.epoch == case.endpoint.epoch
         && flow.state.verdict.allows()
         && flow.state.phase == FlowState::PHASE_ESTABLISHED
         && flow.state.seen == 0

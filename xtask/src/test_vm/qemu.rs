@@ -84,8 +84,9 @@ impl Qemu {
         }
         qemu.args(accelerator())
             .args([
+                // The verifier of 6.12 wants more than 256 for programs of this size.
                 "-m",
-                "256",
+                "384",
                 "-smp",
                 "1",
                 "-nodefaults",
