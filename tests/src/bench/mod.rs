@@ -1,7 +1,7 @@
 //! What the project costs, measured: the groups of `cargo xtask bench`.
 //!
 //! Owns the order of the groups and what they have in common: options, the report, the table.
-//! A group is one module with a [`Group`]; it must know nothing of the others. Invariant: a case
+//! A group is one module with a `Group`; it must know nothing of the others. Invariant: a case
 //! whose verdict or path is not the intended one is an error, a missed bar is a figure.
 
 mod bpf;
