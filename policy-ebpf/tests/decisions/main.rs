@@ -11,3 +11,4 @@ mod link;
 mod node;
 mod origins;
 mod rules;
+mod short_way;
