@@ -5,6 +5,7 @@ mod errors;
 mod flows;
 mod fragments;
 mod frames;
+mod giving_way;
 mod headers;
 mod limits;
 mod link;
