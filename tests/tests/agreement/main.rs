@@ -12,6 +12,7 @@ mod fuzz;
 mod generate;
 mod packets;
 mod prefixes;
+mod processors;
 mod random;
 mod remembered;
 mod seam;
