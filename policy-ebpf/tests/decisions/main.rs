@@ -11,5 +11,6 @@ mod limits;
 mod link;
 mod node;
 mod origins;
+mod reopening;
 mod rules;
 mod short_way;
