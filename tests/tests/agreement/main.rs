@@ -10,8 +10,10 @@ mod fuzz;
     reason = "the resolver's own tests use more of their generators"
 )]
 mod generate;
+mod known_flows;
 mod packets;
 mod prefixes;
+mod processors;
 mod random;
 mod remembered;
 mod seam;

@@ -2,10 +2,6 @@
 
 use std::net::SocketAddr;
 
-use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
-    unistd::Pid,
-};
 use policy_agent::datapath::{Datapath, LoadOptions, TestOrigin};
 use policy_common::{
     Config, Direction, EndpointId, IdentityId, PortSetId, RulesetId, Verdict, names,
@@ -13,7 +9,7 @@ use policy_common::{
 use policy_core::plan::{DirectionEntry, EndpointEntry, Op, PortRange, PortSetEntry};
 use policy_tests::harness::wire::{Ethernet, Tcp, ip};
 
-use crate::cluster::small;
+use crate::{cluster::small, processors};
 
 const POD: u32 = 7;
 const UPLINK: u32 = 2_000;
@@ -114,18 +110,9 @@ fn passes(kernel: &mut Datapath, pair: &Pair, direction: Direction) -> bool {
     kernel.test_run(program, &frame, origin).unwrap().passed
 }
 
-fn stay_on_one_processor() {
-    let this_thread = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this_thread).unwrap();
-    let cpu = (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap());
-    let mut one = CpuSet::new();
-    one.set(cpu.unwrap()).unwrap();
-    sched_setaffinity(this_thread, &one).unwrap();
-}
-
 #[test]
 fn the_packet_after_a_write_is_judged_by_what_was_written() {
-    stay_on_one_processor();
+    let all = processors::all();
     for (pair, direction) in PAIRS
         .iter()
         .flat_map(|pair| [Direction::Ingress, Direction::Egress].map(|direction| (pair, direction)))
@@ -150,14 +137,17 @@ fn the_packet_after_a_write_is_judged_by_what_was_written() {
         for (op, passes_then) in steps {
             let failures = kernel.apply(std::slice::from_ref(&op));
             assert!(failures.is_empty(), "{failures:?}");
-            // The second packet finds what the first one left.
-            for packet in 1..=2 {
-                assert_eq!(
-                    passes(&mut kernel, pair, direction),
-                    passes_then,
-                    "packet {packet} after {op:?}, {direction:?} of {}",
-                    pair.own
-                );
+            // The second packet finds what the first one left, on every processor.
+            for processor in &all {
+                processors::stay_on(*processor);
+                for packet in 1..=2 {
+                    assert_eq!(
+                        passes(&mut kernel, pair, direction),
+                        passes_then,
+                        "packet {packet} on processor {processor} after {op:?}, {direction:?} of {}",
+                        pair.own
+                    );
+                }
             }
         }
     }

@@ -1,0 +1,247 @@
+//! At a limit an endpoint's own spare flows give way, and nothing else does.
+
+use policy_common::{
+    PortSetId,
+    Reason::{Allowed, Flow as Rides, FlowDenied, FlowLimit},
+};
+
+use crate::{
+    frames::{ACK, FIN, RST, SYN, TCP, UDP, ip, tcp, udp},
+    node::{CLIENT, FRIEND, Node, OWN},
+};
+
+/// Every remembered flow is asked within so many attempts.
+const TRIES: usize = 8;
+
+fn limited(pod: u32, peer: u32) -> Node {
+    let mut node = Node::new();
+    node.world.config.pod_opened_limit = pod;
+    node.world.config.peer_opened_limit = peer;
+    node
+}
+
+/// Live flows as they are counted: opened by the pod, opened by peers.
+fn counted(node: &Node) -> (u64, u64) {
+    let counts = node.world.counts.borrow();
+    let counts = counts.values().next().copied().unwrap_or_default();
+    (counts.pod_opened, counts.peer_opened)
+}
+
+fn question(port: u16) -> Vec<u8> {
+    ip(OWN[0], FRIEND[0], UDP, &udp(port, 53))
+}
+
+fn answer(port: u16) -> Vec<u8> {
+    ip(FRIEND[0], OWN[0], UDP, &udp(53, port))
+}
+
+fn outward(port: u16, flags: u8) -> Vec<u8> {
+    ip(OWN[0], FRIEND[0], TCP, &tcp(port, 80, flags))
+}
+
+fn inward(port: u16, flags: u8) -> Vec<u8> {
+    ip(FRIEND[0], OWN[0], TCP, &tcp(80, port, flags))
+}
+
+/// The pod connects, and the connection is established.
+fn connect(node: &Node, port: u16) {
+    assert_eq!(node.sends(&outward(port, SYN)), Allowed, "port {port}");
+    assert_eq!(node.receives(&inward(port, SYN | ACK)), Rides);
+    assert_eq!(node.sends(&outward(port, ACK)), Rides);
+}
+
+/// Whether a flow is opened after a few attempts.
+fn opens(node: &Node, frame: &[u8]) -> bool {
+    (0..TRIES).any(|_| match node.sends(frame) {
+        Allowed => true,
+        FlowLimit => false,
+        other => panic!("{other:?}"),
+    })
+}
+
+#[test]
+fn connections_that_ended_give_way_to_as_many_new_ones_as_the_pod_wants() {
+    let node = limited(40, 1);
+    for port in 1..=400 {
+        connect(&node, port);
+        // Both ways to end.
+        if port % 2 == 0 {
+            assert_eq!(node.sends(&outward(port, FIN | ACK)), Rides);
+            assert_eq!(node.receives(&inward(port, FIN | ACK)), Rides);
+            assert_eq!(node.sends(&outward(port, ACK)), Rides);
+        } else {
+            assert_eq!(node.receives(&inward(port, RST)), Rides);
+        }
+    }
+    assert_eq!(counted(&node), (40, 0));
+    assert_eq!(node.world.flows(), 40);
+}
+
+#[test]
+fn a_connection_that_lives_on_after_a_reset_gives_way_no_more() {
+    let node = limited(4, 1);
+    for port in 1..=4 {
+        connect(&node, port);
+        assert_eq!(node.receives(&inward(port, RST)), Rides);
+        assert_eq!(node.receives(&inward(port, ACK)), Rides, "it was none");
+    }
+    assert!(!opens(&node, &question(9)));
+    for port in 1..=4 {
+        assert_eq!(node.receives(&inward(port, ACK)), Rides, "port {port}");
+    }
+}
+
+#[test]
+fn a_connection_closed_by_one_side_does_not_give_way() {
+    let node = limited(4, 1);
+    for port in 1..=4 {
+        connect(&node, port);
+        assert_eq!(node.receives(&inward(port, FIN | ACK)), Rides);
+    }
+    assert!(!opens(&node, &question(9)));
+    assert_eq!(node.sends(&outward(1, ACK)), Rides, "the pod still sends");
+}
+
+#[test]
+fn every_limit_takes_as_many_flows_as_it_says_and_then_lets_the_spare_ones_go() {
+    for limit in 1..=70 {
+        let node = limited(limit, 1);
+        for port in 1..=300 {
+            assert_eq!(
+                node.sends(&question(port)),
+                Allowed,
+                "flow {port} of {limit}"
+            );
+        }
+        assert_eq!(counted(&node), (u64::from(limit), 0));
+        assert_eq!(node.world.flows(), limit as usize);
+        assert_eq!(node.receives(&answer(300)), Rides, "the last one is there");
+    }
+}
+
+#[test]
+fn a_limit_of_none_opens_nothing() {
+    let node = limited(0, 0);
+    assert!(!opens(&node, &question(1)));
+    assert_eq!(node.world.flows(), 0);
+}
+
+#[test]
+fn what_peers_open_takes_nothing_away_from_what_the_pod_opened() {
+    // All of the pod's flows are remembered, and none is answered yet.
+    let node = limited(16, 16);
+    for port in 1..=16 {
+        assert_eq!(node.sends(&question(port)), Allowed);
+    }
+    for port in 1..=500 {
+        let flood = ip(FRIEND[0], OWN[0], UDP, &udp(port, 7000));
+        assert_eq!(node.receives(&flood), Allowed);
+    }
+    assert_eq!(counted(&node), (16, 16));
+    for port in 1..=16 {
+        assert_eq!(node.receives(&answer(port)), Rides, "port {port}");
+    }
+}
+
+#[test]
+fn what_peers_open_does_not_make_the_pods_spare_flows_forgotten() {
+    let node = limited(16, 16);
+    for port in 1..=16 {
+        assert_eq!(node.sends(&question(port)), Allowed);
+    }
+    for port in 1..=500 {
+        let flood = ip(FRIEND[0], OWN[0], UDP, &udp(port, 7000));
+        assert_eq!(node.receives(&flood), Allowed);
+    }
+    for port in 101..=200 {
+        assert_eq!(node.sends(&question(port)), Allowed, "port {port}");
+    }
+    assert_eq!(counted(&node), (16, 16));
+}
+
+#[test]
+fn a_remembered_flow_that_the_other_side_opened_anew_is_not_the_pods_to_give() {
+    let node = limited(2, 2);
+    assert_eq!(node.sends(&question(1)), Allowed);
+    assert_eq!(node.sends(&question(2)), Allowed);
+    node.world.pass(31);
+    assert_eq!(node.receives(&answer(2)), Allowed, "the peer opens it");
+    assert_eq!(counted(&node), (1, 1));
+    for port in 3..=9 {
+        assert!(opens(&node, &question(port)));
+    }
+    assert_eq!(counted(&node), (2, 1));
+    assert_eq!(node.sends(&question(2)), Rides, "it is still there");
+}
+
+#[test]
+fn spare_flows_behind_many_answered_ones_are_found_after_a_few_attempts() {
+    let node = limited(40, 1);
+    for port in 1..=40 {
+        assert_eq!(node.sends(&question(port)), Allowed);
+    }
+    // The last twenty are remembered; most of them are answered now.
+    for port in 21..=36 {
+        assert_eq!(node.receives(&answer(port)), Rides);
+    }
+    for port in 101..=200 {
+        assert!(opens(&node, &question(port)), "port {port}");
+    }
+    for port in 21..=36 {
+        assert_eq!(node.receives(&answer(port)), Rides, "port {port}");
+    }
+}
+
+#[test]
+fn a_flood_takes_nothing_away_from_what_was_answered() {
+    let node = limited(64, 1);
+    let mut connected = Vec::new();
+    for port in 1..=500 {
+        assert!(opens(&node, &question(port)));
+        if port % 31 == 0 {
+            assert_eq!(node.receives(&answer(port)), Rides);
+            connected.push(port);
+        }
+    }
+    for port in connected {
+        assert_eq!(node.receives(&answer(port)), Rides, "port {port}");
+    }
+    assert_eq!(counted(&node), (64, 0));
+}
+
+#[test]
+fn flows_of_one_family_give_way_to_those_of_the_other() {
+    let node = limited(6, 1);
+    for port in 1..=6 {
+        assert_eq!(node.sends(&question(port)), Allowed);
+    }
+    for port in 1..=6 {
+        let frame = ip(OWN[1], FRIEND[1], UDP, &udp(port, 53));
+        assert_eq!(node.sends(&frame), Allowed, "port {port}");
+    }
+    assert_eq!(counted(&node), (6, 0));
+    assert_eq!(node.world.flows(), 6);
+    // The first half of a limit is not remembered.
+    assert_eq!(node.world.flows_v6.borrow().len(), 3);
+}
+
+#[test]
+fn a_tombstone_never_gives_way() {
+    let mut node = limited(1, 4);
+    let asks = |port| ip(CLIENT[0], OWN[0], UDP, &udp(port, 53));
+    let replies = |port| ip(OWN[0], CLIENT[0], UDP, &udp(53, port));
+    for port in 1..=4 {
+        assert_eq!(node.receives(&asks(port)), Allowed);
+    }
+    node.change(PortSetId::DENY_ALL);
+    for port in 1..=4 {
+        assert_eq!(node.receives(&asks(port)), FlowDenied);
+    }
+    let other = ip(FRIEND[0], OWN[0], UDP, &udp(7, 7));
+    for _ in 0..TRIES {
+        assert_eq!(node.receives(&other), FlowLimit);
+    }
+    for port in 1..=4 {
+        assert_eq!(node.sends(&replies(port)), FlowDenied, "port {port}");
+    }
+}
