@@ -7,6 +7,7 @@
 //! Must not decide verdicts, read files or speak netlink. Invariant: nothing is decided or removed
 //! before every source's first sync; a background task that ends ends the process.
 
+mod collection;
 mod drops;
 mod endpoints;
 mod options;
@@ -27,6 +28,7 @@ use policy_core::{
 };
 use tokio::{sync::mpsc, task::JoinHandle, time::MissedTickBehavior};
 
+use self::collection::Collection;
 use crate::{
     datapath::{Attacher, Datapath, EndpointIds, Hook, LoadOptions, PinDir},
     node::{self, NodeEvent},
@@ -48,8 +50,6 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// How often the place of the programs is verified, though nobody announced a change: links of
 /// other programs are not announced.
 const VERIFY: Duration = Duration::from_secs(15);
-/// How long nothing must change before what nothing uses is taken back.
-const IDLE: Duration = Duration::from_secs(1);
 /// Events that are read at once; the rest waits for the next tick.
 const EVENTS_PER_TICK: usize = 512;
 /// Node events that may wait.
@@ -91,8 +91,7 @@ struct Agent {
     source_synced: bool,
     node_synced: NodeSynced,
     enforcing: bool,
-    /// When the tables last changed, until what nothing uses was taken back.
-    changed: Option<Instant>,
+    collection: Collection,
 }
 
 /// Which of the first node events have come.
@@ -203,7 +202,7 @@ impl Agent {
             source_synced: false,
             node_synced: NodeSynced::default(),
             enforcing: false,
-            changed: None,
+            collection: Collection::default(),
         })
     }
 
@@ -280,7 +279,7 @@ impl Agent {
 
     fn execute(&mut self, ops: &[Op]) {
         if !ops.is_empty() {
-            self.changed = Some(Instant::now());
+            self.collection.changed(Instant::now());
         }
         let failures = self.datapath.apply(ops);
         let failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
@@ -329,17 +328,11 @@ impl Agent {
         self.report_drops();
         self.datapath.flush_debug();
         self.verify_positions();
-        let idle = self
-            .changed
-            .is_some_and(|changed| changed.elapsed() >= IDLE);
-        if idle || (self.changed.is_none() && self.datapath.waiting() > 0) {
-            self.changed = None;
+        let refused = self.datapath.waiting() > 0;
+        if self.collection.take_due(Instant::now(), refused) {
+            // May leave identities unused in its turn: it counts as a change.
             let ops = self.resolver.collect();
-            let is_over = ops.is_empty();
             self.execute(&ops);
-            if is_over {
-                self.changed = None;
-            }
         }
     }
 

@@ -4,7 +4,6 @@ use aya::{
     Ebpf,
     maps::{MapData, RingBuf},
 };
-use aya_log::EbpfLogger;
 use policy_common::{Event, names};
 
 use super::{load::LoadError, tables::take};
@@ -32,25 +31,5 @@ impl EventReader {
             events.extend(bytemuck::try_pod_read_unaligned::<Event>(&record).ok());
         }
         events
-    }
-}
-
-/// Passes the programs' debug lines on to the `log` crate. They were chosen when the object was
-/// loaded: nothing comes, and nothing is paid, when they are off.
-pub(crate) struct DebugLines {
-    flush: Box<dyn FnMut() + Send>,
-}
-
-impl DebugLines {
-    /// `None`: the object has no debug lines.
-    pub(crate) fn take_from(ebpf: &mut Ebpf) -> Option<Self> {
-        let mut logger = EbpfLogger::init(ebpf).ok()?;
-        Some(Self {
-            flush: Box::new(move || logger.flush()),
-        })
-    }
-
-    pub(crate) fn flush(&mut self) {
-        (self.flush)();
     }
 }

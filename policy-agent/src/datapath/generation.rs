@@ -10,7 +10,8 @@ use policy_common::{
 use policy_core::plan::Op;
 
 use super::{
-    events::{DebugLines, EventReader},
+    debug::DebugLines,
+    events::EventReader,
     grace::Grace,
     hz,
     load::{self, LoadError, LoadOptions},

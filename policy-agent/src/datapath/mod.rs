@@ -24,6 +24,7 @@ mod backlog;
 mod carry;
 mod clsact;
 mod counters;
+mod debug;
 mod encode;
 mod events;
 mod fill;

@@ -59,6 +59,13 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// What happens to three files one after the other: a new content, or none any more.
+pub(super) fn edits() -> impl Strategy<Value = Vec<(Arc<str>, Option<Vec<u8>>)>> {
+    let name = prop::sample::select(vec!["a.yaml", "b.yaml", "c.yaml"]);
+    let content = prop::option::weighted(0.8, bytes());
+    prop::collection::vec((name.prop_map(Arc::from), content), 0..12)
+}
+
 /// What a receiver of the changes knows.
 #[derive(Debug, Default, PartialEq)]
 struct Receiver {
@@ -111,13 +118,10 @@ proptest! {
     }
 
     #[test]
-    fn the_changes_add_up_to_what_is_in_force(
-        edits in prop::collection::vec((0..3_usize, prop::option::weighted(0.8, bytes())), 0..12)
-    ) {
+    fn the_changes_add_up_to_what_is_in_force(edits in edits()) {
         let mut manifests = Manifests::default();
         let mut receiver = Receiver::default();
-        for (file, content) in edits {
-            let name: Arc<str> = ["a.yaml", "b.yaml", "c.yaml"][file].into();
+        for (name, content) in edits {
             let changes = match &content {
                 Some(bytes) => manifests.replace(&name, File::read(bytes)),
                 None => manifests.remove(&name),
