@@ -34,6 +34,8 @@ pub const EVENTS: &str = "EVENTS";
 pub const METRICS: &str = "METRICS";
 /// UDP destination port / 64 → bit per port on which this node decapsulates (array).
 pub const TUNNEL_PORTS: &str = "TUNNEL_PORTS";
+/// 0 → [`crate::Control`] (array). The pin's name: in the object it is [`crate::Control::MAP`].
+pub const CONTROL: &str = "CONTROL";
 /// 0 → [`crate::NodeState`] (array).
 pub const NODE_STATE: &str = "NODE_STATE";
 

@@ -181,7 +181,7 @@ fn rides_unchanged<F>(case: &Case<'_, F>, flow: &Flow, now: u32, hz: u32) -> boo
         && flow.state.seen == 0
         && case.segment.tcp_flags() & ORDINARY == 0
         && !reopens(case)
-        && idle(flow, now) < hz
+        && now.wrapping_sub(flow.last_seen) < hz
 }
 
 /// The packet begins a connection whatever came before.

@@ -5,7 +5,7 @@
 //! any packet is that of the old or of the new tables.
 
 use aya::maps::MapError;
-use policy_common::{AddressEntry, Control, Endpoint, RuleKey, names};
+use policy_common::{AddressEntry, Endpoint, RuleKey, names};
 use policy_core::plan::{EndpointEntry, Op};
 
 use super::{
@@ -77,7 +77,7 @@ impl Datapath {
         }
         if let Err(source) = self.settle() {
             failures.push(Failure {
-                table: Control::MAP,
+                table: names::CONTROL,
                 object: "what programs may remember of the tables".into(),
                 source,
             });

@@ -11,7 +11,7 @@ use aya::{
     maps::{MapError, MapInfo},
     programs::{ProgramError, SchedClassifier},
 };
-use policy_common::{Config, LAYOUT_VERSION, limits, names};
+use policy_common::{Config, Control, LAYOUT_VERSION, limits, names};
 
 use super::{
     abi::Abi,
@@ -258,7 +258,12 @@ pub(crate) fn twin(
     let mut loader = EbpfLoader::new();
     loader.override_global(Config::SYMBOL, &config, true);
     for map in &maps {
-        loader.map_pin_path(map, pins.path().join(map));
+        let name = if map == names::CONTROL {
+            Control::MAP
+        } else {
+            map
+        };
+        loader.map_pin_path(name, pins.path().join(map));
     }
     let mut ebpf = loader.load(object)?;
     load_program(&mut ebpf, name)?;

@@ -19,7 +19,7 @@ use nix::{
     mount::MsFlags,
     sys::statfs::{self, BPF_FS_MAGIC},
 };
-use policy_common::{Endpoint, NodeState, names};
+use policy_common::{Control, Endpoint, NodeState, names};
 
 use super::{
     abi::{Hash, Slots},
@@ -133,7 +133,12 @@ impl PinDir {
     /// Pins the maps of a new generation beside those in force.
     pub(crate) fn pin_next(&self, ebpf: &Ebpf, reused: &[&str]) -> Result<(), PinDirError> {
         for (name, map) in ebpf.maps() {
-            // Names with a dot are the loader's own and bpffs refuses them.
+            // Other names with a dot are the loader's own, and bpffs refuses them.
+            let name = if name == Control::MAP {
+                names::CONTROL
+            } else {
+                name
+            };
             if name.starts_with('.') || reused.contains(&name) {
                 continue;
             }

@@ -15,7 +15,10 @@ use aya::{
     maps::{HashMap, Map, MapData, MapError},
 };
 use policy_common::{Config, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FlowState, names};
-use policy_ebpf::flow::{idle, is_expired, is_spare};
+use policy_ebpf::{
+    flow::{idle, is_expired, is_spare},
+    packet::protocol::UDP,
+};
 
 use super::{
     abi::{Abi, Slots},
@@ -57,9 +60,10 @@ pub(crate) struct Sweeper {
     config: Config,
 }
 
-/// Seconds without a packet after which an unanswered or closed flow is removed early, where its side
-/// has used up most of the endpoint's limit.
+/// Seconds without a packet after which a flow is removed early, where its side has used up most of the
+/// endpoint's limit: one that is unanswered or closed, and a question with its answer over UDP.
 const SPARED: u32 = 5;
+const SPARED_UDP: u32 = 30;
 
 /// Which flows are over at one moment.
 struct Expiry<'a> {
@@ -74,11 +78,12 @@ struct Expiry<'a> {
 impl Expiry<'_> {
     fn is_over(&self, key: &impl Key, flow: &Flow) -> bool {
         let endpoint = key.endpoint();
+        let idle_for = |seconds: u32| idle(flow, self.now) > seconds * self.hz;
+        let gives_way = (is_spare(&flow.state) && idle_for(SPARED))
+            || (key.protocol() == UDP && flow.state.verdict.allows() && idle_for(SPARED_UDP));
         !self.live.contains(&endpoint)
             || is_expired(flow, key.protocol(), self.now, self.hz)
-            || (is_spare(&flow.state)
-                && idle(flow, self.now) > SPARED * self.hz
-                && self.pressed.contains(&(endpoint, flow.state.opener)))
+            || (gives_way && self.pressed.contains(&(endpoint, flow.state.opener)))
     }
 }
 
@@ -263,6 +268,7 @@ fn walk<K: Key>(
 #[cfg(test)]
 mod tests {
     use policy_common::Verdict;
+    use policy_ebpf::packet::protocol::TCP;
 
     use super::*;
 
@@ -278,9 +284,20 @@ mod tests {
     const POD: EndpointId = EndpointId(4);
 
     fn is_over(expiry: &Expiry<'_>, phase: u8, opener: u8, verdict: Verdict, idle: u32) -> bool {
+        is_over_of(expiry, TCP, phase, opener, verdict, idle)
+    }
+
+    fn is_over_of(
+        expiry: &Expiry<'_>,
+        protocol: u8,
+        phase: u8,
+        opener: u8,
+        verdict: Verdict,
+        idle: u32,
+    ) -> bool {
         let key = FlowKeyV4 {
             endpoint: POD,
-            protocol: 6,
+            protocol,
             ..FlowKeyV4::default()
         };
         let flow = Flow {
@@ -297,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn near_the_limit_only_idle_flows_that_are_unanswered_or_closed_end_early() {
+    fn near_the_limit_idle_flows_end_early_unless_they_are_connections() {
         let (pod, peer) = (FlowState::OPENED_BY_POD, FlowState::OPENED_BY_PEER);
         let live = BTreeSet::from([POD]);
         let expiry = Expiry {
@@ -315,5 +332,10 @@ mod tests {
         }
         let answered = FlowState::PHASE_ESTABLISHED;
         assert!(!is_over(&expiry, answered, peer, Verdict::ALLOW, 3_600));
+        let udp = |opener, verdict, idle| is_over_of(&expiry, UDP, answered, opener, verdict, idle);
+        assert!(udp(peer, Verdict::ALLOW, 31));
+        assert!(!udp(peer, Verdict::ALLOW, 30));
+        assert!(!udp(peer, Verdict::DENY, 119));
+        assert!(!udp(pod, Verdict::ALLOW, 119));
     }
 }

@@ -57,26 +57,42 @@ pub(crate) fn unknown_zero() -> u64 {
 /// The kernel.
 pub(crate) struct Kernel;
 
-/// Copies an element of ENDPOINTS into this processor's slot: whether it is there.
+/// Attempts to copy an element that is being replaced.
+const ATTEMPTS: u32 = 4;
+
+/// Copies an element of ENDPOINTS into this processor's slot: whether it is there. The kernel may
+/// reuse an element for another key while it is copied, and a look-up may miss one that is replaced
+/// meanwhile: only what a second look-up finds again was the element of this key.
 #[inline(never)]
 fn learn(known: *mut KnownEndpoint, ifindex: u32, version: u64) -> bool {
-    let Some(element) = maps::ENDPOINTS.get_ptr(ifindex) else {
-        return false;
-    };
-    // SAFETY: a map element stays readable while the program runs. It may be reused for another key
-    // meanwhile: it is copied at once, and the copy says whose it is. The slot belongs to this
-    // processor until the program ends.
-    unsafe {
-        (*known).version = version;
-        let copy = &raw mut (*known).endpoint;
-        for word in 0..size_of::<Endpoint>() / 8 {
-            let from = element.cast::<u64>().add(word);
-            copy.cast::<u64>()
-                .add(word)
-                .write_volatile(from.read_volatile());
+    for _ in 0..ATTEMPTS {
+        let Some(one) = maps::ENDPOINTS.get_ptr(ifindex) else {
+            continue;
+        };
+        // SAFETY: a map element stays readable while the program runs. The slot belongs to this
+        // processor until the program ends.
+        let difference = unsafe {
+            (*known).version = version;
+            let copy = (&raw mut (*known).endpoint).cast::<u64>();
+            for word in 0..size_of::<Endpoint>() / 8 {
+                copy.add(word)
+                    .write_volatile(one.cast::<u64>().add(word).read_volatile());
+            }
+            let Some(again) = maps::ENDPOINTS.get_ptr(ifindex) else {
+                continue;
+            };
+            let mut difference = u64::from((*known).endpoint.ifindex ^ ifindex);
+            for word in 0..size_of::<Endpoint>() / 8 {
+                difference |=
+                    copy.add(word).read_volatile() ^ again.cast::<u64>().add(word).read_volatile();
+            }
+            difference
+        };
+        if difference == 0 {
+            return true;
         }
-        (*known).endpoint.ifindex == ifindex
     }
+    false
 }
 
 impl World for Kernel {

@@ -1,7 +1,11 @@
 //! Our programs among those of others.
 
-use aya::programs::TcAttachType;
+use aya::{
+    maps::MapInfo,
+    programs::{TcAttachType, loaded_programs},
+};
 use policy_agent::node::tc;
+use policy_common::names;
 use policy_tests::harness::{Attach, Foreign, foreign::Place, traffic::Outcome};
 
 use crate::scene::{DENY_ALL, Scene, in_every_setting};
@@ -34,6 +38,16 @@ fn strip(scene: &Scene, pod: &str) {
             }
         }
     }
+}
+
+/// Whether a program reads the global that the agent writes.
+fn hears_the_agent(scene: &Scene, program: u32) -> bool {
+    let pin = scene.cluster.agent.pin_path().join(names::CONTROL);
+    let control = MapInfo::from_pin(pin).unwrap().id();
+    let ours = loaded_programs()
+        .flatten()
+        .find(|loaded| loaded.id() == program);
+    ours.unwrap().map_ids().unwrap().unwrap().contains(&control)
 }
 
 #[test]
@@ -99,6 +113,10 @@ fn a_program_that_lets_everything_pass_is_overtaken() {
         let entries = chain.unwrap().unwrap().entries;
         assert_eq!(entries.len(), 2, "the other one stays: {entries:?}");
         assert_eq!(entries[1].prog_id, Some(foreign.id()));
+        assert!(
+            hears_the_agent(scene, entries[0].prog_id.unwrap()),
+            "the program that came first does not learn when tables change"
+        );
         scene.passes("host", "shop/web");
     });
 }
