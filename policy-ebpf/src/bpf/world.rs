@@ -291,14 +291,14 @@ fn place(endpoint: EndpointId, opener: u8, slot: u32) -> u32 {
     side * RECENT_FLOWS + slot % RECENT_FLOWS
 }
 
-/// The slot for what these words name.
+/// The slot for what these words name: the highest bits of the products, which depend on all bits.
 #[inline(always)]
 fn slot<const WORDS: usize>(key: &[u64; WORDS]) -> u32 {
     let mut mixed = 0;
     for word in key {
         mixed = (mixed ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
-    (mixed >> 40) as u32 % maps::SLOTS
+    (mixed >> (u64::BITS - maps::SLOTS.ilog2())) as u32 % maps::SLOTS
 }
 
 /// As an assignment, which becomes a call.

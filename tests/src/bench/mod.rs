@@ -12,6 +12,7 @@ mod machine;
 mod markdown;
 mod options;
 mod plot;
+mod primitives;
 mod programs;
 mod progress;
 mod report;
@@ -48,6 +49,7 @@ pub(crate) struct Group {
 
 /// Every group, in the order in which they run.
 const GROUPS: &[Group] = &[
+    primitives::GROUP,
     datapath::GROUP,
     two_cpus::GROUP,
     programs::GROUP,

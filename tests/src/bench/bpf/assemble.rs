@@ -15,10 +15,13 @@ pub(super) enum Reg {
     R1,
     R2,
     R3,
+    R4,
     R6 = 6,
     R7,
     R8,
     R9,
+    /// The frame pointer: end of the stack.
+    R10,
 }
 
 /// Bytes that a load or a store moves.
@@ -34,10 +37,18 @@ pub(super) enum Width {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(super) enum Helper {
+    /// Looks a key up in a map.
+    Lookup = 1,
+    /// Writes an entry of a map.
+    Update = 2,
+    /// Nanoseconds since boot.
+    Clock = 5,
     /// Random 32 bits.
     Random = 7,
     /// Goes on in another program, with the same context.
     TailCall = 12,
+    /// The memory node of this processor: one word, and not inlined.
+    MemoryNode = 42,
 }
 
 /// What an immediate of 64 bits stands for.
@@ -165,6 +176,11 @@ impl Instruction {
     /// Calls a helper.
     pub(super) const fn call(helper: Helper) -> Self {
         Self::new(CALL, Reg::R0, 0, 0, helper as i32)
+    }
+
+    /// Calls a function of the program, so many instructions behind the next one.
+    pub(super) const fn call_behind(skipped: i32) -> Self {
+        Self::new(CALL, Reg::R0, FUNCTION, 0, skipped)
     }
 
     /// Returns R0.

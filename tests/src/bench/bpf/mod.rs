@@ -7,12 +7,14 @@
 mod assemble;
 mod dealer;
 mod info;
+mod primitive;
 mod run;
 mod sys;
 
 pub(crate) use self::{
     assemble::empty,
     dealer::{Dealer, Draw, Field},
+    primitive::{HASH_KEY, Primitive, Table},
     run::Run,
 };
 

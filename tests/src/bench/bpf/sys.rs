@@ -15,6 +15,8 @@ const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 
+/// Type of a hash table.
+pub(super) const HASH: u32 = 1;
 /// Type of an array.
 pub(super) const ARRAY: u32 = 2;
 /// Type of an array of programs to go on in.
@@ -164,11 +166,21 @@ pub(super) fn load_classifier(instructions: &[Instruction]) -> io::Result<OwnedF
 
 /// Makes a map of one entry with a key of four bytes.
 pub(super) fn one_entry(map_type: u32, value_size: usize) -> io::Result<OwnedFd> {
+    map(map_type, size_of::<u32>(), value_size, 1)
+}
+
+/// Makes a map.
+pub(super) fn map(
+    map_type: u32,
+    key_size: usize,
+    value_size: usize,
+    max_entries: u32,
+) -> io::Result<OwnedFd> {
     let mut attributes = Create {
         map_type,
-        key_size: 4,
+        key_size: u32::try_from(key_size).map_err(io::Error::other)?,
         value_size: u32::try_from(value_size).map_err(io::Error::other)?,
-        max_entries: 1,
+        max_entries,
     };
     // SAFETY: the kernel reads the structure and nothing else.
     owned(unsafe { call(BPF_MAP_CREATE, &mut attributes) }?)
@@ -176,16 +188,20 @@ pub(super) fn one_entry(map_type: u32, value_size: usize) -> io::Result<OwnedFd>
 
 /// Writes the entry of a map that [`one_entry`] made with `value.len()`.
 pub(super) fn set(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
-    let key = 0u32;
+    update(map, &0u32.to_ne_bytes(), value)
+}
+
+/// Writes an entry of a map that [`map`] made with `key.len()` and `value.len()`.
+pub(super) fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
     let mut attributes = Update {
         map: map.as_raw_fd().cast_unsigned(),
         padding: 0,
-        key: (&raw const key) as u64,
+        key: key.as_ptr() as u64,
         value: value.as_ptr() as u64,
         flags: 0,
     };
-    // SAFETY: the kernel reads a key of four bytes and a value of the map's size, which is the
-    // slice's for every map that this part of the bench makes.
+    // SAFETY: the kernel reads a key and a value of the map's sizes, which are the slices' for every
+    // map that this part of the bench makes.
     unsafe { call(BPF_MAP_UPDATE_ELEM, &mut attributes) }.map(drop)
 }
 

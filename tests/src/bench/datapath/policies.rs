@@ -3,54 +3,93 @@
 //! The traffic is the same for every number: that of a thousand peers of one policy. The further
 //! policies select the same pod, and each allows a pod of its own that keeps silent.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use policy_common::{Direction, Reason};
 
 use super::{
-    super::Figure,
-    Bench, ESTABLISHED, EVALUATE, FREE, INSERT, NAME, POLICIES, POLICIES_CHANGE,
+    super::{Figure, Summary, interleave::Rounds},
+    Bench, ESTABLISHED, EVALUATE, FREE, INSERT, NAME, POLICIES, POLICIES_CHANGE, UNIT,
     case::Case,
     frames::{self, Family},
     hot::{Flows, parameters},
     opening::{QUIET, Strangers},
-    scene::{Cluster, OPEN, Subject},
+    scene::{Cluster, OPEN, Scene, Subject},
 };
 
 const COUNTS: [u32; 4] = [10, 100, 1_000, 10_000];
 const PEERS: u32 = 1_000;
 /// Percent by which a path may cost more with the most policies than with the fewest.
 const CHANGE: f64 = 15.0;
+const TURNS: usize = 9;
 
 pub(super) fn policies(bench: &mut Bench<'_>) -> Result<()> {
     if !bench.wants(POLICIES) && !bench.wants(POLICIES_CHANGE) {
         return Ok(());
     }
-    let mut first: Vec<f64> = Vec::new();
+    let mut scenes = Vec::new();
     for policies in COUNTS {
         let cluster = Cluster {
             policies,
             ..Cluster::of_peers(PEERS)
         };
-        let mut scene = bench.scene(&format!("{policies} policies"), cluster, QUIET)?;
-        let mut costs = Vec::new();
-        for (path, family) in PATHS {
-            // The flow is there only while it is needed: insertions are counted.
-            let _flows = match path {
-                ESTABLISHED => Some(Flows::establish(&mut scene, family, 0)?),
-                _ => None,
-            };
-            let mut parameters = parameters(family, Direction::Ingress);
-            parameters.push("path", path);
-            parameters.push("policies", policies);
-            let case = case(path, family);
-            costs.push(bench.measure(POLICIES, &parameters, &case, &mut scene, None)?);
-            scene.forget_flows()?;
+        scenes.push(bench.scene(&format!("{policies} policies"), cluster, QUIET)?);
+    }
+    for (path, family) in PATHS {
+        measure(bench, &mut scenes, path, family)
+            .with_context(|| format!("{POLICIES} {path} {}", family.name()))?;
+    }
+    Ok(())
+}
+
+/// Measures one path with every number of policies in turn: they are compared with each other, so they
+/// must see the same machine.
+fn measure(
+    bench: &mut Bench<'_>,
+    scenes: &mut [Scene],
+    path: &'static str,
+    family: Family,
+) -> Result<()> {
+    bench.report.expect(COUNTS.len() + 1);
+    if path == ESTABLISHED {
+        for scene in &mut *scenes {
+            Flows::establish(scene, family, 0)?;
         }
-        if policies == COUNTS[0] {
-            first = costs;
-        } else if Some(&policies) == COUNTS.last() {
-            change(bench, &first, &costs);
+    }
+    let case = case(path, family);
+    let all = bench.rounds();
+    let rounds = Rounds {
+        count: all.count.div_ceil(TURNS),
+        ..all
+    };
+    let mut costs = vec![Vec::new(); scenes.len()];
+    for _ in 0..TURNS {
+        for (scene, costs) in scenes.iter_mut().zip(&mut costs) {
+            costs.push(case.measure(scene, rounds)?.median);
         }
+    }
+    let changes: Vec<f64> = costs[0]
+        .iter()
+        .zip(&costs[COUNTS.len() - 1])
+        .map(|(fewest, most)| (most / fewest - 1.0) * 100.0)
+        .collect();
+    for (policies, costs) in COUNTS.into_iter().zip(&costs) {
+        let mut parameters = parameters(family, Direction::Ingress);
+        parameters.push("path", path);
+        parameters.push("policies", policies);
+        let summary = Summary::of(costs).context("no turns")?;
+        bench
+            .report
+            .add(Figure::of(NAME, POLICIES, UNIT, summary).with_all(&parameters));
+    }
+    let change = Summary::of(&changes).context("no turns")?;
+    bench.report.add(
+        Figure::of(NAME, POLICIES_CHANGE, "%", change)
+            .with("family", family.name())
+            .with("path", path)
+            .at_most(Some(CHANGE)),
+    );
+    for scene in scenes {
+        scene.forget_flows()?;
     }
     Ok(())
 }
@@ -88,18 +127,5 @@ fn case(path: &str, family: Family) -> Case {
         ),
         INSERT => strangers.admitted(),
         _ => strangers.refused(),
-    }
-}
-
-fn change(bench: &mut Bench<'_>, fewest: &[f64], most: &[f64]) {
-    for ((path, family), (fewest, most)) in PATHS.iter().zip(fewest.iter().zip(most)) {
-        let percent = (most / fewest - 1.0) * 100.0;
-        bench.report.expect(1);
-        bench.report.add(
-            Figure::single(NAME, POLICIES_CHANGE, "%", percent)
-                .with("family", family.name())
-                .with("path", path)
-                .at_most(CHANGE),
-        );
     }
 }
