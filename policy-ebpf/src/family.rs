@@ -157,8 +157,7 @@ impl Family for V4 {
 
     #[inline(always)]
     fn widened(self) -> V6 {
-        let [a, b, c, d] = self.0;
-        V6([a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+        V6(bytemuck::cast([u32::from_ne_bytes(self.0), 0, 0, 0]))
     }
 
     #[inline(always)]

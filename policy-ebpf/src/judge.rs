@@ -16,7 +16,7 @@ use crate::{
         transport::{Kind, tcp},
     },
     rules::{Answer, ask, identify, is_isolated},
-    track::track,
+    track::{add, track},
 };
 
 /// One packet at one endpoint's hook.
@@ -316,6 +316,10 @@ fn open<F: Family, W: Tables<F>>(
         identity,
     );
     if identity == IdentityId::SELF {
+        return passes;
+    }
+    if add(world, case.endpoint.id, found) {
+        world.know_flow(&found.key, &found.flow);
         return passes;
     }
     found.status = 0;

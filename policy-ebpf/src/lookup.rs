@@ -114,6 +114,8 @@ pub trait Tables<F: Family>: World {
     /// Keeps a copy of the flow for this processor's next packets.
     #[inline(always)]
     fn know_flow(&self, _key: &F::Key, _flow: &Flow) {}
+    /// FLOWS: a new entry, unless there is one with this key, or no room: whether it was made.
+    fn add_flow(&self, key: &F::Key, flow: &Flow) -> bool;
     /// FLOWS: a new entry; replaces one with the same key.
     fn insert_flow(&self, key: &F::Key, flow: &Flow) -> Result<(), Full>;
     /// FLOWS: replaces the entry if the flow is still there.

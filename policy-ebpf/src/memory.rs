@@ -228,6 +228,11 @@ macro_rules! tables {
                 self.$flows.borrow().get(key).copied()
             }
 
+            fn add_flow(&self, key: &$key, flow: &Flow) -> bool {
+                !self.$flows.borrow().contains_key(key)
+                    && Tables::<$family>::insert_flow(self, key, flow).is_ok()
+            }
+
             fn insert_flow(&self, key: &$key, flow: &Flow) -> Result<(), Full> {
                 let mut flows = self.$flows.borrow_mut();
                 if flows.len() >= self.max_flows && !flows.contains_key(key) {

@@ -15,6 +15,24 @@ use crate::{
 /// Remembered flows that one packet asks whether they give way.
 const LOOKS: u32 = 4;
 
+/// Makes the entry of a flow without a look at the table, as most new flows allow: whether there was none
+/// before, and room.
+#[inline(always)]
+pub(crate) fn add<F: Family, W: Tables<F>>(
+    world: &W,
+    endpoint: EndpointId,
+    found: &Found<F::Key>,
+) -> bool {
+    let opener = found.flow.state.opener;
+    let limit = u64::from(world.flow_limit(opener));
+    let count = world.flow_count(endpoint, opener);
+    if count >= limit || !world.add_flow(&found.key, &found.flow) {
+        return false;
+    }
+    count_in::<F, W>(world, endpoint, found, count);
+    true
+}
+
 /// Writes the entry of a new flow and counts it.
 #[inline(always)]
 pub(crate) fn track<F: Family, W: Tables<F>>(
@@ -42,12 +60,24 @@ pub(crate) fn track<F: Family, W: Tables<F>>(
     world
         .insert_flow(&found.key, &found.flow)
         .map_err(|Full| Reason::FlowTableFull)?;
+    count_in::<F, W>(world, endpoint, found, count);
+    Ok(())
+}
+
+/// Counts one flow more than `count`.
+#[inline(always)]
+fn count_in<F: Family, W: Tables<F>>(
+    world: &W,
+    endpoint: EndpointId,
+    found: &Found<F::Key>,
+    count: u64,
+) {
+    let opener = found.flow.state.opener;
     world.count_flow(endpoint, opener, true);
     // Early enough to know a few when the limit is reached.
-    if count >= limit / 2 {
+    if count >= u64::from(world.flow_limit(opener)) / 2 {
         remember::<F, W>(world, endpoint, opener, &found.key);
     }
-    Ok(())
 }
 
 /// An unanswered or closed flow of an endpoint at its limit gives way to a new one of the same side:

@@ -3,13 +3,14 @@
 use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,
     helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns},
+    maps::ring_buf::RingBufEntry,
 };
 use policy_common::{Direction, Endpoint, EndpointId, Event, Reason, RulesetId};
 use policy_ebpf::{
     Decision, Origin,
     family::Family,
     packet::{
-        Bytes, IpPacket,
+        Bytes, IpPacket, Segment,
         ethernet::{self, ethertype},
         transport::{self, Kind},
     },
@@ -95,25 +96,36 @@ pub(crate) fn report(
     let Some(mut entry) = maps::EVENTS.reserve(0) else {
         return false;
     };
-    let event = entry.write(Event {
-        // SAFETY: the helper has no arguments.
-        time: unsafe { bpf_ktime_get_ns() },
-        ifindex: origin.ifindex,
-        ingress_ifindex: origin.ingress_ifindex,
-        identity: decision.identity().0,
-        ruleset: ruleset.0,
-        epoch,
-        length: frame.length() as u32,
-        suppressed,
-        endpoint,
-        direction: direction as u8,
-        reason: decision.reason_number(),
-        ..Event::default()
-    });
+    let event = zeroed(&mut entry);
+    // SAFETY: the helper has no arguments.
+    event.time = unsafe { bpf_ktime_get_ns() };
+    event.ifindex = origin.ifindex;
+    event.ingress_ifindex = origin.ingress_ifindex;
+    event.identity = decision.identity().0;
+    event.ruleset = ruleset.0;
+    event.epoch = epoch;
+    event.length = frame.length() as u32;
+    event.suppressed = suppressed;
+    event.endpoint = endpoint;
+    event.direction = direction as u8;
+    event.reason = decision.reason_number();
     describe(frame, event);
     // The reader polls: waking it for every event would cost more than the packet.
     entry.submit(BPF_RB_NO_WAKEUP.into());
     true
+}
+
+/// An event of zeros, in the ring: one that is built on the stack is copied byte by byte.
+#[inline(always)]
+fn zeroed(entry: &mut RingBufEntry<Event>) -> &mut Event {
+    let words = entry.as_mut_ptr().cast::<u64>();
+    for word in 0..size_of::<Event>() / 8 {
+        // SAFETY: within the entry, which begins at a multiple of eight (checked below).
+        unsafe { words.add(word).write_volatile(0) };
+    }
+    const { assert!(align_of::<Event>() == 8 && size_of::<Event>() % 8 == 0) };
+    // SAFETY: every byte was written, and any bytes are an event.
+    unsafe { &mut *words.cast() }
 }
 
 /// Takes a token from the endpoint's bucket: the number of events suppressed since the last one.
@@ -161,27 +173,43 @@ fn describe(frame: &Frame, event: &mut Event) -> bool {
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 fn addresses<F: Family>(frame: &Frame, event: &mut Event) -> bool {
+    match F::plain(frame) {
+        Some((packet, segment)) => {
+            network(&packet, event);
+            ports(segment, event);
+            true
+        }
+        None => parsed::<F>(frame, event),
+    }
+}
+
+#[inline(never)]
+fn parsed<F: Family>(frame: &Frame, event: &mut Event) -> bool {
     let Ok(packet) = F::parse(frame, ethernet::HEADER_LEN) else {
         return false;
     };
-    event.family = F::VERSION;
-    event.source = packet.source.widened().0;
-    event.destination = packet.destination.widened().0;
-    event.protocol = packet.protocol();
-    ports(frame, &packet, event);
+    network(&packet, event);
+    if packet.is_later_fragment() {
+        return true;
+    }
+    if let Some(segment) = transport::parse(frame, &packet) {
+        ports(segment, event);
+    }
     true
 }
 
 #[inline(always)]
-fn ports<A>(frame: &Frame, packet: &IpPacket<A>, event: &mut Event) {
-    if packet.is_later_fragment() {
-        return;
-    }
-    let Some(segment) = transport::parse(frame, packet) else {
-        return;
-    };
+fn network<F: Family>(packet: &IpPacket<F>, event: &mut Event) {
+    event.family = F::VERSION;
+    event.source = packet.source.widened().0;
+    event.destination = packet.destination.widened().0;
+    event.protocol = packet.protocol();
+}
+
+#[inline(always)]
+fn ports(segment: Segment, event: &mut Event) {
     match segment.kind() {
         Kind::Icmp => [event.icmp_type, event.icmp_code] = segment.source_port(),
         _ => {

@@ -3,7 +3,7 @@
 use core::arch::asm;
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_EXIST},
+    bindings::{BPF_ANY, BPF_EXIST, BPF_NOEXIST},
     btf_maps::lpm_trie::Key,
     helpers::generated::bpf_jiffies64,
 };
@@ -420,6 +420,11 @@ macro_rules! tables {
                         copy(&bytemuck::cast(*flow), &raw mut (*known).flow);
                     }
                 }
+            }
+
+            #[inline(always)]
+            fn add_flow(&self, key: &$key, flow: &Flow) -> bool {
+                maps::$flows.insert(key, flow, BPF_NOEXIST.into()).is_ok()
             }
 
             #[inline(always)]
