@@ -13,7 +13,6 @@ mod sys;
 pub(crate) use self::{
     assemble::empty,
     dealer::{Dealer, Draw, Field},
-    run::Run,
 };
 
-pub use self::info::ProgramFacts;
+pub use self::{info::ProgramFacts, run::Run};
