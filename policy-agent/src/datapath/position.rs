@@ -30,7 +30,11 @@ impl Datapath {
         let name = hook.program();
         if !self.twins.contains_key(name) {
             let pins = self.pins.as_ref().ok_or(LoadError::Unpinned)?;
-            let twin = load::twin(&self.object, self.config, pins, name)?;
+            let twin = load::twin(&self.object, self.config, pins, name);
+            // The loader clears the global that the programs share; until it is restored they
+            // remember nothing.
+            self.tables.restore_control()?;
+            let twin = twin?;
             self.twins.insert(name, twin);
         }
         self.twins

@@ -112,6 +112,11 @@ impl Tables {
         })
     }
 
+    /// Writes CONTROL once more, after somebody cleared it.
+    pub(crate) fn restore_control(&mut self) -> Result<(), MapError> {
+        self.put_control(self.control)
+    }
+
     fn put_control(&mut self, control: Control) -> Result<(), MapError> {
         self.globals.set(0, Abi(control), 0)?;
         self.control = control;

@@ -72,7 +72,7 @@ fn learn(known: *mut KnownEndpoint, ifindex: u32, version: u64) -> bool {
         // SAFETY: a map element stays readable while the program runs. The slot belongs to this
         // processor until the program ends.
         let difference = unsafe {
-            (*known).version = version;
+            (*known).version = 0;
             let copy = (&raw mut (*known).endpoint).cast::<u64>();
             for word in 0..size_of::<Endpoint>() / 8 {
                 copy.add(word)
@@ -89,6 +89,8 @@ fn learn(known: *mut KnownEndpoint, ifindex: u32, version: u64) -> bool {
             difference
         };
         if difference == 0 {
+            // SAFETY: as above.
+            unsafe { (*known).version = version };
             return true;
         }
     }

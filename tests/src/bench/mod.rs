@@ -26,7 +26,7 @@ mod wire;
 use anyhow::{Context as _, Result};
 
 pub use self::{
-    bpf::ProgramFacts,
+    bpf::{ProgramFacts, Run},
     machine::Machine,
     markdown::markdown,
     options::Options,

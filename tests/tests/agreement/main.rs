@@ -17,3 +17,4 @@ mod processors;
 mod random;
 mod remembered;
 mod seam;
+mod under_load;

@@ -1,7 +1,7 @@
 //! Our programs among those of others.
 
 use aya::{
-    maps::MapInfo,
+    maps::{Array, Map, MapData, MapInfo},
     programs::{TcAttachType, loaded_programs},
 };
 use policy_agent::node::tc;
@@ -40,9 +40,13 @@ fn strip(scene: &Scene, pod: &str) {
     }
 }
 
-/// Whether a program reads the global that the agent writes.
+/// Whether a program reads the global that the agent writes, and may remember what it reads.
 fn hears_the_agent(scene: &Scene, program: u32) -> bool {
     let pin = scene.cluster.agent.pin_path().join(names::CONTROL);
+    let words = Map::from_map_data(MapData::from_pin(&pin).unwrap()).unwrap();
+    let words: Array<_, [u64; 3]> = words.try_into().unwrap();
+    let [begun, settled, _] = words.get(&0, 0).unwrap();
+    assert!(begun == settled && begun != 0, "{begun} and {settled}");
     let control = MapInfo::from_pin(pin).unwrap().id();
     let ours = loaded_programs()
         .flatten()

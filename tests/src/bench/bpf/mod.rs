@@ -15,7 +15,6 @@ pub(crate) use self::{
     assemble::empty,
     dealer::{Dealer, Draw, Field},
     primitive::{HASH_KEY, Primitive, Table},
-    run::Run,
 };
 
-pub use self::info::ProgramFacts;
+pub use self::{info::ProgramFacts, run::Run};
