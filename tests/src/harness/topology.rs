@@ -207,8 +207,7 @@ impl Node {
                 (Wiring::Bridged, IpAddr::V4(_)) => SUBNET_V4,
                 (Wiring::Bridged, IpAddr::V6(_)) => SUBNET_V6,
             };
-            let nodad = if address.is_ipv6() { "nodad" } else { "" };
-            commands.push(format!("addr add {address}/{length} dev {INSIDE} {nodad}"));
+            commands.push(give(*address, length));
         }
         if addresses.iter().any(IpAddr::is_ipv4) {
             commands.push(format!(
@@ -256,11 +255,17 @@ impl Node {
             IpAddr::V4(_) => (32, OUTSIDE_V4),
             IpAddr::V6(_) => (128, OUTSIDE_V6),
         };
-        self.outside
-            .ip(&[format!("addr add {address}/{length} dev {INSIDE}")])?;
+        self.outside.ip(&[give(address, length)])?;
         self.host
             .ip(&[format!("route add {address}/{length} via {via}")])
     }
+}
+
+/// Usable at once: also where `accept_dad` is 0 an IPv6 address is tentative until a worker of the
+/// kernel has looked at it, unless it is added with `nodad`.
+fn give(address: IpAddr, length: u8) -> String {
+    let nodad = if address.is_ipv6() { "nodad" } else { "" };
+    format!("addr add {address}/{length} dev {INSIDE} {nodad}")
 }
 
 fn gateway(interface: &str) -> [String; 2] {
