@@ -72,6 +72,8 @@ pub struct Delta {
     pub rules: Vec<(RulesetId, IdentityId, PortSetId)>,
     /// New or changed prefixes (`Some`), and prefixes to remove.
     pub cidrs: Vec<(IpNet, Option<IdentityId>)>,
+    /// Addresses whose identity gets finer; no ruleset in use tells the two from each other.
+    pub refined: Vec<AddressWrite>,
     /// New, changed and removed addresses.
     pub addresses: Vec<AddressWrite>,
     /// New, changed and removed endpoints.
@@ -93,10 +95,15 @@ impl Delta {
     /// loses and gains in the same family then, since a pod has at most one of each.
     pub fn commit_plan(mut self) -> Vec<Op> {
         let mut ops = self.tables_plan();
+        let gained: BTreeSet<IpAddr> = self
+            .endpoints
+            .iter()
+            .flat_map(EndpointWrite::gains)
+            .collect();
         let taken: BTreeSet<IpAddr> = self
             .addresses
             .iter()
-            .filter(|write| write.before.is_some())
+            .filter(|write| write.before.is_some() && gained.contains(&write.address))
             .map(|write| write.address)
             .collect();
         ops.extend(self.endpoints.iter_mut().filter_map(|w| w.gain(&taken)));
@@ -112,6 +119,7 @@ impl Delta {
             .iter()
             .partition(|write| write.gained(&taken).next().is_some());
         ops.extend(cidr_ops(&self.cidrs));
+        ops.extend(self.refined.iter().map(AddressWrite::op));
         let early = self.addresses.iter().filter(|write| !is_late(write));
         ops.extend(early.map(AddressWrite::op));
         ops.extend(first.into_iter().filter_map(EndpointWrite::op));
@@ -182,6 +190,11 @@ impl EndpointWrite {
 
     /// The addresses among `taken` that a live, known endpoint gains.
     fn gained<'a>(&'a self, taken: &'a BTreeSet<IpAddr>) -> impl Iterator<Item = IpAddr> + 'a {
+        self.gains().filter(|address| taken.contains(address))
+    }
+
+    /// The addresses that a live, known endpoint gains.
+    fn gains(&self) -> impl Iterator<Item = IpAddr> {
         let before = self.before.as_ref().filter(|entry| !entry.unknown);
         before
             .zip(self.after.as_ref())
@@ -193,7 +206,6 @@ impl EndpointWrite {
                     .copied()
                     .filter(|address| !before.addresses.contains(address))
             })
-            .filter(|address| taken.contains(address))
     }
 
     /// A swap that only adds the gained addresses, if the entry has room for one.

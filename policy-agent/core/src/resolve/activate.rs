@@ -1,21 +1,30 @@
-//! Activation: which addresses a new predicate may concern.
+//! Activation: for which pods new predicates hold.
 //!
-//! Invariant: every address for which a predicate of a new ruleset holds is marked.
+//! Invariant: every address for which a predicate of a new ruleset holds is marked, or its pod's
+//! group gains the predicate.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::{
     Resolver,
-    cluster::PodId,
+    group::{Group, GroupId},
     predicate::{Predicate, PredicateId, Scope, Term},
 };
-use crate::model::{IpBlock, PodFact, Protocol};
+use crate::model::{IpBlock, Protocol};
 
-/// With more new terms than this in a namespace, its pods are evaluated without asking first
-/// whether one of them matches.
-const FEW_TERMS: usize = 8;
+/// Which groups gain which predicates, those together that gain the same.
+pub(super) type Gains = BTreeMap<Vec<PredicateId>, Vec<GroupId>>;
+
+/// What the pods that a term selects gain.
+#[derive(Default)]
+struct Activated {
+    /// The term itself.
+    is_new: bool,
+    /// The numbers that they declare under new port names.
+    names: Vec<(PredicateId, Protocol, Arc<str>)>,
+}
 
 /// A new port name in use for everybody (`None`) or for the addresses of a block.
 struct FreshName {
@@ -24,27 +33,11 @@ struct FreshName {
     name: Arc<str>,
 }
 
-impl FreshName {
-    fn concerns(&self, pod: &PodFact) -> bool {
-        let declares = pod
-            .ports
-            .iter()
-            .any(|port| port.protocol == self.protocol && port.name == self.name);
-        declares
-            && match self.block.as_deref() {
-                Some(Predicate::Block(IpBlock { cidr, .. })) => {
-                    pod.addresses.iter().any(|address| cidr.contains(address))
-                }
-                _ => true,
-            }
-    }
-}
-
 impl Resolver {
-    /// Makes the predicates known for which new rulesets ask, and marks the addresses for which
-    /// they may hold.
-    pub(super) fn activate(&mut self) {
-        let mut terms: FxHashSet<PredicateId> = FxHashSet::default();
+    /// Makes the predicates known for which new rulesets ask. Says which groups gain terms and
+    /// port names of terms, and marks the addresses for which other port names may hold.
+    pub(super) fn activate(&mut self) -> Gains {
+        let mut terms: BTreeMap<PredicateId, Activated> = BTreeMap::new();
         let mut names: Vec<FreshName> = Vec::new();
         for id in self.predicates.take_fresh() {
             if !self.predicates.is_asked_for(id) {
@@ -57,14 +50,15 @@ impl Resolver {
             match predicate.as_ref() {
                 Predicate::Term(term) => {
                     self.insert_term(id, term);
-                    terms.insert(id);
+                    terms.entry(id).or_default().is_new = true;
                 }
                 Predicate::Block(block) => self.blocks.insert(id, block),
                 Predicate::Name(peer, protocol, name) => {
                     let peer = peer.and_then(|peer| Some((peer, self.predicates.get(peer)?)));
                     match peer {
-                        Some((id, peer)) if matches!(**peer, Predicate::Term(_)) => {
-                            terms.insert(id);
+                        Some((peer, predicate)) if matches!(**predicate, Predicate::Term(_)) => {
+                            let names = &mut terms.entry(peer).or_default().names;
+                            names.push((id, *protocol, name.clone()));
                         }
                         peer => names.push(FreshName {
                             block: peer.map(|(_, peer)| peer.clone()),
@@ -76,15 +70,13 @@ impl Resolver {
                 Predicate::Number(..) => {}
             }
         }
-        if self.cluster.is_all_marked() {
-            return;
-        }
-        if !terms.is_empty() {
-            self.mark_terms(&terms);
+        if self.cluster.addresses.is_all_marked() {
+            return Gains::new();
         }
         if !names.is_empty() {
             self.mark_names(&names);
         }
+        self.gains(&terms)
     }
 
     fn insert_term(&mut self, id: PredicateId, term: &Term) {
@@ -101,10 +93,50 @@ impl Resolver {
         }
     }
 
-    fn mark_terms(&mut self, terms: &FxHashSet<PredicateId>) {
-        let mut by_namespace: FxHashMap<Arc<str>, Vec<PredicateId>> = FxHashMap::default();
+    fn gains(&mut self, terms: &BTreeMap<PredicateId, Activated>) -> Gains {
+        let mut by_group: FxHashMap<GroupId, Vec<PredicateId>> = FxHashMap::default();
+        for (name, ids) in self.namespaces_of(terms) {
+            let Some(namespace) = self.cluster.namespaces.get_mut(&name) else {
+                continue;
+            };
+            for id in ids {
+                let (Some(activated), Some(term)) = (terms.get(&id), self.predicates.get(id))
+                else {
+                    continue;
+                };
+                let Predicate::Term(Term { pods, .. }) = &*term.clone() else {
+                    continue;
+                };
+                let groups = &self.cluster.groups;
+                namespace.groups.matching(pods, groups, |group| {
+                    let mut gain = |id| by_group.entry(group).or_default().push(id);
+                    if activated.is_new {
+                        gain(id);
+                    }
+                    for (name, protocol, text) in &activated.names {
+                        for number in groups[group as usize].traits.numbers(*protocol, text) {
+                            gain(self.predicates.intern(Predicate::Number(*name, number)));
+                        }
+                    }
+                });
+            }
+        }
+        let mut gains = Gains::new();
+        for (group, mut gained) in by_group {
+            gained.sort_unstable();
+            gains.entry(gained).or_default().push(group);
+        }
+        gains
+    }
+
+    /// The terms by the namespaces in which they look for pods.
+    fn namespaces_of(
+        &self,
+        terms: &BTreeMap<PredicateId, Activated>,
+    ) -> BTreeMap<Arc<str>, Vec<PredicateId>> {
+        let mut by_namespace: BTreeMap<Arc<str>, Vec<PredicateId>> = BTreeMap::new();
         let mut by_scope: FxHashMap<_, Vec<PredicateId>> = FxHashMap::default();
-        for &id in terms {
+        for &id in terms.keys() {
             let Some(Predicate::Term(term)) = self.predicates.get(id).map(Arc::as_ref) else {
                 continue;
             };
@@ -125,38 +157,33 @@ impl Resolver {
                 }
             }
         }
-        let mut marked = Vec::new();
-        for (name, ids) in by_namespace {
-            let pods = &self.cluster.pods;
-            let Some(namespace) = self.cluster.namespaces.get_mut(&name) else {
-                continue;
-            };
-            if ids.len() > FEW_TERMS {
-                marked.extend(namespace.pods.iter());
-                continue;
-            }
-            for selector in ids.iter().filter_map(|&id| self.predicates.pods(id)) {
-                namespace.pods.candidates(selector, pods, |id| {
-                    let pod = pods.get(id as usize);
-                    if pod.is_some_and(|pod| selector.matches(&pod.labels)) {
-                        marked.push(id);
-                    }
-                });
-            }
-        }
-        for pod in marked {
-            self.cluster.mark_pod(pod);
-        }
+        by_namespace
     }
 
     fn mark_names(&mut self, names: &[FreshName]) {
-        let pods = self.cluster.pods.iter();
-        let marked: Vec<PodId> = pods
-            .filter(|(_, pod)| names.iter().any(|name| name.concerns(pod)))
-            .map(|(pod, _)| pod as PodId)
+        let groups = self.cluster.groups.iter();
+        let concerned = |group: &Group| names.iter().any(|name| self.concerns(name, group));
+        let marked: Vec<GroupId> = groups
+            .filter(|(_, group)| concerned(group))
+            .map(|(group, _)| group as GroupId)
             .collect();
-        for pod in marked {
-            self.cluster.mark_pod(pod);
+        for group in marked {
+            self.cluster.mark_group(group);
         }
+    }
+
+    fn concerns(&self, fresh: &FreshName, group: &Group) -> bool {
+        let mut numbers = group.traits.numbers(fresh.protocol, &fresh.name);
+        let declares = numbers.next().is_some();
+        declares
+            && match fresh.block.as_deref() {
+                Some(Predicate::Block(IpBlock { cidr, .. })) => {
+                    let pods = group.pods.iter();
+                    pods.map(|&pod| &self.cluster.pods[pod as usize])
+                        .flat_map(|pod| &pod.claims)
+                        .any(|&address| cidr.contains(&self.cluster.addresses[address].ip))
+                }
+                _ => true,
+            }
     }
 }

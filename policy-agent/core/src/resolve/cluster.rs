@@ -1,29 +1,25 @@
 //! The facts as they stand, indexed, and what of the tables each change may touch.
 //!
-//! Owns namespaces, pods, policies, endpoints and claims on addresses; knows nothing of predicates
-//! or numbers. Invariant: everything whose outcome a change may alter is marked in [`Dirty`].
+//! Owns namespaces, pods (see `pods`), policies, endpoints and claims on addresses; knows nothing of
+//! predicates. Invariant: everything whose outcome a change may alter is marked, in [`Dirty`] or in
+//! the address book.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
 };
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
-use smallvec::SmallVec;
 
-use super::{pod_index::PodIndex, term::ScopeId};
-use crate::model::{Change, EndpointFact, Labels, NamespaceFact, ObjectName, PodFact, PolicyFact};
-
-/// Addresses of a cluster differ in few bits, often only in the first or the last of a word, which
-/// the multiplication of `FxHasher` alone does not spread.
-type AddressHasher = foldhash::fast::FixedState;
-pub(super) type AddressMap<V> = HashMap<IpAddr, V, AddressHasher>;
-pub(super) type AddressSet = HashSet<IpAddr, AddressHasher>;
-
-/// Number of a pod, inside the resolver only.
-pub(super) type PodId = u32;
+use super::{
+    book::AddressBook,
+    group::{Group, GroupId, GroupIndex},
+    pods::{Pod, PodId},
+    term::ScopeId,
+};
+use crate::model::{Change, EndpointFact, Labels, NamespaceFact, ObjectName, PolicyFact};
 
 /// What a namespace holds; exists while its Namespace, a pod or a policy does.
 #[derive(Debug, Default)]
@@ -32,28 +28,19 @@ pub(super) struct Namespace {
     pub(super) labels: Option<Labels>,
     /// The scopes with a selector that the labels match.
     pub(super) scopes: Vec<ScopeId>,
-    pub(super) pods: PodIndex,
+    pub(super) groups: GroupIndex,
     pub(super) policies: BTreeMap<Arc<str>, Arc<PolicyFact>>,
 }
 
 impl Namespace {
     fn is_empty(&self) -> bool {
-        self.labels.is_none() && self.pods.is_empty() && self.policies.is_empty()
+        self.labels.is_none() && self.groups.is_empty() && self.policies.is_empty()
     }
 }
 
-/// Who claims an address.
-#[derive(Debug, Default)]
-pub(super) struct Claims {
-    /// The winner first.
-    pub(super) pods: SmallVec<[PodId; 2]>,
-    pub(super) host: bool,
-}
-
-/// What must be looked at again.
+/// What must be looked at again, besides the addresses marked in the book.
 #[derive(Debug, Default)]
 pub(super) struct Dirty {
-    pub(super) addresses: AddressSet,
     pub(super) endpoints: BTreeSet<u32>,
     /// Namespaces with another set of policies.
     pub(super) policies: FxHashSet<Arc<str>>,
@@ -61,24 +48,15 @@ pub(super) struct Dirty {
     pub(super) labels: FxHashSet<Arc<str>>,
 }
 
-impl Dirty {
-    /// Whether no change waits for a commit.
-    pub(super) fn is_empty(&self) -> bool {
-        self.addresses.is_empty()
-            && self.endpoints.is_empty()
-            && self.policies.is_empty()
-            && self.labels.is_empty()
-    }
-}
-
 /// All facts.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
     pub(super) namespaces: FxHashMap<Arc<str>, Namespace>,
-    pub(super) pods: Slab<PodFact>,
-    pod_ids: FxHashMap<ObjectName, PodId>,
-    pub(super) claims: AddressMap<Claims>,
-    contested: BTreeSet<IpAddr>,
+    pub(super) pods: Slab<Pod>,
+    pub(super) pod_ids: FxHashMap<ObjectName, PodId>,
+    pub(super) groups: Slab<Group>,
+    pub(super) addresses: AddressBook,
+    pub(super) contested: BTreeSet<IpAddr>,
     pub(super) endpoints: BTreeMap<u32, EndpointFact>,
     interfaces: FxHashMap<ObjectName, BTreeSet<u32>>,
     host: BTreeSet<IpAddr>,
@@ -145,60 +123,6 @@ impl Cluster {
         }
     }
 
-    fn put_pod(&mut self, fact: PodFact) {
-        let name = fact.name.clone();
-        let (id, before) = match self.pod_ids.get(&name) {
-            Some(&id) => {
-                let before = &mut self.pods[id as usize];
-                if *before == fact {
-                    return;
-                }
-                (id, Some(std::mem::replace(before, fact)))
-            }
-            None => {
-                // Fewer than 2^32 pods: each takes many bytes of memory.
-                let id = self.pods.insert(fact) as PodId;
-                self.pod_ids.insert(name.clone(), id);
-                (id, None)
-            }
-        };
-        let labels = &self.pods[id as usize].labels;
-        if before
-            .as_ref()
-            .is_none_or(|before| before.labels != *labels)
-        {
-            let namespace = self.namespaces.entry(name.namespace.clone()).or_default();
-            if let Some(before) = &before {
-                namespace.pods.remove(id, &before.labels);
-            }
-            namespace.pods.insert(id, labels);
-        }
-        let before = before.map(|pod| claimed(&pod)).unwrap_or_default();
-        let after = claimed(&self.pods[id as usize]);
-        for address in before.iter().filter(|address| !after.contains(address)) {
-            self.retract(*address, id);
-        }
-        for address in after {
-            self.claim(address, id);
-        }
-        self.touch_interfaces(&name);
-    }
-
-    fn remove_pod(&mut self, name: &ObjectName) {
-        let Some(id) = self.pod_ids.remove(name) else {
-            return;
-        };
-        for address in claimed(&self.pods[id as usize]) {
-            self.retract(address, id);
-        }
-        let pod = self.pods.remove(id as usize);
-        if let Some(namespace) = self.namespaces.get_mut(&name.namespace) {
-            namespace.pods.remove(id, &pod.labels);
-        }
-        self.drop_if_empty(&name.namespace);
-        self.touch_interfaces(name);
-    }
-
     fn put_endpoint(&mut self, fact: EndpointFact) {
         let before = self.endpoints.insert(fact.ifindex, fact.clone());
         if before.as_ref() == Some(&fact) {
@@ -229,82 +153,23 @@ impl Cluster {
 
     fn put_host(&mut self, addresses: BTreeSet<IpAddr>) {
         let before = std::mem::replace(&mut self.host, addresses);
-        for &address in before.symmetric_difference(&self.host) {
-            let claims = self.claims.entry(address).or_default();
-            claims.host = self.host.contains(&address);
-            if claims.pods.is_empty() && !claims.host {
-                self.claims.remove(&address);
-            }
-            self.dirty.addresses.insert(address);
+        for &ip in before.symmetric_difference(&self.host) {
+            let address = self.addresses.enter(ip);
+            self.addresses[address].host = self.host.contains(&ip);
+            self.addresses.mark(address);
         }
     }
 
-    fn claim(&mut self, address: IpAddr, pod: PodId) {
-        let claims = self.claims.entry(address).or_default();
-        if !claims.pods.contains(&pod) {
-            claims.pods.push(pod);
-        }
-        self.rank(address);
-    }
-
-    fn retract(&mut self, address: IpAddr, pod: PodId) {
-        if let Some(claims) = self.claims.get_mut(&address) {
-            claims.pods.retain(|&mut other| other != pod);
-        }
-        self.rank(address);
-    }
-
-    /// Puts the winner of an address first. Who wins or loses it may have changed.
-    fn rank(&mut self, address: IpAddr) {
-        self.dirty.addresses.insert(address);
-        let Some(claims) = self.claims.get_mut(&address) else {
-            return;
-        };
-        let pods = &self.pods;
-        claims.pods.sort_by(|&a, &b| {
-            let (a, b) = (&pods[a as usize], &pods[b as usize]);
-            let rank = |pod: &PodFact| (pod.running, pod.started);
-            rank(b)
-                .cmp(&rank(a))
-                .then_with(|| b.uid.cmp(&a.uid))
-                .then_with(|| b.name.cmp(&a.name))
-        });
-        if claims.pods.len() > 1 {
-            self.contested.insert(address);
-        } else {
-            self.contested.remove(&address);
-        }
-        let claimants = claims.pods.clone();
-        if claimants.is_empty() && !claims.host {
-            self.claims.remove(&address);
-        }
-        for pod in claimants {
-            let name = self.pods[pod as usize].name.clone();
-            self.touch_interfaces(&name);
-        }
-    }
-
-    fn touch_interfaces(&mut self, pod: &ObjectName) {
+    pub(super) fn touch_interfaces(&mut self, pod: &ObjectName) {
         if let Some(interfaces) = self.interfaces.get(pod) {
             self.dirty.endpoints.extend(interfaces);
         }
     }
 
     fn touch_addresses(&mut self, pod: &ObjectName) {
-        if let Some(pod) = self.pod(pod) {
-            self.dirty.addresses.extend(claimed(pod));
+        if let Some(pod) = self.pod_id(pod) {
+            self.mark_pod(pod);
         }
-    }
-
-    /// The pod of a name.
-    pub(super) fn pod(&self, name: &ObjectName) -> Option<&PodFact> {
-        self.pods.get(*self.pod_ids.get(name)? as usize)
-    }
-
-    /// The pod that has an address.
-    pub(super) fn owner(&self, address: IpAddr) -> Option<&PodFact> {
-        let winner = *self.claims.get(&address)?.pods.first()?;
-        self.pods.get(winner as usize)
     }
 
     /// The local endpoint of a pod; the one with the smallest interface index of several.
@@ -313,43 +178,40 @@ impl Cluster {
         self.endpoints.get(ifindex)
     }
 
-    /// The addresses that a pod has, without those that another pod won.
-    pub(super) fn addresses_of(&self, pod: &PodFact) -> impl Iterator<Item = IpAddr> {
-        claimed(pod).into_iter().filter(|&address| {
-            self.owner(address)
-                .is_some_and(|owner| owner.name == pod.name)
-        })
-    }
-
     /// Addresses that several pods claim, the winner first.
     pub(super) fn contested(&self) -> impl Iterator<Item = (IpAddr, Vec<&ObjectName>)> {
-        self.contested.iter().filter_map(|address| {
-            let claims = self.claims.get(address)?;
-            let names = claims.pods.iter();
-            let names = names.filter_map(|&pod| Some(&self.pods.get(pod as usize)?.name));
-            Some((*address, names.collect()))
+        self.contested.iter().filter_map(|&ip| {
+            let claimants = self.addresses.find(ip)?.claimants.iter();
+            let names = claimants.map(|&pod| &self.pods[pod as usize].name);
+            Some((ip, names.collect()))
         })
     }
 
-    /// Whether every address is marked already, as at the first commit.
-    pub(super) fn is_all_marked(&self) -> bool {
-        let marked = &self.dirty.addresses;
-        marked.len() >= self.claims.len()
-            && self.claims.keys().all(|address| marked.contains(address))
+    /// Whether no change waits for a commit.
+    pub(super) fn is_clean(&self) -> bool {
+        let Dirty {
+            endpoints,
+            policies,
+            labels,
+        } = &self.dirty;
+        self.addresses.is_unmarked()
+            && endpoints.is_empty()
+            && policies.is_empty()
+            && labels.is_empty()
     }
 
-    /// Marks the addresses of a pod.
-    pub(super) fn mark_pod(&mut self, pod: PodId) {
-        if let Some(pod) = self.pods.get(pod as usize) {
-            self.dirty.addresses.extend(claimed(pod));
+    fn mark_pod(&mut self, pod: PodId) {
+        for &address in &self.pods[pod as usize].claims {
+            self.addresses.mark(address);
         }
     }
-}
 
-/// The addresses that a pod claims: none for a finished or a host-network pod.
-fn claimed(pod: &PodFact) -> SmallVec<[IpAddr; 2]> {
-    if pod.finished || pod.host_network {
-        return SmallVec::new();
+    /// Marks the addresses of a group's pods.
+    pub(super) fn mark_group(&mut self, group: GroupId) {
+        for &pod in &self.groups[group as usize].pods {
+            for &address in &self.pods[pod as usize].claims {
+                self.addresses.mark(address);
+            }
+        }
     }
-    pod.addresses.iter().copied().collect()
 }

@@ -11,7 +11,7 @@ use super::{
     predicate::{Predicate, PredicateId},
     ruleset::Parts,
 };
-use crate::plan::{Delta, Op};
+use crate::plan::{AddressValue, Delta, Op};
 
 impl Resolver {
     /// How many rulesets, identities and port sets wait for [`Resolver::collect`].
@@ -23,7 +23,7 @@ impl Resolver {
     /// operations wait for running programs themselves; numbers may be used again once they are
     /// executed. Does nothing while applied changes wait for a commit.
     pub fn collect(&mut self) -> Vec<Op> {
-        if self.uncollected() == 0 || !self.cluster.dirty.is_empty() {
+        if self.uncollected() == 0 || !self.cluster.is_clean() {
             return Vec::new();
         }
         let mut delta = Delta::default();
@@ -79,10 +79,8 @@ impl Resolver {
         if coarser.is_empty() {
             return;
         }
-        let moved = self.addresses.iter();
-        let moved = moved.filter(|(_, value)| coarser.contains(&value.identity));
-        let moved = moved.map(|(&address, _)| address);
-        self.cluster.dirty.addresses.extend(moved);
+        let is_outdated = |value: AddressValue| coarser.contains(&value.identity);
+        self.cluster.addresses.mark_where(is_outdated);
     }
 
     fn remove_identities(&mut self, delta: &mut Delta) {

@@ -41,8 +41,8 @@ impl Identities {
         }
     }
 
-    /// The identity of a sorted set, with one holder more.
-    pub(super) fn acquire(
+    /// The identity of a sorted set.
+    pub(super) fn intern(
         &mut self,
         set: &[PredicateId],
         predicates: &mut Predicates,
@@ -50,23 +50,27 @@ impl Identities {
         if set.is_empty() {
             return IdentityId::WORLD;
         }
-        let id = match self.ids.get(set) {
-            Some(&id) => id,
-            None => {
-                let id = IdentityId(self.numbers.take());
-                let set: PredicateSet = set.into();
-                predicates.add_identity(&set, id);
-                self.ids.insert(set.clone(), id);
-                self.identities.insert(id, Identity { set, holders: 0 });
-                self.fresh.push(id);
-                id
-            }
-        };
-        if let Some(identity) = self.identities.get_mut(&id) {
-            identity.holders += 1;
-            self.idle.remove(&id);
+        if let Some(&id) = self.ids.get(set) {
+            return id;
         }
+        let id = IdentityId(self.numbers.take());
+        let set: PredicateSet = set.into();
+        predicates.add_identity(&set, id);
+        self.ids.insert(set.clone(), id);
+        self.identities.insert(id, Identity { set, holders: 0 });
+        self.fresh.push(id);
+        self.idle.insert(id);
         id
+    }
+
+    /// One holder more.
+    pub(super) fn hold(&mut self, id: IdentityId) {
+        if let Some(identity) = self.identities.get_mut(&id) {
+            if identity.holders == 0 {
+                self.idle.remove(&id);
+            }
+            identity.holders += 1;
+        }
     }
 
     /// One holder less.

@@ -18,6 +18,7 @@
 mod activate;
 mod address;
 mod block;
+mod book;
 mod cluster;
 mod collect;
 mod commit;
@@ -25,16 +26,17 @@ mod compile;
 mod content;
 mod endpoint;
 mod explain;
+mod group;
 mod identity;
 mod numbers;
-mod pod_index;
+mod pods;
 mod port_set;
 mod predicate;
 mod ruleset;
 mod term;
 mod view;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
 use policy_common::RulesetId;
 
@@ -42,10 +44,7 @@ use self::{
     block::Blocks, cluster::Cluster, identity::Identities, port_set::PortSets,
     predicate::Predicates, ruleset::Rulesets, term::Scopes,
 };
-use crate::{
-    model::Change,
-    plan::{AddressValue, EndpointEntry},
-};
+use crate::{model::Change, plan::EndpointEntry};
 
 pub use explain::{AllowingRule, Explanation, PeerName, Question};
 pub use view::{Conflict, EndpointView};
@@ -68,8 +67,6 @@ pub struct Resolver {
     identities: Identities,
     rulesets: Rulesets,
     port_sets: PortSets,
-    /// ADDRESSES.
-    addresses: BTreeMap<IpAddr, AddressValue>,
     /// ENDPOINTS.
     endpoints: BTreeMap<u32, Written>,
 }
@@ -91,7 +88,6 @@ impl Resolver {
             identities: Identities::new(),
             rulesets: Rulesets::new(),
             port_sets: PortSets::new(),
-            addresses: BTreeMap::new(),
             endpoints: BTreeMap::new(),
         }
     }
