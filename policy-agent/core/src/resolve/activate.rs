@@ -178,10 +178,8 @@ impl Resolver {
         declares
             && match fresh.block.as_deref() {
                 Some(Predicate::Block(IpBlock { cidr, .. })) => {
-                    let pods = group.pods.iter();
-                    pods.map(|&pod| &self.cluster.pods[pod as usize])
-                        .flat_map(|pod| &pod.claims)
-                        .any(|&address| cidr.contains(&self.cluster.addresses[address].ip))
+                    let mut addresses = group.addresses.iter();
+                    addresses.any(|&address| cidr.contains(&self.cluster.addresses[address].ip))
                 }
                 _ => true,
             }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use policy_common::IdentityId;
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::{Resolver, activate::Gains, book::AddressId, group::GroupId};
 use crate::plan::{AddressValue, AddressWrite, Delta};
@@ -53,42 +54,48 @@ impl Resolver {
     /// their identities become finer, and the rulesets in use see no difference.
     pub(super) fn refine_addresses(&mut self, gains: Gains, delta: &mut Delta) {
         for (gained, groups) in gains {
-            let mut finer: FxHashMap<IdentityId, IdentityId> = FxHashMap::default();
-            let cluster = &mut self.cluster;
-            let groups = groups.iter().map(|&group| &cluster.groups[group as usize]);
-            for &pod in groups.flat_map(|group| &group.pods) {
-                for &id in &cluster.pods[pod as usize].claims {
-                    let record = &mut cluster.addresses[id];
-                    if record.marked || record.claimants.first() != Some(&pod) {
-                        continue;
-                    }
-                    let before = record.written;
-                    let from = match before {
-                        Some(value) => value.identity,
-                        None => self.blocks.identity_of(record.ip),
-                    };
-                    let to = *finer.entry(from).or_insert_with(|| {
+            // Identities that these addresses have, with what they become: few.
+            let mut finer: SmallVec<[(IdentityId, IdentityId); 8]> = SmallVec::new();
+            let addresses = groups
+                .iter()
+                .flat_map(|&group| &self.cluster.groups[group as usize].addresses);
+            for &id in addresses {
+                let record = &mut self.cluster.addresses[id];
+                if record.marked {
+                    continue;
+                }
+                let before = record.written;
+                let from = match before {
+                    Some(value) => value.identity,
+                    None => self.blocks.identity_of(record.ip),
+                };
+                let known = finer.iter().find(|&&(coarse, _)| coarse == from);
+                let to = match known {
+                    Some(&(_, to)) => to,
+                    None => {
                         let mut set = self.identities.set(from).to_vec();
                         set.extend_from_slice(&gained);
                         set.sort_unstable();
                         set.dedup();
-                        self.identities.intern(&set, &mut self.predicates)
-                    });
-                    self.identities.hold(to);
-                    if before.is_some() {
-                        self.identities.release(from);
+                        let to = self.identities.intern(&set, &mut self.predicates);
+                        finer.push((from, to));
+                        to
                     }
-                    record.written = Some(AddressValue {
-                        identity: to,
-                        owner: before.and_then(|value| value.owner),
-                        host: before.is_some_and(|value| value.host),
-                    });
-                    delta.refined.push(AddressWrite {
-                        address: record.ip,
-                        before,
-                        after: record.written,
-                    });
+                };
+                self.identities.hold(to);
+                if before.is_some() {
+                    self.identities.release(from);
                 }
+                record.written = Some(AddressValue {
+                    identity: to,
+                    owner: before.and_then(|value| value.owner),
+                    host: before.is_some_and(|value| value.host),
+                });
+                delta.refined.push(AddressWrite {
+                    address: record.ip,
+                    before,
+                    after: record.written,
+                });
             }
         }
     }
@@ -125,10 +132,11 @@ impl Resolver {
         let (ip, host) = (record.ip, record.host);
         let winner = record.claimants.first();
         let pod = winner.map(|&pod| &self.cluster.pods[pod as usize]);
+        let group = record.group;
         let owner = pod.and_then(|pod| self.cluster.endpoint_of(&pod.name));
         let owner = owner.map(|endpoint| endpoint.id);
         let elsewhere = self.blocks.identity_of(ip);
-        let identity = pod.map(|pod| pod.group).and_then(|group| {
+        let identity = group.and_then(|group| {
             let key = (group, elsewhere);
             if let Some(&identity) = known.get(&key) {
                 return identity;

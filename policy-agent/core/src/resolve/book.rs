@@ -12,18 +12,21 @@ use std::{
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::pods::PodId;
+use super::{group::GroupId, pods::PodId};
 use crate::plan::AddressValue;
 
 /// Number of an address, inside the resolver only.
 pub(super) type AddressId = u32;
 
-/// One address.
+/// One address, in one line of the processor's cache.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Address {
     pub(super) ip: IpAddr,
     /// The pods that claim it, the winner first.
     pub(super) claimants: SmallVec<[PodId; 2]>,
+    /// The group of the winner.
+    pub(super) group: Option<GroupId>,
     /// An address of this host.
     pub(super) host: bool,
     /// To be looked at by the next commit.
@@ -62,6 +65,7 @@ impl AddressBook {
             self.records.insert(Address {
                 ip,
                 claimants: SmallVec::new(),
+                group: None,
                 host: false,
                 marked: false,
                 written: None,

@@ -17,6 +17,7 @@ use super::{
     book::AddressBook,
     group::{Group, GroupId, GroupIndex},
     pods::{Pod, PodId},
+    pool::Pool,
     term::ScopeId,
 };
 use crate::model::{Change, EndpointFact, Labels, NamespaceFact, ObjectName, PolicyFact};
@@ -55,6 +56,7 @@ pub(super) struct Cluster {
     pub(super) pods: Slab<Pod>,
     pub(super) pod_ids: FxHashMap<ObjectName, PodId>,
     pub(super) groups: Slab<Group>,
+    pub(super) pool: Pool,
     pub(super) addresses: AddressBook,
     pub(super) contested: BTreeSet<IpAddr>,
     pub(super) endpoints: BTreeMap<u32, EndpointFact>,
@@ -70,8 +72,9 @@ impl Cluster {
             Change::Namespace(fact) => self.put_namespace(fact),
             Change::NamespaceRemoved(name) => {
                 if let Some(namespace) = self.namespaces.get_mut(&name)
-                    && namespace.labels.take().is_some()
+                    && let Some(labels) = namespace.labels.take()
                 {
+                    self.pool.give_back(&labels);
                     self.dirty.labels.insert(name);
                 }
             }
@@ -99,7 +102,10 @@ impl Cluster {
     fn put_namespace(&mut self, fact: NamespaceFact) {
         let namespace = self.namespaces.entry(fact.name.clone()).or_default();
         if namespace.labels.as_ref() != Some(&fact.labels) {
-            namespace.labels = Some(fact.labels);
+            let labels = self.pool.share(fact.labels);
+            if let Some(before) = namespace.labels.replace(labels) {
+                self.pool.give_back(&before);
+            }
             self.dirty.labels.insert(fact.name);
         }
     }
@@ -208,10 +214,8 @@ impl Cluster {
 
     /// Marks the addresses of a group's pods.
     pub(super) fn mark_group(&mut self, group: GroupId) {
-        for &pod in &self.groups[group as usize].pods {
-            for &address in &self.pods[pod as usize].claims {
-                self.addresses.mark(address);
-            }
+        for &address in &self.groups[group as usize].addresses {
+            self.addresses.mark(address);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Groups: the pods of one namespace that no rule tells apart but by their addresses, such as the
 //! replicas of a Deployment. What selectors and port names say is worked out once for a group.
 //!
-//! Knows nothing of addresses. Invariants: a pod is in one group; a group has pods; a group stands
-//! under its value of every label key that a term asked for.
+//! Invariants: a pod is in one group; a group has pods; a group stands under its value of every
+//! label key that a term asked for.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::{pods::PodId, term::pivot};
+use super::{book::AddressId, pool::Pool, term::pivot};
 use crate::model::{ContainerPort, Labels, Protocol, Requirement, Selector};
 
 /// Number of a group, inside the resolver only.
@@ -38,7 +38,9 @@ impl Traits {
 pub(super) struct Group {
     pub(super) namespace: Arc<str>,
     pub(super) traits: Arc<Traits>,
-    pub(super) pods: SmallVec<[PodId; 4]>,
+    /// The addresses that its pods have, without those that other pods won.
+    pub(super) addresses: SmallVec<[AddressId; 4]>,
+    pods: usize,
 }
 
 /// Groups by the value of one label.
@@ -56,21 +58,25 @@ impl GroupIndex {
     /// Puts a pod into the group of its traits.
     pub(super) fn join(
         &mut self,
-        pod: PodId,
         namespace: &Arc<str>,
         traits: Traits,
         groups: &mut Slab<Group>,
+        pool: &mut Pool,
     ) -> GroupId {
         if let Some(&id) = self.ids.get(&traits) {
-            groups[id as usize].pods.push(pod);
+            groups[id as usize].pods += 1;
             return id;
         }
-        let traits = Arc::new(traits);
+        let traits = Arc::new(Traits {
+            labels: pool.share(traits.labels),
+            ports: traits.ports,
+        });
         // Fewer groups than pods, of which there are fewer than 2^32.
         let id = groups.insert(Group {
             namespace: namespace.clone(),
             traits: traits.clone(),
-            pods: SmallVec::from_slice(&[pod]),
+            addresses: SmallVec::new(),
+            pods: 1,
         }) as GroupId;
         for (key, values) in &mut self.keys {
             if let Some(value) = traits.labels.get(key) {
@@ -81,11 +87,11 @@ impl GroupIndex {
         id
     }
 
-    /// Takes a pod out of its group.
-    pub(super) fn leave(&mut self, pod: PodId, id: GroupId, groups: &mut Slab<Group>) {
+    /// Takes a pod without addresses out of its group.
+    pub(super) fn leave(&mut self, id: GroupId, groups: &mut Slab<Group>, pool: &mut Pool) {
         let group = &mut groups[id as usize];
-        group.pods.retain(|&mut other| other != pod);
-        if !group.pods.is_empty() {
+        group.pods -= 1;
+        if group.pods > 0 {
             return;
         }
         let Group { traits, .. } = groups.remove(id as usize);
@@ -101,6 +107,7 @@ impl GroupIndex {
                 }
             }
         }
+        pool.give_back(&traits.labels);
     }
 
     pub(super) fn is_empty(&self) -> bool {

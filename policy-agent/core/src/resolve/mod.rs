@@ -30,6 +30,7 @@ mod group;
 mod identity;
 mod numbers;
 mod pods;
+mod pool;
 mod port_set;
 mod predicate;
 mod ruleset;

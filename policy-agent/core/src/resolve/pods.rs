@@ -63,7 +63,7 @@ impl Cluster {
             ports,
             ..
         } = fact;
-        let group = self.join_group(id, &name.namespace, Traits { labels, ports });
+        let group = self.join_group(&name.namespace, Traits { labels, ports });
         let name = ObjectName {
             // One string for all pods of the namespace.
             namespace: self.groups[group as usize].namespace.clone(),
@@ -101,11 +101,11 @@ impl Cluster {
         if same_traits && same_claims && same_rest {
             return;
         }
-        let mut group = pod.group;
-        if !same_traits {
-            self.leave_group(id, &fact.name.namespace, group);
-            group = self.join_group(id, &fact.name.namespace, traits);
-        }
+        let before = pod.group;
+        let group = match same_traits {
+            true => before,
+            false => self.join_group(&fact.name.namespace, traits),
+        };
         let pod = &mut self.pods[id as usize];
         pod.uid = fact.uid;
         pod.group = group;
@@ -114,6 +114,9 @@ impl Cluster {
         pod.running = fact.running;
         pod.started = fact.started;
         self.reclaim(id, &claimed);
+        if group != before {
+            self.leave_group(&fact.name.namespace, before);
+        }
     }
 
     pub(super) fn remove_pod(&mut self, name: &ObjectName) {
@@ -124,21 +127,23 @@ impl Cluster {
             self.retract(address, id);
         }
         let pod = self.pods.remove(id as usize);
-        self.leave_group(id, &name.namespace, pod.group);
+        self.leave_group(&name.namespace, pod.group);
         self.drop_if_empty(&name.namespace);
         self.touch_interfaces(name);
     }
 
-    fn join_group(&mut self, id: PodId, namespace: &Arc<str>, traits: Traits) -> GroupId {
+    fn join_group(&mut self, namespace: &Arc<str>, traits: Traits) -> GroupId {
         let entry = self.namespaces.entry(namespace.clone());
         let namespace = entry.key().clone();
         let groups = &mut entry.or_default().groups;
-        groups.join(id, &namespace, traits, &mut self.groups)
+        groups.join(&namespace, traits, &mut self.groups, &mut self.pool)
     }
 
-    fn leave_group(&mut self, id: PodId, namespace: &Arc<str>, group: GroupId) {
+    fn leave_group(&mut self, namespace: &Arc<str>, group: GroupId) {
         if let Some(namespace) = self.namespaces.get_mut(namespace) {
-            namespace.groups.leave(id, group, &mut self.groups);
+            namespace
+                .groups
+                .leave(group, &mut self.groups, &mut self.pool);
         }
     }
 
@@ -168,10 +173,16 @@ impl Cluster {
         self.rank(address);
     }
 
-    /// Puts the winner of an address first. Who wins or loses it may have changed.
+    /// Puts the winner of an address first, and the address into the winner's group. Who wins or
+    /// loses it may have changed.
     fn rank(&mut self, address: AddressId) {
         self.addresses.mark(address);
-        let Address { ip, claimants, .. } = &mut self.addresses[address];
+        let Address {
+            ip,
+            claimants,
+            group,
+            ..
+        } = &mut self.addresses[address];
         let pods = &self.pods;
         claimants.sort_by(|&a, &b| {
             let (a, b) = (&pods[a as usize], &pods[b as usize]);
@@ -181,6 +192,16 @@ impl Cluster {
                 .then_with(|| b.uid.cmp(&a.uid))
                 .then_with(|| b.name.cmp(&a.name))
         });
+        let winner = claimants.first().map(|&pod| pods[pod as usize].group);
+        if winner != *group {
+            if let Some(before) = group.and_then(|group| self.groups.get_mut(group as usize)) {
+                before.addresses.retain(|&mut other| other != address);
+            }
+            if let Some(group) = winner {
+                self.groups[group as usize].addresses.push(address);
+            }
+            *group = winner;
+        }
         if claimants.len() > 1 {
             self.contested.insert(*ip);
         } else {
