@@ -94,37 +94,46 @@ impl Resolver {
     }
 
     fn gains(&mut self, terms: &BTreeMap<PredicateId, Activated>) -> Gains {
-        let mut by_group: FxHashMap<GroupId, Vec<PredicateId>> = FxHashMap::default();
+        let mut gained: Vec<(GroupId, PredicateId)> = Vec::new();
         for (name, ids) in self.namespaces_of(terms) {
-            let Some(namespace) = self.cluster.namespaces.get_mut(&name) else {
+            let Some(namespace) = self.cluster.namespaces.get(&name) else {
                 continue;
             };
             for id in ids {
-                let (Some(activated), Some(term)) = (terms.get(&id), self.predicates.get(id))
+                let (Some(activated), Some(predicate)) = (terms.get(&id), self.predicates.get(id))
                 else {
                     continue;
                 };
-                let Predicate::Term(Term { pods, .. }) = &*term.clone() else {
+                let Predicate::Term(Term { pods, .. }) = &*predicate.clone() else {
                     continue;
                 };
-                let groups = &self.cluster.groups;
-                namespace.groups.matching(pods, groups, |group| {
-                    let mut gain = |id| by_group.entry(group).or_default().push(id);
+                namespace.groups.matching(pods, |group| {
                     if activated.is_new {
-                        gain(id);
+                        gained.push((group, id));
                     }
                     for (name, protocol, text) in &activated.names {
-                        for number in groups[group as usize].traits.numbers(*protocol, text) {
-                            gain(self.predicates.intern(Predicate::Number(*name, number)));
+                        let traits = &self.cluster.groups[group as usize].traits;
+                        for number in traits.numbers(*protocol, text) {
+                            let number = Predicate::Number(*name, number);
+                            gained.push((group, self.predicates.intern(number)));
                         }
                     }
                 });
             }
         }
+        gained.sort_unstable();
         let mut gains = Gains::new();
-        for (group, mut gained) in by_group {
-            gained.sort_unstable();
-            gains.entry(gained).or_default().push(group);
+        let mut predicates = Vec::new();
+        for of_group in gained.chunk_by(|(one, _), (other, _)| one == other) {
+            predicates.clear();
+            predicates.extend(of_group.iter().map(|&(_, predicate)| predicate));
+            let group = of_group[0].0;
+            match gains.get_mut(&predicates) {
+                Some(groups) => groups.push(group),
+                None => {
+                    gains.insert(predicates.clone(), vec![group]);
+                }
+            }
         }
         gains
     }

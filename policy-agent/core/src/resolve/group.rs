@@ -1,8 +1,8 @@
 //! Groups: the pods of one namespace that no rule tells apart but by their addresses, such as the
 //! replicas of a Deployment. What selectors and port names say is worked out once for a group.
 //!
-//! Invariants: a pod is in one group; a group has pods; a group stands under its value of every
-//! label key that a term asked for.
+//! Invariants: a pod is in one group; a group has pods; a group stands under
+//! each of its labels.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::{book::AddressId, pool::Pool, term::pivot};
+use super::{book::AddressId, pool::Pool};
 use crate::model::{ContainerPort, Labels, Protocol, Requirement, Selector};
 
 /// Number of a group, inside the resolver only.
@@ -43,15 +43,51 @@ pub(super) struct Group {
     pods: usize,
 }
 
-/// Groups by the value of one label.
-type ByValue = FxHashMap<Arc<str>, Vec<GroupId>>;
+/// Numbers of groups, sorted.
+type Groups = SmallVec<[GroupId; 4]>;
 
-/// The groups of one namespace.
+/// The groups of one namespace that have a label key.
+#[derive(Debug, Default)]
+struct Holders {
+    all: Groups,
+    by_value: FxHashMap<Arc<str>, Groups>,
+}
+
+/// The groups of one namespace, by label.
 #[derive(Debug, Default)]
 pub(super) struct GroupIndex {
     ids: FxHashMap<Arc<Traits>, GroupId>,
-    /// Only the keys that a term asked for: most labels of a cluster never matter to a node.
-    keys: FxHashMap<Arc<str>, ByValue>,
+    keys: FxHashMap<Arc<str>, Holders>,
+}
+
+/// A requirement as the groups that it names: all of a group's pods meet it, or none.
+struct Named<'a> {
+    groups: SmallVec<[&'a Groups; 2]>,
+    /// Whether the named groups meet it, or the others.
+    these: bool,
+}
+
+impl Named<'_> {
+    fn is_met_by(&self, id: GroupId) -> bool {
+        let mut groups = self.groups.iter();
+        groups.any(|groups| groups.binary_search(&id).is_ok()) == self.these
+    }
+
+    fn count(&self) -> usize {
+        self.groups.iter().map(|groups| groups.len()).sum()
+    }
+}
+
+fn list(groups: &mut Groups, id: GroupId) {
+    if let Err(at) = groups.binary_search(&id) {
+        groups.insert(at, id);
+    }
+}
+
+fn unlist(groups: &mut Groups, id: GroupId) {
+    if let Ok(at) = groups.binary_search(&id) {
+        groups.remove(at);
+    }
 }
 
 impl GroupIndex {
@@ -78,10 +114,10 @@ impl GroupIndex {
             addresses: SmallVec::new(),
             pods: 1,
         }) as GroupId;
-        for (key, values) in &mut self.keys {
-            if let Some(value) = traits.labels.get(key) {
-                values.entry(value.clone()).or_default().push(id);
-            }
+        for (key, value) in &traits.labels {
+            let holders = self.keys.entry(key.clone()).or_default();
+            list(&mut holders.all, id);
+            list(holders.by_value.entry(value.clone()).or_default(), id);
         }
         self.ids.insert(traits, id);
         id
@@ -96,14 +132,17 @@ impl GroupIndex {
         }
         let Group { traits, .. } = groups.remove(id as usize);
         self.ids.remove(&traits);
-        for (key, values) in &mut self.keys {
-            let Some(value) = traits.labels.get(key) else {
+        for (key, value) in &traits.labels {
+            let Some(holders) = self.keys.get_mut(key) else {
                 continue;
             };
-            if let Some(ids) = values.get_mut(value) {
-                ids.retain(|&other| other != id);
-                if ids.is_empty() {
-                    values.remove(value);
+            unlist(&mut holders.all, id);
+            if holders.all.is_empty() {
+                self.keys.remove(key);
+            } else if let Some(groups) = holders.by_value.get_mut(value) {
+                unlist(groups, id);
+                if groups.is_empty() {
+                    holders.by_value.remove(value);
                 }
             }
         }
@@ -119,40 +158,46 @@ impl GroupIndex {
     }
 
     /// Calls `each` for the groups that the selector matches.
-    pub(super) fn matching(
-        &mut self,
-        selector: &Selector,
-        groups: &Slab<Group>,
-        each: impl FnMut(GroupId),
-    ) {
-        let matches = |id: &GroupId| selector.matches(&groups[*id as usize].traits.labels);
-        let ids = &self.ids;
-        let by_value = |key: &Arc<str>| {
-            let mut values = ByValue::default();
-            for (traits, &id) in ids {
-                if let Some(value) = traits.labels.get(key) {
-                    values.entry(value.clone()).or_default().push(id);
-                }
+    pub(super) fn matching(&self, selector: &Selector, mut each: impl FnMut(GroupId)) {
+        let requirements = selector.requirements().iter();
+        let named: SmallVec<[Named<'_>; 4]> = requirements
+            .map(|requirement| self.named(requirement))
+            .collect();
+        let mut each_match = |id: GroupId| {
+            if named.iter().all(|named| named.is_met_by(id)) {
+                each(id);
             }
-            values
         };
-        // The pivot alone decides when nothing else is required.
-        let is_only = selector.requirements().len() == 1;
-        let matches_rest = |id: &GroupId| is_only || matches(id);
-        match pivot(selector) {
-            Some(Requirement::In(key, wanted)) => {
-                let values = self.keys.entry(key.clone());
-                let values = values.or_insert_with_key(by_value);
-                let found = wanted.iter().filter_map(|value| values.get(value));
-                found.flatten().copied().filter(matches_rest).for_each(each);
-            }
-            Some(Requirement::Exists(key)) => {
-                let values = self.keys.entry(key.clone());
-                let values = values.or_insert_with_key(by_value);
-                let found = values.values().flatten().copied();
-                found.filter(matches_rest).for_each(each);
-            }
-            _ => ids.values().copied().filter(matches).for_each(each),
+        let positive = named.iter().filter(|named| named.these);
+        match positive.min_by_key(|named| named.count()) {
+            Some(fewest) => fewest
+                .groups
+                .iter()
+                .flat_map(|groups| groups.iter())
+                .for_each(|&id| each_match(id)),
+            None => self.ids.values().for_each(|&id| each_match(id)),
         }
+    }
+
+    fn named(&self, requirement: &Requirement) -> Named<'_> {
+        let holders = |key| self.keys.get(key).into_iter();
+        let all = |key| holders(key).map(|holders| &holders.all).collect();
+        let of_values = |key, values: &[Arc<str>]| {
+            let holders = holders(key);
+            holders
+                .flat_map(|holders| {
+                    let values = values.iter();
+                    values.filter_map(|value| holders.by_value.get(value))
+                })
+                .collect()
+        };
+        let (groups, these) = match requirement {
+            Requirement::In(key, values) => (of_values(key, values), true),
+            Requirement::NotIn(key, values) => (of_values(key, values), false),
+            Requirement::Exists(key) => (all(key), true),
+            Requirement::DoesNotExist(key) => (all(key), false),
+            Requirement::Never => (SmallVec::new(), true),
+        };
+        Named { groups, these }
     }
 }
