@@ -5,10 +5,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use rustc_hash::FxHashMap;
-
 use super::{
     Resolver,
+    cluster::Cluster,
     group::{Group, GroupId},
     predicate::{Predicate, PredicateId, Scope, Term},
 };
@@ -83,42 +82,49 @@ impl Resolver {
         if let Some(scope) = self.scopes.insert(id, term)
             && let Scope::Matching(selector) = &term.scope
         {
-            for namespace in self.cluster.namespaces.values_mut() {
-                let labels = namespace.labels.as_ref();
-                if labels.is_some_and(|labels| selector.matches(labels)) {
+            let Cluster {
+                labelled,
+                namespaces,
+                ..
+            } = &mut self.cluster;
+            labelled.matching(selector, |name| {
+                if let Some(namespace) = namespaces.get_mut(name) {
                     namespace.scopes.push(scope);
                     namespace.scopes.sort_unstable();
                 }
-            }
+            });
         }
     }
 
     fn gains(&mut self, terms: &BTreeMap<PredicateId, Activated>) -> Gains {
         let mut gained: Vec<(GroupId, PredicateId)> = Vec::new();
-        for (name, ids) in self.namespaces_of(terms) {
-            let Some(namespace) = self.cluster.namespaces.get(&name) else {
+        for (&id, activated) in terms {
+            let Some(predicate) = self.predicates.get(id).cloned() else {
                 continue;
             };
-            for id in ids {
-                let (Some(activated), Some(predicate)) = (terms.get(&id), self.predicates.get(id))
-                else {
-                    continue;
-                };
-                let Predicate::Term(Term { pods, .. }) = &*predicate.clone() else {
-                    continue;
-                };
-                namespace.groups.matching(pods, |group| {
-                    if activated.is_new {
-                        gained.push((group, id));
+            let Predicate::Term(term) = &*predicate else {
+                continue;
+            };
+            let mut gain = |&group: &GroupId| {
+                if activated.is_new {
+                    gained.push((group, id));
+                }
+                for (name, protocol, text) in &activated.names {
+                    let traits = &self.cluster.groups[group as usize].traits;
+                    for number in traits.numbers(*protocol, text) {
+                        let number = Predicate::Number(*name, number);
+                        gained.push((group, self.predicates.intern(number)));
                     }
-                    for (name, protocol, text) in &activated.names {
-                        let traits = &self.cluster.groups[group as usize].traits;
-                        for number in traits.numbers(*protocol, text) {
-                            let number = Predicate::Number(*name, number);
-                            gained.push((group, self.predicates.intern(number)));
-                        }
-                    }
-                });
+                }
+            };
+            let mut gain_in = |name: &Arc<str>| {
+                if let Some(namespace) = self.cluster.namespaces.get(name) {
+                    namespace.groups.labels.matching(&term.pods, &mut gain);
+                }
+            };
+            match &term.scope {
+                Scope::Namespace(name) => gain_in(name),
+                Scope::Matching(selector) => self.cluster.labelled.matching(selector, gain_in),
             }
         }
         gained.sort_unstable();
@@ -136,37 +142,6 @@ impl Resolver {
             }
         }
         gains
-    }
-
-    /// The terms by the namespaces in which they look for pods.
-    fn namespaces_of(
-        &self,
-        terms: &BTreeMap<PredicateId, Activated>,
-    ) -> BTreeMap<Arc<str>, Vec<PredicateId>> {
-        let mut by_namespace: BTreeMap<Arc<str>, Vec<PredicateId>> = BTreeMap::new();
-        let mut by_scope: FxHashMap<_, Vec<PredicateId>> = FxHashMap::default();
-        for &id in terms.keys() {
-            let Some(Predicate::Term(term)) = self.predicates.get(id).map(Arc::as_ref) else {
-                continue;
-            };
-            match &term.scope {
-                Scope::Namespace(name) => by_namespace.entry(name.clone()).or_default().push(id),
-                scope => by_scope
-                    .entry(self.scopes.find(scope))
-                    .or_default()
-                    .push(id),
-            }
-        }
-        if !by_scope.is_empty() {
-            for (name, namespace) in &self.cluster.namespaces {
-                for &scope in &namespace.scopes {
-                    if let Some(ids) = by_scope.get(&Some(scope)) {
-                        by_namespace.entry(name.clone()).or_default().extend(ids);
-                    }
-                }
-            }
-        }
-        by_namespace
     }
 
     fn mark_names(&mut self, names: &[FreshName]) {

@@ -8,7 +8,6 @@ use std::net::IpAddr;
 
 use policy_common::IdentityId;
 use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
 
 use super::{Resolver, activate::Gains, book::AddressId, group::GroupId};
 use crate::plan::{AddressValue, AddressWrite, Delta};
@@ -16,6 +15,15 @@ use crate::plan::{AddressValue, AddressWrite, Delta};
 /// The identities of the pods of a group at addresses that have this identity in CIDRS; `None`
 /// where no pod predicate holds.
 type PodIdentities = FxHashMap<(GroupId, IdentityId), Option<IdentityId>>;
+
+/// What becomes of the addresses that had one identity, in ADDRESSES or only in CIDRS.
+#[derive(Default)]
+struct Finer {
+    to: IdentityId,
+    addresses: usize,
+    /// Those in ADDRESSES.
+    holders: usize,
+}
 
 impl Resolver {
     /// Brings CIDRS up to date with the active blocks, and marks the addresses with entries of
@@ -28,19 +36,19 @@ impl Resolver {
         for net in changed {
             let Some(set) = self.blocks.holds(&net).cloned() else {
                 if let Some(before) = self.blocks.forget(&net) {
-                    self.identities.release(before);
+                    self.identities.release(before, 1);
                     delta.cidrs.push((net, None));
                 }
                 continue;
             };
             let identity = self.identities.intern(&set, &mut self.predicates);
-            self.identities.hold(identity);
+            self.identities.hold(identity, 1);
             let before = self.blocks.set_identity(&net, identity);
             if before != Some(identity) {
                 delta.cidrs.push((net, Some(identity)));
             }
             if let Some(before) = before {
-                self.identities.release(before);
+                self.identities.release(before, 1);
             }
         }
         self.blocks.settle();
@@ -50,42 +58,43 @@ impl Resolver {
         }
     }
 
-    /// Brings ADDRESSES up to date for pods that gain predicates, except for marked addresses:
-    /// their identities become finer, and the rulesets in use see no difference.
+    /// Brings ADDRESSES up to date for groups that gain predicates, except for marked addresses:
+    /// their identities get finer, and the rulesets in use see no difference.
     pub(super) fn refine_addresses(&mut self, gains: Gains, delta: &mut Delta) {
         for (gained, groups) in gains {
-            // Identities that these addresses have, with what they become: few.
-            let mut finer: SmallVec<[(IdentityId, IdentityId); 8]> = SmallVec::new();
             let addresses = groups
                 .iter()
-                .flat_map(|&group| &self.cluster.groups[group as usize].addresses);
-            for &id in addresses {
-                let record = &mut self.cluster.addresses[id];
-                if record.marked {
-                    continue;
-                }
-                let before = record.written;
-                let from = match before {
+                .flat_map(|&group| &self.cluster.groups[group as usize].addresses)
+                .map(|&id| (id, &self.cluster.addresses[id]))
+                .filter(|(_, record)| !record.marked);
+            let mut coarse: Vec<(AddressId, IdentityId)> = Vec::new();
+            let mut finer: FxHashMap<IdentityId, Finer> = FxHashMap::default();
+            for (id, record) in addresses {
+                let from = match record.written {
                     Some(value) => value.identity,
                     None => self.blocks.identity_of(record.ip),
                 };
-                let known = finer.iter().find(|&&(coarse, _)| coarse == from);
-                let to = match known {
-                    Some(&(_, to)) => to,
-                    None => {
-                        let mut set = self.identities.set(from).to_vec();
-                        set.extend_from_slice(&gained);
-                        set.sort_unstable();
-                        set.dedup();
-                        let to = self.identities.intern(&set, &mut self.predicates);
-                        finer.push((from, to));
-                        to
-                    }
-                };
-                self.identities.hold(to);
-                if before.is_some() {
-                    self.identities.release(from);
+                coarse.push((id, from));
+                let finer = finer.entry(from).or_default();
+                finer.addresses += 1;
+                finer.holders += usize::from(record.written.is_some());
+            }
+            for (&from, finer) in &mut finer {
+                let Finer { holders, .. } = *finer;
+                let predicates = &mut self.predicates;
+                finer.to = self.identities.refine(from, holders, &gained, predicates);
+                if finer.to != from {
+                    self.identities.hold(finer.to, finer.addresses);
+                    self.identities.release(from, holders);
                 }
+            }
+            for (id, from) in coarse {
+                let to = finer[&from].to;
+                if from == to {
+                    continue;
+                }
+                let record = &mut self.cluster.addresses[id];
+                let before = record.written;
                 record.written = Some(AddressValue {
                     identity: to,
                     owner: before.and_then(|value| value.owner),
@@ -107,11 +116,11 @@ impl Resolver {
             let address = self.cluster.addresses[id].ip;
             let after = self.address_value(id, &mut known);
             if let Some(after) = after {
-                self.identities.hold(after.identity);
+                self.identities.hold(after.identity, 1);
             }
             let before = self.cluster.addresses.write(id, after);
             if let Some(before) = before {
-                self.identities.release(before.identity);
+                self.identities.release(before.identity, 1);
             }
             if before != after {
                 delta.addresses.push(AddressWrite {

@@ -16,6 +16,7 @@ use slab::Slab;
 use super::{
     book::AddressBook,
     group::{Group, GroupId, GroupIndex},
+    label_index::LabelIndex,
     pods::{Pod, PodId},
     pool::Pool,
     term::ScopeId,
@@ -53,6 +54,8 @@ pub(super) struct Dirty {
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
     pub(super) namespaces: FxHashMap<Arc<str>, Namespace>,
+    /// The names of those whose labels are known.
+    pub(super) labelled: LabelIndex<Arc<str>>,
     pub(super) pods: Slab<Pod>,
     pub(super) pod_ids: FxHashMap<ObjectName, PodId>,
     pub(super) groups: Slab<Group>,
@@ -74,6 +77,7 @@ impl Cluster {
                 if let Some(namespace) = self.namespaces.get_mut(&name)
                     && let Some(labels) = namespace.labels.take()
                 {
+                    self.labelled.remove(&name, &labels);
                     self.pool.give_back(&labels);
                     self.dirty.labels.insert(name);
                 }
@@ -103,9 +107,12 @@ impl Cluster {
         let namespace = self.namespaces.entry(fact.name.clone()).or_default();
         if namespace.labels.as_ref() != Some(&fact.labels) {
             let labels = self.pool.share(fact.labels);
-            if let Some(before) = namespace.labels.replace(labels) {
+            if let Some(before) = namespace.labels.take() {
+                self.labelled.remove(&fact.name, &before);
                 self.pool.give_back(&before);
             }
+            self.labelled.insert(&fact.name, &labels);
+            namespace.labels = Some(labels);
             self.dirty.labels.insert(fact.name);
         }
     }

@@ -63,20 +63,46 @@ impl Identities {
         id
     }
 
-    /// One holder more.
-    pub(super) fn hold(&mut self, id: IdentityId) {
+    /// The identity of some of an identity's holders that gain new predicates. Where they are all,
+    /// it is the same one: it keeps its number, and nothing has to be written.
+    pub(super) fn refine(
+        &mut self,
+        id: IdentityId,
+        holders: usize,
+        gained: &[PredicateId],
+        predicates: &mut Predicates,
+    ) -> IdentityId {
+        let mut set = self.set(id).to_vec();
+        set.extend_from_slice(gained);
+        set.sort_unstable();
+        set.dedup();
+        match self.identities.get_mut(&id) {
+            Some(identity) if identity.holders == holders && !self.ids.contains_key(&set[..]) => {
+                let set: PredicateSet = set.into();
+                self.ids.remove(&identity.set);
+                self.ids.insert(set.clone(), id);
+                identity.set = set;
+                predicates.add_identity(gained, id);
+                id
+            }
+            _ => self.intern(&set, predicates),
+        }
+    }
+
+    /// So many holders more.
+    pub(super) fn hold(&mut self, id: IdentityId, holders: usize) {
         if let Some(identity) = self.identities.get_mut(&id) {
             if identity.holders == 0 {
                 self.idle.remove(&id);
             }
-            identity.holders += 1;
+            identity.holders += holders;
         }
     }
 
-    /// One holder less.
-    pub(super) fn release(&mut self, id: IdentityId) {
+    /// So many holders less.
+    pub(super) fn release(&mut self, id: IdentityId, holders: usize) {
         if let Some(identity) = self.identities.get_mut(&id) {
-            identity.holders -= 1;
+            identity.holders -= holders;
             if identity.holders == 0 {
                 self.idle.insert(id);
             }

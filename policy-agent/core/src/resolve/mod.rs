@@ -28,6 +28,7 @@ mod endpoint;
 mod explain;
 mod group;
 mod identity;
+mod label_index;
 mod numbers;
 mod pods;
 mod pool;
