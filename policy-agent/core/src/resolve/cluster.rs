@@ -78,7 +78,7 @@ impl Cluster {
                     && let Some(labels) = namespace.labels.take()
                 {
                     self.labelled.remove(&name, &labels);
-                    self.pool.give_back(&labels);
+                    self.pool.give_back_labels(&labels);
                     self.dirty.labels.insert(name);
                 }
             }
@@ -109,7 +109,7 @@ impl Cluster {
             let labels = self.pool.share(fact.labels);
             if let Some(before) = namespace.labels.take() {
                 self.labelled.remove(&fact.name, &before);
-                self.pool.give_back(&before);
+                self.pool.give_back_labels(&before);
             }
             self.labelled.insert(&fact.name, &labels);
             namespace.labels = Some(labels);

@@ -62,9 +62,13 @@ impl GroupIndex {
             groups[id as usize].pods += 1;
             return id;
         }
+        let ports = traits.ports.into_iter().map(|port| ContainerPort {
+            name: pool.take(port.name),
+            ..port
+        });
         let traits = Arc::new(Traits {
+            ports: ports.collect(),
             labels: pool.share(traits.labels),
-            ports: traits.ports,
         });
         // Fewer groups than pods, of which there are fewer than 2^32.
         let id = groups.insert(Group {
@@ -88,7 +92,10 @@ impl GroupIndex {
         let Group { traits, .. } = groups.remove(id as usize);
         self.ids.remove(&traits);
         self.labels.remove(&id, &traits.labels);
-        pool.give_back(&traits.labels);
+        pool.give_back_labels(&traits.labels);
+        for port in &traits.ports {
+            pool.give_back(&port.name);
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

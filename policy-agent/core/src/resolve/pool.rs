@@ -1,7 +1,7 @@
-//! One copy of every string that labels are made of: a source decodes each object with strings of
-//! its own, but a cluster has few keys and not many values.
+//! One copy of every string of labels and port names: a source decodes each object with strings of
+//! its own, but a cluster has few different ones.
 //!
-//! Invariant: a string is in the pool only while labels that it shared have it.
+//! Invariant: a string is in the pool while somebody who took it has not given it back.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 
 use crate::model::Labels;
 
-/// The strings, with the number of labels in which each is.
+/// The strings, with the number of their uses.
 #[derive(Debug, Default)]
 pub(super) struct Pool(FxHashMap<Arc<str>, usize>);
 
@@ -22,21 +22,26 @@ impl Pool {
             .collect()
     }
 
-    fn take(&mut self, text: Arc<str>) -> Arc<str> {
+    /// The labels, which [`Pool::share`] gave, are not used any more.
+    pub(super) fn give_back_labels(&mut self, labels: &Labels) {
+        let texts = labels.iter().flat_map(|(key, value)| [key, value]);
+        texts.for_each(|text| self.give_back(text));
+    }
+
+    /// The same string, from the pool.
+    pub(super) fn take(&mut self, text: Arc<str>) -> Arc<str> {
         let entry = self.0.entry(text);
         let shared = entry.key().clone();
         *entry.or_default() += 1;
         shared
     }
 
-    /// The labels, which [`Pool::share`] gave, are not used any more.
-    pub(super) fn give_back(&mut self, labels: &Labels) {
-        for text in labels.iter().flat_map(|(key, value)| [key, value]) {
-            if let Some(uses) = self.0.get_mut(text) {
-                *uses -= 1;
-                if *uses == 0 {
-                    self.0.remove(text);
-                }
+    /// One use of a string that [`Pool::take`] gave is over.
+    pub(super) fn give_back(&mut self, text: &Arc<str>) {
+        if let Some(uses) = self.0.get_mut(text) {
+            *uses -= 1;
+            if *uses == 0 {
+                self.0.remove(text);
             }
         }
     }
