@@ -62,22 +62,30 @@ impl Resolver {
     /// their identities get finer, and the rulesets in use see no difference.
     pub(super) fn refine_addresses(&mut self, gains: Gains, delta: &mut Delta) {
         for (gained, groups) in gains {
-            let addresses = groups
-                .iter()
+            // First everything is read, in loops so short that the processor waits for many
+            // records at a time.
+            let groups = groups.iter();
+            let addresses: Vec<AddressId> = groups
                 .flat_map(|&group| &self.cluster.groups[group as usize].addresses)
-                .map(|&id| (id, &self.cluster.addresses[id]))
-                .filter(|(_, record)| !record.marked);
-            let mut coarse: Vec<(AddressId, IdentityId)> = Vec::new();
+                .copied()
+                .collect();
+            let written: Vec<(AddressId, IpAddr, Option<AddressValue>)> = addresses
+                .into_iter()
+                .map(|id| (id, &self.cluster.addresses[id]))
+                .filter(|(_, record)| !record.marked)
+                .map(|(id, record)| (id, record.ip, record.written))
+                .collect();
             let mut finer: FxHashMap<IdentityId, Finer> = FxHashMap::default();
-            for (id, record) in addresses {
-                let from = match record.written {
+            let mut coarse: Vec<IdentityId> = Vec::with_capacity(written.len());
+            for &(_, ip, before) in &written {
+                let from = match before {
                     Some(value) => value.identity,
-                    None => self.blocks.identity_of(record.ip),
+                    None => self.blocks.identity_of(ip),
                 };
-                coarse.push((id, from));
+                coarse.push(from);
                 let finer = finer.entry(from).or_default();
                 finer.addresses += 1;
-                finer.holders += usize::from(record.written.is_some());
+                finer.holders += usize::from(before.is_some());
             }
             for (&from, finer) in &mut finer {
                 let Finer { holders, .. } = *finer;
@@ -88,22 +96,21 @@ impl Resolver {
                     self.identities.release(from, holders);
                 }
             }
-            for (id, from) in coarse {
-                let to = finer[&from].to;
-                if from == to {
+            for ((id, address, before), from) in written.into_iter().zip(coarse) {
+                let identity = finer[&from].to;
+                if identity == from {
                     continue;
                 }
-                let record = &mut self.cluster.addresses[id];
-                let before = record.written;
-                record.written = Some(AddressValue {
-                    identity: to,
+                let after = Some(AddressValue {
+                    identity,
                     owner: before.and_then(|value| value.owner),
                     host: before.is_some_and(|value| value.host),
                 });
+                self.cluster.addresses[id].written = after;
                 delta.refined.push(AddressWrite {
-                    address: record.ip,
+                    address,
                     before,
-                    after: record.written,
+                    after,
                 });
             }
         }
