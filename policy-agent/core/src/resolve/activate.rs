@@ -8,10 +8,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     Resolver,
     cluster::Cluster,
-    group::{Group, GroupId},
+    group::{Group, GroupId, numbers},
     predicate::{Predicate, PredicateId, Scope, Term},
 };
-use crate::model::{IpBlock, Protocol};
+use crate::model::{ContainerPort, IpBlock, Protocol};
 
 /// Which groups gain which predicates, those together that gain the same.
 pub(super) type Gains = BTreeMap<Vec<PredicateId>, Vec<GroupId>>;
@@ -105,26 +105,33 @@ impl Resolver {
             let Predicate::Term(term) = &*predicate else {
                 continue;
             };
-            let mut gain = |&group: &GroupId| {
-                if activated.is_new {
-                    gained.push((group, id));
-                }
-                for (name, protocol, text) in &activated.names {
-                    let traits = &self.cluster.groups[group as usize].traits;
-                    for number in traits.numbers(*protocol, text) {
-                        let number = Predicate::Number(*name, number);
-                        gained.push((group, self.predicates.intern(number)));
-                    }
-                }
-            };
-            let mut gain_in = |name: &Arc<str>| {
+            let mut selected: Vec<GroupId> = Vec::new();
+            let mut select_in = |name: &Arc<str>| {
                 if let Some(namespace) = self.cluster.namespaces.get(name) {
-                    namespace.groups.labels.matching(&term.pods, &mut gain);
+                    let labels = &namespace.groups.labels;
+                    labels.matching(&term.pods, |&group| selected.push(group));
                 }
             };
             match &term.scope {
-                Scope::Namespace(name) => gain_in(name),
-                Scope::Matching(selector) => self.cluster.labelled.matching(selector, gain_in),
+                Scope::Namespace(name) => select_in(name),
+                Scope::Matching(selector) => self.cluster.labelled.matching(selector, select_in),
+            }
+            if activated.is_new {
+                gained.extend(selected.iter().map(|&group| (group, id)));
+            }
+            if activated.names.is_empty() {
+                continue;
+            }
+            let traits = |&group: &GroupId| &self.cluster.groups[group as usize].traits;
+            let ports: Vec<&[ContainerPort]> =
+                selected.iter().map(|group| &*traits(group).ports).collect();
+            for (group, ports) in selected.iter().zip(ports) {
+                for (name, protocol, text) in &activated.names {
+                    for number in numbers(ports, *protocol, text) {
+                        let number = Predicate::Number(*name, number);
+                        gained.push((*group, self.predicates.intern(number)));
+                    }
+                }
             }
         }
         gained.sort_unstable();
@@ -157,7 +164,7 @@ impl Resolver {
     }
 
     fn concerns(&self, fresh: &FreshName, group: &Group) -> bool {
-        let mut numbers = group.traits.numbers(fresh.protocol, &fresh.name);
+        let mut numbers = numbers(&group.traits.ports, fresh.protocol, &fresh.name);
         let declares = numbers.next().is_some();
         declares
             && match fresh.block.as_deref() {

@@ -18,7 +18,7 @@ use super::{
     group::{Group, GroupId, GroupIndex},
     label_index::LabelIndex,
     pods::{Pod, PodId},
-    pool::Pool,
+    pool::Pools,
     term::ScopeId,
 };
 use crate::model::{Change, EndpointFact, Labels, NamespaceFact, ObjectName, PolicyFact};
@@ -59,7 +59,7 @@ pub(super) struct Cluster {
     pub(super) pods: Slab<Pod>,
     pub(super) pod_ids: FxHashMap<ObjectName, PodId>,
     pub(super) groups: Slab<Group>,
-    pub(super) pool: Pool,
+    pub(super) pools: Pools,
     pub(super) addresses: AddressBook,
     pub(super) contested: BTreeSet<IpAddr>,
     pub(super) endpoints: BTreeMap<u32, EndpointFact>,
@@ -78,7 +78,7 @@ impl Cluster {
                     && let Some(labels) = namespace.labels.take()
                 {
                     self.labelled.remove(&name, &labels);
-                    self.pool.give_back_labels(&labels);
+                    self.pools.give_back_labels(&labels);
                     self.dirty.labels.insert(name);
                 }
             }
@@ -106,10 +106,10 @@ impl Cluster {
     fn put_namespace(&mut self, fact: NamespaceFact) {
         let namespace = self.namespaces.entry(fact.name.clone()).or_default();
         if namespace.labels.as_ref() != Some(&fact.labels) {
-            let labels = self.pool.share(fact.labels);
+            let labels = self.pools.take_labels(fact.labels);
             if let Some(before) = namespace.labels.take() {
                 self.labelled.remove(&fact.name, &before);
-                self.pool.give_back_labels(&before);
+                self.pools.give_back_labels(&before);
             }
             self.labelled.insert(&fact.name, &labels);
             namespace.labels = Some(labels);

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::{
     cluster::Namespace,
     content::{Content, Item, ItemPorts},
-    group::Traits,
+    group::{Traits, numbers},
     pods::Pod,
     predicate::{Predicate, PredicateId, Predicates, Scope, Term},
 };
@@ -77,7 +77,7 @@ impl<'a> Compiler<'a> {
                 match ports {
                     Draft::Ready(ports) => push(*ports),
                     Draft::Named(protocol, name) => {
-                        for number in traits.numbers(*protocol, name) {
+                        for number in numbers(&traits.ports, *protocol, name) {
                             push(ItemPorts::Range(*protocol, number, number));
                         }
                     }

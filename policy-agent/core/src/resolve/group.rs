@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::{book::AddressId, label_index::LabelIndex, pool::Pool};
+use super::{book::AddressId, label_index::LabelIndex, pool::Pools};
 use crate::model::{ContainerPort, Labels, Protocol};
 
 /// Number of a group, inside the resolver only.
@@ -19,17 +19,19 @@ pub(super) type GroupId = u32;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Traits {
     pub(super) labels: Labels,
-    pub(super) ports: Vec<ContainerPort>,
+    pub(super) ports: Arc<[ContainerPort]>,
 }
 
-impl Traits {
-    /// The numbers that are declared under a name and protocol.
-    pub(super) fn numbers(&self, protocol: Protocol, name: &str) -> impl Iterator<Item = u16> {
-        let ports = self.ports.iter();
-        ports
-            .filter(move |port| port.protocol == protocol && *port.name == *name)
-            .map(|port| port.number)
-    }
+/// The numbers that are declared under a name and protocol.
+pub(super) fn numbers(
+    ports: &[ContainerPort],
+    protocol: Protocol,
+    name: &str,
+) -> impl Iterator<Item = u16> {
+    let ports = ports.iter();
+    ports
+        .filter(move |port| port.protocol == protocol && *port.name == *name)
+        .map(|port| port.number)
 }
 
 /// Pods of one namespace with the same traits.
@@ -56,19 +58,15 @@ impl GroupIndex {
         namespace: &Arc<str>,
         traits: Traits,
         groups: &mut Slab<Group>,
-        pool: &mut Pool,
+        pools: &mut Pools,
     ) -> GroupId {
         if let Some(&id) = self.ids.get(&traits) {
             groups[id as usize].pods += 1;
             return id;
         }
-        let ports = traits.ports.into_iter().map(|port| ContainerPort {
-            name: pool.take(port.name),
-            ..port
-        });
         let traits = Arc::new(Traits {
-            ports: ports.collect(),
-            labels: pool.share(traits.labels),
+            labels: pools.take_labels(traits.labels),
+            ports: pools.take_ports(traits.ports),
         });
         // Fewer groups than pods, of which there are fewer than 2^32.
         let id = groups.insert(Group {
@@ -83,7 +81,7 @@ impl GroupIndex {
     }
 
     /// Takes a pod without addresses out of its group.
-    pub(super) fn leave(&mut self, id: GroupId, groups: &mut Slab<Group>, pool: &mut Pool) {
+    pub(super) fn leave(&mut self, id: GroupId, groups: &mut Slab<Group>, pools: &mut Pools) {
         let group = &mut groups[id as usize];
         group.pods -= 1;
         if group.pods > 0 {
@@ -92,10 +90,8 @@ impl GroupIndex {
         let Group { traits, .. } = groups.remove(id as usize);
         self.ids.remove(&traits);
         self.labels.remove(&id, &traits.labels);
-        pool.give_back_labels(&traits.labels);
-        for port in &traits.ports {
-            pool.give_back(&port.name);
-        }
+        pools.give_back_labels(&traits.labels);
+        pools.give_back_ports(&traits.ports);
     }
 
     pub(super) fn is_empty(&self) -> bool {

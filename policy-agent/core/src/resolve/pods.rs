@@ -63,7 +63,13 @@ impl Cluster {
             ports,
             ..
         } = fact;
-        let group = self.join_group(&name.namespace, Traits { labels, ports });
+        let group = self.join_group(
+            &name.namespace,
+            Traits {
+                labels,
+                ports: ports.into(),
+            },
+        );
         let name = ObjectName {
             // One string for all pods of the namespace.
             namespace: self.groups[group as usize].namespace.clone(),
@@ -88,7 +94,7 @@ impl Cluster {
         let pod = &self.pods[id as usize];
         let traits = Traits {
             labels: fact.labels,
-            ports: fact.ports,
+            ports: fact.ports.into(),
         };
         let same_traits = *self.groups[pod.group as usize].traits == traits;
         let claims = pod.claims.iter().map(|&claim| self.addresses[claim].ip);
@@ -136,14 +142,14 @@ impl Cluster {
         let entry = self.namespaces.entry(namespace.clone());
         let namespace = entry.key().clone();
         let groups = &mut entry.or_default().groups;
-        groups.join(&namespace, traits, &mut self.groups, &mut self.pool)
+        groups.join(&namespace, traits, &mut self.groups, &mut self.pools)
     }
 
     fn leave_group(&mut self, namespace: &Arc<str>, group: GroupId) {
         if let Some(namespace) = self.namespaces.get_mut(namespace) {
             namespace
                 .groups
-                .leave(group, &mut self.groups, &mut self.pool);
+                .leave(group, &mut self.groups, &mut self.pools);
         }
     }
 
@@ -251,7 +257,7 @@ impl Cluster {
             uid: pod.uid.clone(),
             labels: labels.clone(),
             addresses: claims.map(|&address| self.addresses[address].ip).collect(),
-            ports: ports.clone(),
+            ports: ports.to_vec(),
             host_network: pod.host_network,
             finished: pod.finished,
             running: pod.running,

@@ -1,48 +1,73 @@
-//! One copy of every string of labels and port names: a source decodes each object with strings of
-//! its own, but a cluster has few different ones.
+//! One copy of things that objects have in common: a source decodes each object with strings of its
+//! own, but a cluster has few different labels and lists of ports. That saves memory, and the time
+//! to fetch it.
 //!
-//! Invariant: a string is in the pool while somebody who took it has not given it back.
+//! Invariant: a thing is in a pool while somebody who took it has not given it back.
 
-use std::sync::Arc;
+use std::{hash::Hash, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
-use crate::model::Labels;
+use crate::model::{ContainerPort, Labels};
 
-/// The strings, with the number of their uses.
-#[derive(Debug, Default)]
-pub(super) struct Pool(FxHashMap<Arc<str>, usize>);
+/// Things, with the number of their uses.
+#[derive(Debug)]
+struct Pool<T: ?Sized>(FxHashMap<Arc<T>, usize>);
 
-impl Pool {
-    /// The same labels, with the strings of the pool.
-    pub(super) fn share(&mut self, labels: Labels) -> Labels {
-        let labels = labels.into_iter();
-        labels
-            .map(|(key, value)| (self.take(key), self.take(value)))
-            .collect()
+impl<T: ?Sized> Default for Pool<T> {
+    fn default() -> Self {
+        Self(FxHashMap::default())
     }
+}
 
-    /// The labels, which [`Pool::share`] gave, are not used any more.
-    pub(super) fn give_back_labels(&mut self, labels: &Labels) {
-        let texts = labels.iter().flat_map(|(key, value)| [key, value]);
-        texts.for_each(|text| self.give_back(text));
-    }
-
-    /// The same string, from the pool.
-    pub(super) fn take(&mut self, text: Arc<str>) -> Arc<str> {
-        let entry = self.0.entry(text);
+impl<T: ?Sized + Eq + Hash> Pool<T> {
+    fn take(&mut self, thing: Arc<T>) -> Arc<T> {
+        let entry = self.0.entry(thing);
         let shared = entry.key().clone();
         *entry.or_default() += 1;
         shared
     }
 
-    /// One use of a string that [`Pool::take`] gave is over.
-    pub(super) fn give_back(&mut self, text: &Arc<str>) {
-        if let Some(uses) = self.0.get_mut(text) {
+    fn give_back(&mut self, thing: &Arc<T>) {
+        if let Some(uses) = self.0.get_mut(thing) {
             *uses -= 1;
             if *uses == 0 {
-                self.0.remove(text);
+                self.0.remove(thing);
             }
         }
+    }
+}
+
+/// What labels and ports of pods and namespaces are made of.
+#[derive(Debug, Default)]
+pub(super) struct Pools {
+    /// Keys and values of labels.
+    strings: Pool<str>,
+    ports: Pool<[ContainerPort]>,
+}
+
+impl Pools {
+    /// The same labels, with the strings of the pool.
+    pub(super) fn take_labels(&mut self, labels: Labels) -> Labels {
+        let labels = labels.into_iter();
+        labels
+            .map(|(key, value)| (self.strings.take(key), self.strings.take(value)))
+            .collect()
+    }
+
+    /// The labels, which [`Pools::take_labels`] gave, are not used any more.
+    pub(super) fn give_back_labels(&mut self, labels: &Labels) {
+        let strings = labels.iter().flat_map(|(key, value)| [key, value]);
+        strings.for_each(|string| self.strings.give_back(string));
+    }
+
+    /// The same ports, from the pool.
+    pub(super) fn take_ports(&mut self, ports: Arc<[ContainerPort]>) -> Arc<[ContainerPort]> {
+        self.ports.take(ports)
+    }
+
+    /// One use of the ports, which [`Pools::take_ports`] gave, is over.
+    pub(super) fn give_back_ports(&mut self, ports: &Arc<[ContainerPort]>) {
+        self.ports.give_back(ports);
     }
 }
