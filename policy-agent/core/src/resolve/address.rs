@@ -4,12 +4,12 @@
 //! both are worked out once for all addresses that share them. Invariant: after a commit or a
 //! collection every address has what the facts and the active predicates say, in one write.
 
-use std::net::IpAddr;
+use std::{cmp::Reverse, net::IpAddr};
 
 use policy_common::IdentityId;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Resolver, activate::Gains, book::AddressId, group::GroupId};
+use super::{Resolver, activate::Gains, book::AddressId, group::GroupId, predicate::PredicateId};
 use crate::plan::{AddressValue, AddressWrite, Delta};
 
 /// The identities of the pods of a group at addresses that have this identity in CIDRS; `None`
@@ -23,6 +23,14 @@ struct Finer {
     addresses: usize,
     /// Those in ADDRESSES.
     holders: usize,
+}
+
+/// What an identity becomes that loses predicates.
+enum Coarser {
+    /// Pod predicates are left.
+    Pods(IdentityId),
+    /// Only blocks are left: the addresses need no entries for them.
+    Blocks(Vec<PredicateId>),
 }
 
 impl Resolver {
@@ -107,12 +115,67 @@ impl Resolver {
                     host: before.is_some_and(|value| value.host),
                 });
                 self.cluster.addresses[id].written = after;
-                delta.refined.push(AddressWrite {
+                delta.renumbered.push(AddressWrite {
                     address,
                     before,
                     after,
                 });
             }
+        }
+    }
+
+    /// Brings ADDRESSES up to date for the addresses with identities that lose these predicates,
+    /// for which no ruleset asks any more.
+    pub(super) fn coarsen_addresses(
+        &mut self,
+        identities: FxHashSet<IdentityId>,
+        orphans: &FxHashSet<PredicateId>,
+        delta: &mut Delta,
+    ) {
+        // Of those that become the same the one with the most holders stays.
+        let mut identities: Vec<IdentityId> = identities.into_iter().collect();
+        identities.sort_unstable_by_key(|&id| (Reverse(self.identities.holders(id)), id));
+        let mut coarser: FxHashMap<IdentityId, Coarser> = FxHashMap::default();
+        for id in identities {
+            let set = self.identities.set(id);
+            let kept = set.iter().copied();
+            let kept = kept.filter(|&id| !orphans.contains(&self.predicates.asked_as(id)));
+            let kept: Vec<PredicateId> = kept.collect();
+            if kept.iter().all(|&id| self.predicates.is_block(id)) {
+                coarser.insert(id, Coarser::Blocks(kept));
+                continue;
+            }
+            let to = self.identities.coarsen(id, &kept, &mut self.predicates);
+            if to != id {
+                coarser.insert(id, Coarser::Pods(to));
+            }
+        }
+        if coarser.is_empty() {
+            return;
+        }
+        let is_coarser = |value: AddressValue| coarser.contains_key(&value.identity);
+        for id in self.cluster.addresses.written_as(is_coarser) {
+            let record = &self.cluster.addresses[id];
+            let address = record.ip;
+            let Some(before) = record.written else {
+                continue;
+            };
+            let identity = match &coarser[&before.identity] {
+                Coarser::Pods(to) => Some(*to),
+                Coarser::Blocks(_) if before.owner.is_none() && !before.host => None,
+                Coarser::Blocks(kept) => Some(self.identities.intern(kept, &mut self.predicates)),
+            };
+            let after = identity.map(|identity| AddressValue { identity, ..before });
+            if let Some(identity) = identity {
+                self.identities.hold(identity, 1);
+            }
+            self.identities.release(before.identity, 1);
+            self.cluster.addresses.write(id, after);
+            delta.renumbered.push(AddressWrite {
+                address,
+                before: Some(before),
+                after,
+            });
         }
     }
 

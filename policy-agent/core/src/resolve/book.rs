@@ -97,14 +97,13 @@ impl AddressBook {
         }
     }
 
-    /// Marks the addresses of which ADDRESSES says something that must change.
-    pub(super) fn mark_where(&mut self, is_outdated: impl Fn(AddressValue) -> bool) {
-        for (id, record) in &mut self.records {
-            if record.written.is_some_and(&is_outdated) && !record.marked {
-                record.marked = true;
-                self.marked.push(id as AddressId);
-            }
-        }
+    /// The addresses of which ADDRESSES says such a thing.
+    pub(super) fn written_as(&self, is_it: impl Fn(AddressValue) -> bool) -> Vec<AddressId> {
+        let records = self.records.iter();
+        records
+            .filter(|(_, record)| record.written.is_some_and(&is_it))
+            .map(|(id, _)| id as AddressId)
+            .collect()
     }
 
     pub(super) fn is_unmarked(&self) -> bool {
@@ -121,8 +120,8 @@ impl AddressBook {
         std::mem::take(&mut self.marked)
     }
 
-    /// Records what ADDRESSES says of a marked address from now on; returns what it said. Forgets
-    /// the address when there is nothing to know of it any more.
+    /// Records what ADDRESSES says of an address from now on; returns what it said. The address is
+    /// not marked any more, and forgotten when nothing is known of it.
     pub(super) fn write(
         &mut self,
         id: AddressId,

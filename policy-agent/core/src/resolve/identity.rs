@@ -76,17 +76,51 @@ impl Identities {
         set.extend_from_slice(gained);
         set.sort_unstable();
         set.dedup();
-        match self.identities.get_mut(&id) {
-            Some(identity) if identity.holders == holders && !self.ids.contains_key(&set[..]) => {
-                let set: PredicateSet = set.into();
-                self.ids.remove(&identity.set);
-                self.ids.insert(set.clone(), id);
-                identity.set = set;
-                predicates.add_identity(gained, id);
-                id
-            }
-            _ => self.intern(&set, predicates),
+        if self.holders(id) == holders && self.redefine(id, &set) {
+            predicates.add_identity(gained, id);
+            return id;
         }
+        self.intern(&set, predicates)
+    }
+
+    /// What an identity is when it has only the `kept` ones of its predicates: the same one, if
+    /// there is no other with this set.
+    pub(super) fn coarsen(
+        &mut self,
+        id: IdentityId,
+        kept: &[PredicateId],
+        predicates: &mut Predicates,
+    ) -> IdentityId {
+        let before = self.set(id);
+        if self.redefine(id, kept) {
+            let lost = before.iter().filter(|&id| !kept.contains(id));
+            let lost: Vec<PredicateId> = lost.copied().collect();
+            predicates.remove_identity(&lost, id);
+            return id;
+        }
+        self.intern(kept, predicates)
+    }
+
+    /// Gives an identity another set, unless that is another's already; returns whether it did.
+    fn redefine(&mut self, id: IdentityId, set: &[PredicateId]) -> bool {
+        let Some(identity) = self.identities.get_mut(&id) else {
+            return false;
+        };
+        if self.ids.contains_key(set) {
+            return false;
+        }
+        let set: PredicateSet = set.into();
+        self.ids.remove(&identity.set);
+        self.ids.insert(set.clone(), id);
+        identity.set = set;
+        true
+    }
+
+    /// How many addresses and prefixes have it.
+    pub(super) fn holders(&self, id: IdentityId) -> usize {
+        self.identities
+            .get(&id)
+            .map_or(0, |identity| identity.holders)
     }
 
     /// So many holders more.
