@@ -137,3 +137,78 @@ impl<T: Ord + Clone> LabelIndex<T> {
         Named { things, these }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Arc<str> {
+        text.into()
+    }
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        let pairs = pairs.iter();
+        pairs.map(|&(k, v)| (text(k), text(v))).collect()
+    }
+
+    fn selectors() -> Vec<Selector> {
+        let values = || vec![text("x"), text("y")];
+        let [app, tier, none] = ["app", "tier", "none"].map(text);
+        let requirements = [
+            Requirement::In(app.clone(), values()),
+            Requirement::In(tier.clone(), vec![text("z")]),
+            Requirement::In(none.clone(), values()),
+            Requirement::NotIn(app.clone(), vec![text("x")]),
+            Requirement::NotIn(none.clone(), values()),
+            Requirement::Exists(tier.clone()),
+            Requirement::Exists(none.clone()),
+            Requirement::DoesNotExist(app),
+            Requirement::DoesNotExist(tier),
+            Requirement::Never,
+        ];
+        let mut selectors = vec![Selector::everything()];
+        for one in &requirements {
+            for other in &requirements {
+                selectors.push(Selector::new([one.clone(), other.clone()]));
+            }
+        }
+        selectors
+    }
+
+    #[test]
+    fn the_index_finds_what_the_selector_matches_while_things_come_and_go() {
+        let things = [
+            labels(&[]),
+            labels(&[("app", "x")]),
+            labels(&[("app", "y"), ("tier", "z")]),
+            labels(&[("app", "z"), ("tier", "x")]),
+            labels(&[("tier", "z")]),
+            labels(&[("app", "x"), ("tier", "z")]),
+        ];
+        let mut index = LabelIndex::default();
+        let mut inside = Vec::new();
+        for removed in [None, Some(5), Some(1), Some(0), Some(2), Some(3), Some(4)] {
+            match removed {
+                None => {
+                    for (number, labels) in things.iter().enumerate() {
+                        index.insert(&number, labels);
+                        inside.push(number);
+                    }
+                }
+                Some(removed) => {
+                    index.remove(&removed, &things[removed]);
+                    inside.retain(|&number| number != removed);
+                }
+            }
+            for selector in selectors() {
+                let mut found = Vec::new();
+                index.matching(&selector, |&number| found.push(number));
+                found.sort_unstable();
+                let matches = |number: &usize| selector.matches(&things[*number]);
+                let expected: Vec<usize> = inside.iter().copied().filter(matches).collect();
+                assert_eq!(found, expected, "{selector:?} without {removed:?}");
+            }
+        }
+        assert!(index.keys.is_empty(), "labels of nobody are forgotten");
+    }
+}
