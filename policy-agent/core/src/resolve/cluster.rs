@@ -48,6 +48,8 @@ pub(super) struct Dirty {
     pub(super) policies: FxHashSet<Arc<str>>,
     /// Namespaces with other labels.
     pub(super) labels: FxHashSet<Arc<str>>,
+    /// Namespaces with new groups.
+    pub(super) groups: FxHashSet<Arc<str>>,
 }
 
 /// All facts.
@@ -206,11 +208,22 @@ impl Cluster {
             endpoints,
             policies,
             labels,
+            groups,
         } = &self.dirty;
         self.addresses.is_unmarked()
             && endpoints.is_empty()
             && policies.is_empty()
             && labels.is_empty()
+            && groups.is_empty()
+    }
+
+    /// Makes all groups known to selectors.
+    pub(super) fn settle_groups(&mut self) {
+        for name in self.dirty.groups.drain() {
+            if let Some(namespace) = self.namespaces.get_mut(&name) {
+                namespace.groups.settle(&self.groups);
+            }
+        }
     }
 
     fn mark_pod(&mut self, pod: PodId) {

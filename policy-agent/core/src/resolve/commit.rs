@@ -12,6 +12,7 @@ impl Resolver {
     /// [`Resolver::collect`].
     pub fn commit(&mut self) -> Vec<Op> {
         let mut delta = Delta::default();
+        self.cluster.settle_groups();
         self.match_namespaces();
         let choices = self.choose_rulesets();
         let gains = self.activate();

@@ -49,6 +49,8 @@ pub(super) struct Group {
 pub(super) struct GroupIndex {
     ids: FxHashMap<Arc<Traits>, GroupId>,
     pub(super) labels: LabelIndex<GroupId>,
+    /// New ones, not in `labels` yet: many of one namespace at a time are listed much faster.
+    fresh: Vec<GroupId>,
 }
 
 impl GroupIndex {
@@ -75,7 +77,7 @@ impl GroupIndex {
             addresses: SmallVec::new(),
             pods: 1,
         }) as GroupId;
-        self.labels.insert(&id, &traits.labels);
+        self.fresh.push(id);
         self.ids.insert(traits, id);
         id
     }
@@ -90,8 +92,21 @@ impl GroupIndex {
         let Group { traits, .. } = groups.remove(id as usize);
         self.ids.remove(&traits);
         self.labels.remove(&id, &traits.labels);
+        self.fresh.retain(|&other| other != id);
         pools.give_back_labels(&traits.labels);
         pools.give_back_ports(&traits.ports);
+    }
+
+    pub(super) fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Lists the new groups by their labels.
+    pub(super) fn settle(&mut self, groups: &Slab<Group>) {
+        for id in self.fresh.drain(..) {
+            let labels = &groups[id as usize].traits.labels;
+            self.labels.insert(&id, labels);
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

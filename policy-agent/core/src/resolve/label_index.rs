@@ -54,7 +54,9 @@ impl<T> Default for LabelIndex<T> {
 }
 
 fn list<T: Ord + Clone>(things: &mut Things<T>, thing: &T) {
-    if let Err(at) = things.binary_search(thing) {
+    if things.last().is_none_or(|last| last < thing) {
+        things.push(thing.clone());
+    } else if let Err(at) = things.binary_search(thing) {
         things.insert(at, thing.clone());
     }
 }

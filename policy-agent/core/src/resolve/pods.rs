@@ -141,8 +141,12 @@ impl Cluster {
     fn join_group(&mut self, namespace: &Arc<str>, traits: Traits) -> GroupId {
         let entry = self.namespaces.entry(namespace.clone());
         let namespace = entry.key().clone();
-        let groups = &mut entry.or_default().groups;
-        groups.join(&namespace, traits, &mut self.groups, &mut self.pools)
+        let index = &mut entry.or_default().groups;
+        let group = index.join(&namespace, traits, &mut self.groups, &mut self.pools);
+        if index.has_fresh() {
+            self.dirty.groups.insert(namespace);
+        }
+        group
     }
 
     fn leave_group(&mut self, namespace: &Arc<str>, group: GroupId) {

@@ -1,5 +1,5 @@
 //! One copy of things that objects have in common: a source decodes each object with strings of its
-//! own, but a cluster has few different labels and lists of ports. That saves memory, and the time
+//! own, but a cluster has few different label keys and lists of ports. That saves memory, and the time
 //! to fetch it.
 //!
 //! Invariant: a thing is in a pool while somebody who took it has not given it back.
@@ -41,24 +41,23 @@ impl<T: ?Sized + Eq + Hash> Pool<T> {
 /// What labels and ports of pods and namespaces are made of.
 #[derive(Debug, Default)]
 pub(super) struct Pools {
-    /// Keys and values of labels.
-    strings: Pool<str>,
+    /// Keys of labels. Values are more, and many of them are one pod's alone.
+    keys: Pool<str>,
     ports: Pool<[ContainerPort]>,
 }
 
 impl Pools {
-    /// The same labels, with the strings of the pool.
+    /// The same labels, with the keys of the pool.
     pub(super) fn take_labels(&mut self, labels: Labels) -> Labels {
         let labels = labels.into_iter();
         labels
-            .map(|(key, value)| (self.strings.take(key), self.strings.take(value)))
+            .map(|(key, value)| (self.keys.take(key), value))
             .collect()
     }
 
     /// The labels, which [`Pools::take_labels`] gave, are not used any more.
     pub(super) fn give_back_labels(&mut self, labels: &Labels) {
-        let strings = labels.iter().flat_map(|(key, value)| [key, value]);
-        strings.for_each(|string| self.strings.give_back(string));
+        labels.keys().for_each(|key| self.keys.give_back(key));
     }
 
     /// The same ports, from the pool.
