@@ -5,8 +5,9 @@
 //!
 //! Why the orders are safe: a commit only adds predicates, so each new identity says to the
 //! rulesets in use what the old one said, and rulesets that ask for the added predicates are
-//! reached only by the swap of an endpoint, at the end. A collection only removes predicates for
-//! which no ruleset in use asks. What is left are facts: one address, or one endpoint, each one
+//! reached only by the swap of an endpoint, at the end. (So an identity whose addresses all gain the
+//! same predicates may keep its number: only rulesets that nothing reaches yet tell the difference.)
+//! A collection only removes predicates for which no ruleset in use asks. What is left are facts: one address, or one endpoint, each one
 //! write. The one pair that two facts decide is an endpoint and an address that becomes its own
 //! while another pod, or the host, had it; see [`Delta::commit_plan`].
 

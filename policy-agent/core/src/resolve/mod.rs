@@ -4,8 +4,10 @@
 //! facts ── Cluster ── dirty endpoints ── Compiler ── Content ── Rulesets ─┐
 //!             │                                         │                 ├─ Delta ── ops
 //!             │        terms, blocks, port names ◄── Predicates           │
-//!             └─────── dirty addresses ── sets of predicates ── Identities┘
+//!             └─────── marked addresses ── sets of predicates ─ Identities┘
 //! ```
+//!
+//! Pods with the same labels and ports are one group: what rules say of it is worked out once.
 //!
 //! [`Resolver::apply`] records a change. [`Resolver::commit`] brings the tables up to date and only
 //! ever *adds* predicates, so that identities get finer and nothing that a running program uses
@@ -34,6 +36,7 @@ mod pods;
 mod pool;
 mod port_set;
 mod predicate;
+mod renumber;
 mod ruleset;
 mod term;
 mod view;
