@@ -5,8 +5,9 @@
 //!
 //! Why the orders are safe: a commit only adds predicates, so each new identity says to the
 //! rulesets in use what the old one said, and rulesets that ask for the added predicates are
-//! reached only by the swap of an endpoint, at the end. A collection only removes predicates for
-//! which no ruleset in use asks. What is left are facts: one address, or one endpoint, each one
+//! reached only by the swap of an endpoint, at the end. (So an identity whose addresses all gain the
+//! same predicates may keep its number: only rulesets that nothing reaches yet tell the difference.)
+//! A collection only removes predicates for which no ruleset in use asks. What is left are facts: one address, or one endpoint, each one
 //! write. The one pair that two facts decide is an endpoint and an address that becomes its own
 //! while another pod, or the host, had it; see [`Delta::commit_plan`].
 
@@ -72,6 +73,8 @@ pub struct Delta {
     pub rules: Vec<(RulesetId, IdentityId, PortSetId)>,
     /// New or changed prefixes (`Some`), and prefixes to remove.
     pub cidrs: Vec<(IpNet, Option<IdentityId>)>,
+    /// Addresses whose identity gets finer or coarser; to the rulesets in use it says the same.
+    pub renumbered: Vec<AddressWrite>,
     /// New, changed and removed addresses.
     pub addresses: Vec<AddressWrite>,
     /// New, changed and removed endpoints.
@@ -93,10 +96,15 @@ impl Delta {
     /// loses and gains in the same family then, since a pod has at most one of each.
     pub fn commit_plan(mut self) -> Vec<Op> {
         let mut ops = self.tables_plan();
+        let gained: BTreeSet<IpAddr> = self
+            .endpoints
+            .iter()
+            .flat_map(EndpointWrite::gains)
+            .collect();
         let taken: BTreeSet<IpAddr> = self
             .addresses
             .iter()
-            .filter(|write| write.before.is_some())
+            .filter(|write| write.before.is_some() && gained.contains(&write.address))
             .map(|write| write.address)
             .collect();
         ops.extend(self.endpoints.iter_mut().filter_map(|w| w.gain(&taken)));
@@ -112,6 +120,7 @@ impl Delta {
             .iter()
             .partition(|write| write.gained(&taken).next().is_some());
         ops.extend(cidr_ops(&self.cidrs));
+        ops.extend(self.renumbered.iter().map(AddressWrite::op));
         let early = self.addresses.iter().filter(|write| !is_late(write));
         ops.extend(early.map(AddressWrite::op));
         ops.extend(first.into_iter().filter_map(EndpointWrite::op));
@@ -125,7 +134,8 @@ impl Delta {
     pub fn collect_plan(mut self) -> Vec<Op> {
         let moves = self.tables_plan();
         let cidrs = cidr_ops(&self.cidrs);
-        let addresses = self.addresses.iter().map(AddressWrite::op);
+        let addresses = self.renumbered.iter().chain(&self.addresses);
+        let addresses = addresses.map(AddressWrite::op);
         let moves: Vec<Op> = moves.into_iter().chain(cidrs).chain(addresses).collect();
         let rules = self
             .dead_rules
@@ -182,6 +192,11 @@ impl EndpointWrite {
 
     /// The addresses among `taken` that a live, known endpoint gains.
     fn gained<'a>(&'a self, taken: &'a BTreeSet<IpAddr>) -> impl Iterator<Item = IpAddr> + 'a {
+        self.gains().filter(|address| taken.contains(address))
+    }
+
+    /// The addresses that a live, known endpoint gains.
+    fn gains(&self) -> impl Iterator<Item = IpAddr> {
         let before = self.before.as_ref().filter(|entry| !entry.unknown);
         before
             .zip(self.after.as_ref())
@@ -193,7 +208,6 @@ impl EndpointWrite {
                     .copied()
                     .filter(|address| !before.addresses.contains(address))
             })
-            .filter(|address| taken.contains(address))
     }
 
     /// A swap that only adds the gained addresses, if the entry has room for one.

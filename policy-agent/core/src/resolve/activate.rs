@@ -1,21 +1,29 @@
-//! Activation: which addresses a new predicate may concern.
+//! Activation: for which pods new predicates hold.
 //!
-//! Invariant: every address for which a predicate of a new ruleset holds is marked.
+//! Invariant: every address for which a predicate of a new ruleset holds is marked, or its pod's
+//! group gains the predicate.
 
-use std::sync::Arc;
-
-use rustc_hash::{FxHashMap, FxHashSet};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Resolver,
-    cluster::PodId,
+    cluster::Cluster,
+    group::{Group, GroupId, numbers},
     predicate::{Predicate, PredicateId, Scope, Term},
 };
-use crate::model::{IpBlock, PodFact, Protocol};
+use crate::model::{ContainerPort, IpBlock, Protocol};
 
-/// With more new terms than this in a namespace, its pods are evaluated without asking first
-/// whether one of them matches.
-const FEW_TERMS: usize = 8;
+/// Which groups gain which predicates, those together that gain the same.
+pub(super) type Gains = BTreeMap<Vec<PredicateId>, Vec<GroupId>>;
+
+/// What the pods that a term selects gain.
+#[derive(Default)]
+struct Activated {
+    /// The term itself.
+    is_new: bool,
+    /// The numbers that they declare under new port names.
+    names: Vec<(PredicateId, Protocol, Arc<str>)>,
+}
 
 /// A new port name in use for everybody (`None`) or for the addresses of a block.
 struct FreshName {
@@ -24,27 +32,11 @@ struct FreshName {
     name: Arc<str>,
 }
 
-impl FreshName {
-    fn concerns(&self, pod: &PodFact) -> bool {
-        let declares = pod
-            .ports
-            .iter()
-            .any(|port| port.protocol == self.protocol && port.name == self.name);
-        declares
-            && match self.block.as_deref() {
-                Some(Predicate::Block(IpBlock { cidr, .. })) => {
-                    pod.addresses.iter().any(|address| cidr.contains(address))
-                }
-                _ => true,
-            }
-    }
-}
-
 impl Resolver {
-    /// Makes the predicates known for which new rulesets ask, and marks the addresses for which
-    /// they may hold.
-    pub(super) fn activate(&mut self) {
-        let mut terms: FxHashSet<PredicateId> = FxHashSet::default();
+    /// Makes the predicates known for which new rulesets ask. Says which groups gain terms and
+    /// port names of terms, and marks the addresses for which other port names may hold.
+    pub(super) fn activate(&mut self) -> Gains {
+        let mut terms: BTreeMap<PredicateId, Activated> = BTreeMap::new();
         let mut names: Vec<FreshName> = Vec::new();
         for id in self.predicates.take_fresh() {
             if !self.predicates.is_asked_for(id) {
@@ -57,14 +49,15 @@ impl Resolver {
             match predicate.as_ref() {
                 Predicate::Term(term) => {
                     self.insert_term(id, term);
-                    terms.insert(id);
+                    terms.entry(id).or_default().is_new = true;
                 }
                 Predicate::Block(block) => self.blocks.insert(id, block),
                 Predicate::Name(peer, protocol, name) => {
                     let peer = peer.and_then(|peer| Some((peer, self.predicates.get(peer)?)));
                     match peer {
-                        Some((id, peer)) if matches!(**peer, Predicate::Term(_)) => {
-                            terms.insert(id);
+                        Some((peer, predicate)) if matches!(**predicate, Predicate::Term(_)) => {
+                            let names = &mut terms.entry(peer).or_default().names;
+                            names.push((id, *protocol, name.clone()));
                         }
                         peer => names.push(FreshName {
                             block: peer.map(|(_, peer)| peer.clone()),
@@ -76,87 +69,110 @@ impl Resolver {
                 Predicate::Number(..) => {}
             }
         }
-        if self.cluster.is_all_marked() {
-            return;
-        }
-        if !terms.is_empty() {
-            self.mark_terms(&terms);
+        if self.cluster.addresses.is_all_marked() {
+            return Gains::new();
         }
         if !names.is_empty() {
             self.mark_names(&names);
         }
+        self.gains(&terms)
     }
 
     fn insert_term(&mut self, id: PredicateId, term: &Term) {
         if let Some(scope) = self.scopes.insert(id, term)
             && let Scope::Matching(selector) = &term.scope
         {
-            for namespace in self.cluster.namespaces.values_mut() {
-                let labels = namespace.labels.as_ref();
-                if labels.is_some_and(|labels| selector.matches(labels)) {
+            let Cluster {
+                labelled,
+                namespaces,
+                ..
+            } = &mut self.cluster;
+            labelled.matching(selector, |name| {
+                if let Some(namespace) = namespaces.get_mut(name) {
                     namespace.scopes.push(scope);
                     namespace.scopes.sort_unstable();
                 }
-            }
+            });
         }
     }
 
-    fn mark_terms(&mut self, terms: &FxHashSet<PredicateId>) {
-        let mut by_namespace: FxHashMap<Arc<str>, Vec<PredicateId>> = FxHashMap::default();
-        let mut by_scope: FxHashMap<_, Vec<PredicateId>> = FxHashMap::default();
-        for &id in terms {
-            let Some(Predicate::Term(term)) = self.predicates.get(id).map(Arc::as_ref) else {
+    fn gains(&mut self, terms: &BTreeMap<PredicateId, Activated>) -> Gains {
+        let mut gained: Vec<(GroupId, PredicateId)> = Vec::new();
+        for (&id, activated) in terms {
+            let Some(predicate) = self.predicates.get(id).cloned() else {
                 continue;
             };
+            let Predicate::Term(term) = &*predicate else {
+                continue;
+            };
+            let mut selected: Vec<GroupId> = Vec::new();
+            let mut select_in = |name: &Arc<str>| {
+                if let Some(namespace) = self.cluster.namespaces.get(name) {
+                    let labels = &namespace.groups.labels;
+                    labels.matching(&term.pods, |&group| selected.push(group));
+                }
+            };
             match &term.scope {
-                Scope::Namespace(name) => by_namespace.entry(name.clone()).or_default().push(id),
-                scope => by_scope
-                    .entry(self.scopes.find(scope))
-                    .or_default()
-                    .push(id),
+                Scope::Namespace(name) => select_in(name),
+                Scope::Matching(selector) => self.cluster.labelled.matching(selector, select_in),
             }
-        }
-        if !by_scope.is_empty() {
-            for (name, namespace) in &self.cluster.namespaces {
-                for &scope in &namespace.scopes {
-                    if let Some(ids) = by_scope.get(&Some(scope)) {
-                        by_namespace.entry(name.clone()).or_default().extend(ids);
+            if activated.is_new {
+                gained.extend(selected.iter().map(|&group| (group, id)));
+            }
+            if activated.names.is_empty() {
+                continue;
+            }
+            let traits = |&group: &GroupId| &self.cluster.groups[group as usize].traits;
+            let ports: Vec<&[ContainerPort]> =
+                selected.iter().map(|group| &*traits(group).ports).collect();
+            for (group, ports) in selected.iter().zip(ports) {
+                for (name, protocol, text) in &activated.names {
+                    for number in numbers(ports, *protocol, text) {
+                        let number = Predicate::Number(*name, number);
+                        gained.push((*group, self.predicates.intern(number)));
                     }
                 }
             }
         }
-        let mut marked = Vec::new();
-        for (name, ids) in by_namespace {
-            let pods = &self.cluster.pods;
-            let Some(namespace) = self.cluster.namespaces.get_mut(&name) else {
-                continue;
-            };
-            if ids.len() > FEW_TERMS {
-                marked.extend(namespace.pods.iter());
-                continue;
-            }
-            for selector in ids.iter().filter_map(|&id| self.predicates.pods(id)) {
-                namespace.pods.candidates(selector, pods, |id| {
-                    let pod = pods.get(id as usize);
-                    if pod.is_some_and(|pod| selector.matches(&pod.labels)) {
-                        marked.push(id);
-                    }
-                });
+        gained.sort_unstable();
+        let mut gains = Gains::new();
+        let mut predicates = Vec::new();
+        for of_group in gained.chunk_by(|(one, _), (other, _)| one == other) {
+            predicates.clear();
+            predicates.extend(of_group.iter().map(|&(_, predicate)| predicate));
+            let group = of_group[0].0;
+            match gains.get_mut(&predicates) {
+                Some(groups) => groups.push(group),
+                None => {
+                    gains.insert(predicates.clone(), vec![group]);
+                }
             }
         }
-        for pod in marked {
-            self.cluster.mark_pod(pod);
-        }
+        gains
     }
 
     fn mark_names(&mut self, names: &[FreshName]) {
-        let pods = self.cluster.pods.iter();
-        let marked: Vec<PodId> = pods
-            .filter(|(_, pod)| names.iter().any(|name| name.concerns(pod)))
-            .map(|(pod, _)| pod as PodId)
+        let groups = self.cluster.groups.iter();
+        let concerned = |group: &Group| names.iter().any(|name| self.concerns(name, group));
+        let marked: Vec<GroupId> = groups
+            .filter(|(_, group)| concerned(group))
+            .map(|(group, _)| group as GroupId)
             .collect();
-        for pod in marked {
-            self.cluster.mark_pod(pod);
+        for group in marked {
+            self.cluster.mark_group(group);
         }
+    }
+
+    fn concerns(&self, fresh: &FreshName, group: &Group) -> bool {
+        let mut numbers = numbers(&group.traits.ports, fresh.protocol, &fresh.name);
+        let declares = numbers.next().is_some();
+        declares
+            && match fresh.block.as_deref() {
+                Some(Predicate::Block(IpBlock { cidr, .. })) => {
+                    let mut addresses = group.addresses.iter();
+                    addresses.any(|&address| cidr.contains(&self.cluster.addresses[address].ip))
+                }
+                _ => true,
+            }
     }
 }

@@ -28,6 +28,17 @@ pub(super) struct Blocks {
     lengths: [[u32; 129]; 2],
     /// Roots of the parts of the tree that must be computed again.
     stale: Vec<IpNet>,
+    /// The same tree for look-ups: where in the order of addresses another prefix begins to be the
+    /// longest.
+    segments: Vec<Segment>,
+}
+
+/// The addresses from `first` to the next segment.
+#[derive(Debug)]
+struct Segment {
+    first: IpAddr,
+    holds: PredicateSet,
+    identity: IdentityId,
 }
 
 const fn family(address: &IpAddr) -> usize {
@@ -54,6 +65,7 @@ impl Blocks {
             prefixes: BTreeMap::new(),
             lengths: [[0; 129]; 2],
             stale: Vec::new(),
+            segments: Vec::new(),
         }
     }
 
@@ -182,20 +194,35 @@ impl Blocks {
         prefix.identity
     }
 
+    /// Makes the changes since the last call visible to [`Blocks::of`] and
+    /// [`Blocks::identity_of`].
+    pub(super) fn settle(&mut self) {
+        self.segments.clear();
+        let mut around: Vec<(&IpNet, &Prefix)> = Vec::new();
+        for (net, prefix) in &self.prefixes {
+            close(&mut around, Some(net), &mut self.segments);
+            begin(&mut self.segments, net.network(), Some(prefix));
+            around.push((net, prefix));
+        }
+        close(&mut around, None, &mut self.segments);
+    }
+
     /// The blocks that hold for an address.
     pub(super) fn of(&self, address: IpAddr) -> &[PredicateId] {
-        self.at(address).map_or(&[], |prefix| &prefix.holds)
+        self.at(address).map_or(&[], |segment| &segment.holds)
     }
 
     /// What CIDRS says of an address.
     pub(super) fn identity_of(&self, address: IpAddr) -> IdentityId {
         self.at(address)
-            .and_then(|prefix| prefix.identity)
-            .unwrap_or(IdentityId::WORLD)
+            .map_or(IdentityId::WORLD, |segment| segment.identity)
     }
 
-    fn at(&self, address: IpAddr) -> Option<&Prefix> {
-        self.longest(address, if address.is_ipv4() { 32 } else { 128 })
+    fn at(&self, address: IpAddr) -> Option<&Segment> {
+        let next = self
+            .segments
+            .partition_point(|segment| segment.first <= address);
+        self.segments.get(next.checked_sub(1)?)
     }
 
     /// All prefixes with what CIDRS says.
@@ -203,5 +230,38 @@ impl Blocks {
         self.prefixes
             .iter()
             .filter_map(|(&net, prefix)| Some((net, prefix.identity?)))
+    }
+}
+
+/// Begins a segment; one that began at the same address was empty.
+fn begin(segments: &mut Vec<Segment>, first: IpAddr, prefix: Option<&Prefix>) {
+    segments.pop_if(|segment| segment.first == first);
+    segments.push(Segment {
+        first,
+        holds: prefix.map_or_else(|| [].into(), |prefix| prefix.holds.clone()),
+        identity: prefix
+            .and_then(|prefix| prefix.identity)
+            .unwrap_or(IdentityId::WORLD),
+    });
+}
+
+/// Ends the prefixes that are not around `next`: after each, the one around it goes on.
+fn close(around: &mut Vec<(&IpNet, &Prefix)>, next: Option<&IpNet>, segments: &mut Vec<Segment>) {
+    while let Some((net, _)) = around.pop_if(|(net, _)| next.is_none_or(|next| !net.contains(next)))
+    {
+        if let Some(after) = successor(net.broadcast()) {
+            begin(segments, after, around.last().map(|(_, prefix)| *prefix));
+        }
+    }
+}
+
+/// The next address; after the last one of IPv4 the first one of IPv6.
+fn successor(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(address) => Some(match u32::from(address).checked_add(1) {
+            Some(next) => IpAddr::V4(next.into()),
+            None => IpAddr::V6(0.into()),
+        }),
+        IpAddr::V6(address) => Some(IpAddr::V6(u128::from(address).checked_add(1)?.into())),
     }
 }

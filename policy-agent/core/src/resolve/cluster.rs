@@ -1,29 +1,27 @@
 //! The facts as they stand, indexed, and what of the tables each change may touch.
 //!
-//! Owns namespaces, pods, policies, endpoints and claims on addresses; knows nothing of predicates
-//! or numbers. Invariant: everything whose outcome a change may alter is marked in [`Dirty`].
+//! Owns namespaces, pods (see `pods`), policies, endpoints and claims on addresses; knows nothing of
+//! predicates. Invariant: everything whose outcome a change may alter is marked, in [`Dirty`] or in
+//! the address book.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
 };
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
-use smallvec::SmallVec;
 
-use super::{pod_index::PodIndex, term::ScopeId};
-use crate::model::{Change, EndpointFact, Labels, NamespaceFact, ObjectName, PodFact, PolicyFact};
-
-/// Addresses of a cluster differ in few bits, often only in the first or the last of a word, which
-/// the multiplication of `FxHasher` alone does not spread.
-type AddressHasher = foldhash::fast::FixedState;
-pub(super) type AddressMap<V> = HashMap<IpAddr, V, AddressHasher>;
-pub(super) type AddressSet = HashSet<IpAddr, AddressHasher>;
-
-/// Number of a pod, inside the resolver only.
-pub(super) type PodId = u32;
+use super::{
+    book::AddressBook,
+    group::{Group, GroupId, GroupIndex},
+    label_index::LabelIndex,
+    pods::{Pod, PodId},
+    pool::Pools,
+    term::ScopeId,
+};
+use crate::model::{Change, EndpointFact, Labels, NamespaceFact, ObjectName, PolicyFact};
 
 /// What a namespace holds; exists while its Namespace, a pod or a policy does.
 #[derive(Debug, Default)]
@@ -32,53 +30,40 @@ pub(super) struct Namespace {
     pub(super) labels: Option<Labels>,
     /// The scopes with a selector that the labels match.
     pub(super) scopes: Vec<ScopeId>,
-    pub(super) pods: PodIndex,
+    pub(super) groups: GroupIndex,
     pub(super) policies: BTreeMap<Arc<str>, Arc<PolicyFact>>,
 }
 
 impl Namespace {
     fn is_empty(&self) -> bool {
-        self.labels.is_none() && self.pods.is_empty() && self.policies.is_empty()
+        self.labels.is_none() && self.groups.is_empty() && self.policies.is_empty()
     }
 }
 
-/// Who claims an address.
-#[derive(Debug, Default)]
-pub(super) struct Claims {
-    /// The winner first.
-    pub(super) pods: SmallVec<[PodId; 2]>,
-    pub(super) host: bool,
-}
-
-/// What must be looked at again.
+/// What must be looked at again, besides the addresses marked in the book.
 #[derive(Debug, Default)]
 pub(super) struct Dirty {
-    pub(super) addresses: AddressSet,
     pub(super) endpoints: BTreeSet<u32>,
     /// Namespaces with another set of policies.
     pub(super) policies: FxHashSet<Arc<str>>,
     /// Namespaces with other labels.
     pub(super) labels: FxHashSet<Arc<str>>,
-}
-
-impl Dirty {
-    /// Whether no change waits for a commit.
-    pub(super) fn is_empty(&self) -> bool {
-        self.addresses.is_empty()
-            && self.endpoints.is_empty()
-            && self.policies.is_empty()
-            && self.labels.is_empty()
-    }
+    /// Namespaces with new groups.
+    pub(super) groups: FxHashSet<Arc<str>>,
 }
 
 /// All facts.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
     pub(super) namespaces: FxHashMap<Arc<str>, Namespace>,
-    pub(super) pods: Slab<PodFact>,
-    pod_ids: FxHashMap<ObjectName, PodId>,
-    pub(super) claims: AddressMap<Claims>,
-    contested: BTreeSet<IpAddr>,
+    /// The names of those whose labels are known.
+    pub(super) labelled: LabelIndex<Arc<str>>,
+    pub(super) pods: Slab<Pod>,
+    pub(super) pod_ids: FxHashMap<ObjectName, PodId>,
+    pub(super) groups: Slab<Group>,
+    pub(super) pools: Pools,
+    pub(super) addresses: AddressBook,
+    pub(super) contested: BTreeSet<IpAddr>,
     pub(super) endpoints: BTreeMap<u32, EndpointFact>,
     interfaces: FxHashMap<ObjectName, BTreeSet<u32>>,
     host: BTreeSet<IpAddr>,
@@ -92,8 +77,10 @@ impl Cluster {
             Change::Namespace(fact) => self.put_namespace(fact),
             Change::NamespaceRemoved(name) => {
                 if let Some(namespace) = self.namespaces.get_mut(&name)
-                    && namespace.labels.take().is_some()
+                    && let Some(labels) = namespace.labels.take()
                 {
+                    self.labelled.remove(&name, &labels);
+                    self.pools.give_back_labels(&labels);
                     self.dirty.labels.insert(name);
                 }
             }
@@ -121,7 +108,13 @@ impl Cluster {
     fn put_namespace(&mut self, fact: NamespaceFact) {
         let namespace = self.namespaces.entry(fact.name.clone()).or_default();
         if namespace.labels.as_ref() != Some(&fact.labels) {
-            namespace.labels = Some(fact.labels);
+            let labels = self.pools.take_labels(fact.labels);
+            if let Some(before) = namespace.labels.take() {
+                self.labelled.remove(&fact.name, &before);
+                self.pools.give_back_labels(&before);
+            }
+            self.labelled.insert(&fact.name, &labels);
+            namespace.labels = Some(labels);
             self.dirty.labels.insert(fact.name);
         }
     }
@@ -143,60 +136,6 @@ impl Cluster {
             namespace.policies.insert(name.name, Arc::new(fact));
             self.dirty.policies.insert(name.namespace);
         }
-    }
-
-    fn put_pod(&mut self, fact: PodFact) {
-        let name = fact.name.clone();
-        let (id, before) = match self.pod_ids.get(&name) {
-            Some(&id) => {
-                let before = &mut self.pods[id as usize];
-                if *before == fact {
-                    return;
-                }
-                (id, Some(std::mem::replace(before, fact)))
-            }
-            None => {
-                // Fewer than 2^32 pods: each takes many bytes of memory.
-                let id = self.pods.insert(fact) as PodId;
-                self.pod_ids.insert(name.clone(), id);
-                (id, None)
-            }
-        };
-        let labels = &self.pods[id as usize].labels;
-        if before
-            .as_ref()
-            .is_none_or(|before| before.labels != *labels)
-        {
-            let namespace = self.namespaces.entry(name.namespace.clone()).or_default();
-            if let Some(before) = &before {
-                namespace.pods.remove(id, &before.labels);
-            }
-            namespace.pods.insert(id, labels);
-        }
-        let before = before.map(|pod| claimed(&pod)).unwrap_or_default();
-        let after = claimed(&self.pods[id as usize]);
-        for address in before.iter().filter(|address| !after.contains(address)) {
-            self.retract(*address, id);
-        }
-        for address in after {
-            self.claim(address, id);
-        }
-        self.touch_interfaces(&name);
-    }
-
-    fn remove_pod(&mut self, name: &ObjectName) {
-        let Some(id) = self.pod_ids.remove(name) else {
-            return;
-        };
-        for address in claimed(&self.pods[id as usize]) {
-            self.retract(address, id);
-        }
-        let pod = self.pods.remove(id as usize);
-        if let Some(namespace) = self.namespaces.get_mut(&name.namespace) {
-            namespace.pods.remove(id, &pod.labels);
-        }
-        self.drop_if_empty(&name.namespace);
-        self.touch_interfaces(name);
     }
 
     fn put_endpoint(&mut self, fact: EndpointFact) {
@@ -229,82 +168,23 @@ impl Cluster {
 
     fn put_host(&mut self, addresses: BTreeSet<IpAddr>) {
         let before = std::mem::replace(&mut self.host, addresses);
-        for &address in before.symmetric_difference(&self.host) {
-            let claims = self.claims.entry(address).or_default();
-            claims.host = self.host.contains(&address);
-            if claims.pods.is_empty() && !claims.host {
-                self.claims.remove(&address);
-            }
-            self.dirty.addresses.insert(address);
+        for &ip in before.symmetric_difference(&self.host) {
+            let address = self.addresses.enter(ip);
+            self.addresses[address].host = self.host.contains(&ip);
+            self.addresses.mark(address);
         }
     }
 
-    fn claim(&mut self, address: IpAddr, pod: PodId) {
-        let claims = self.claims.entry(address).or_default();
-        if !claims.pods.contains(&pod) {
-            claims.pods.push(pod);
-        }
-        self.rank(address);
-    }
-
-    fn retract(&mut self, address: IpAddr, pod: PodId) {
-        if let Some(claims) = self.claims.get_mut(&address) {
-            claims.pods.retain(|&mut other| other != pod);
-        }
-        self.rank(address);
-    }
-
-    /// Puts the winner of an address first. Who wins or loses it may have changed.
-    fn rank(&mut self, address: IpAddr) {
-        self.dirty.addresses.insert(address);
-        let Some(claims) = self.claims.get_mut(&address) else {
-            return;
-        };
-        let pods = &self.pods;
-        claims.pods.sort_by(|&a, &b| {
-            let (a, b) = (&pods[a as usize], &pods[b as usize]);
-            let rank = |pod: &PodFact| (pod.running, pod.started);
-            rank(b)
-                .cmp(&rank(a))
-                .then_with(|| b.uid.cmp(&a.uid))
-                .then_with(|| b.name.cmp(&a.name))
-        });
-        if claims.pods.len() > 1 {
-            self.contested.insert(address);
-        } else {
-            self.contested.remove(&address);
-        }
-        let claimants = claims.pods.clone();
-        if claimants.is_empty() && !claims.host {
-            self.claims.remove(&address);
-        }
-        for pod in claimants {
-            let name = self.pods[pod as usize].name.clone();
-            self.touch_interfaces(&name);
-        }
-    }
-
-    fn touch_interfaces(&mut self, pod: &ObjectName) {
+    pub(super) fn touch_interfaces(&mut self, pod: &ObjectName) {
         if let Some(interfaces) = self.interfaces.get(pod) {
             self.dirty.endpoints.extend(interfaces);
         }
     }
 
     fn touch_addresses(&mut self, pod: &ObjectName) {
-        if let Some(pod) = self.pod(pod) {
-            self.dirty.addresses.extend(claimed(pod));
+        if let Some(pod) = self.pod_id(pod) {
+            self.mark_pod(pod);
         }
-    }
-
-    /// The pod of a name.
-    pub(super) fn pod(&self, name: &ObjectName) -> Option<&PodFact> {
-        self.pods.get(*self.pod_ids.get(name)? as usize)
-    }
-
-    /// The pod that has an address.
-    pub(super) fn owner(&self, address: IpAddr) -> Option<&PodFact> {
-        let winner = *self.claims.get(&address)?.pods.first()?;
-        self.pods.get(winner as usize)
     }
 
     /// The local endpoint of a pod; the one with the smallest interface index of several.
@@ -313,43 +193,49 @@ impl Cluster {
         self.endpoints.get(ifindex)
     }
 
-    /// The addresses that a pod has, without those that another pod won.
-    pub(super) fn addresses_of(&self, pod: &PodFact) -> impl Iterator<Item = IpAddr> {
-        claimed(pod).into_iter().filter(|&address| {
-            self.owner(address)
-                .is_some_and(|owner| owner.name == pod.name)
-        })
-    }
-
     /// Addresses that several pods claim, the winner first.
     pub(super) fn contested(&self) -> impl Iterator<Item = (IpAddr, Vec<&ObjectName>)> {
-        self.contested.iter().filter_map(|address| {
-            let claims = self.claims.get(address)?;
-            let names = claims.pods.iter();
-            let names = names.filter_map(|&pod| Some(&self.pods.get(pod as usize)?.name));
-            Some((*address, names.collect()))
+        self.contested.iter().filter_map(|&ip| {
+            let claimants = self.addresses.find(ip)?.claimants.iter();
+            let names = claimants.map(|&pod| &self.pods[pod as usize].name);
+            Some((ip, names.collect()))
         })
     }
 
-    /// Whether every address is marked already, as at the first commit.
-    pub(super) fn is_all_marked(&self) -> bool {
-        let marked = &self.dirty.addresses;
-        marked.len() >= self.claims.len()
-            && self.claims.keys().all(|address| marked.contains(address))
+    /// Whether no change waits for a commit.
+    pub(super) fn is_clean(&self) -> bool {
+        let Dirty {
+            endpoints,
+            policies,
+            labels,
+            groups,
+        } = &self.dirty;
+        self.addresses.is_unmarked()
+            && endpoints.is_empty()
+            && policies.is_empty()
+            && labels.is_empty()
+            && groups.is_empty()
     }
 
-    /// Marks the addresses of a pod.
-    pub(super) fn mark_pod(&mut self, pod: PodId) {
-        if let Some(pod) = self.pods.get(pod as usize) {
-            self.dirty.addresses.extend(claimed(pod));
+    /// Makes all groups known to selectors.
+    pub(super) fn settle_groups(&mut self) {
+        for name in self.dirty.groups.drain() {
+            if let Some(namespace) = self.namespaces.get_mut(&name) {
+                namespace.groups.settle(&self.groups);
+            }
         }
     }
-}
 
-/// The addresses that a pod claims: none for a finished or a host-network pod.
-fn claimed(pod: &PodFact) -> SmallVec<[IpAddr; 2]> {
-    if pod.finished || pod.host_network {
-        return SmallVec::new();
+    fn mark_pod(&mut self, pod: PodId) {
+        for &address in &self.pods[pod as usize].claims {
+            self.addresses.mark(address);
+        }
     }
-    pod.addresses.iter().copied().collect()
+
+    /// Marks the addresses of a group's pods.
+    pub(super) fn mark_group(&mut self, group: GroupId) {
+        for &address in &self.groups[group as usize].addresses {
+            self.addresses.mark(address);
+        }
+    }
 }

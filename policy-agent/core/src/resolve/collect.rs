@@ -23,12 +23,13 @@ impl Resolver {
     /// operations wait for running programs themselves; numbers may be used again once they are
     /// executed. Does nothing while applied changes wait for a commit.
     pub fn collect(&mut self) -> Vec<Op> {
-        if self.uncollected() == 0 || !self.cluster.dirty.is_empty() {
+        if self.uncollected() == 0 || !self.cluster.is_clean() {
             return Vec::new();
         }
         let mut delta = Delta::default();
         let orphans = self.remove_rulesets(&mut delta);
-        self.deactivate(&orphans);
+        let coarser = self.deactivate(&orphans);
+        self.coarsen_addresses(coarser, &orphans, &mut delta);
         self.move_prefixes(&mut delta);
         self.move_addresses(&mut delta);
         self.write_rules(&mut delta);
@@ -42,7 +43,7 @@ impl Resolver {
     }
 
     /// Returns the predicates that only the removed rulesets asked for.
-    fn remove_rulesets(&mut self, delta: &mut Delta) -> Vec<PredicateId> {
+    fn remove_rulesets(&mut self, delta: &mut Delta) -> FxHashSet<PredicateId> {
         let parts = Parts {
             predicates: &mut self.predicates,
             identities: &self.identities,
@@ -56,11 +57,11 @@ impl Resolver {
             let listed = listed.into_iter().map(|identity| (ruleset, identity));
             delta.dead_rules.extend(listed);
         }
-        orphans
+        orphans.into_iter().collect()
     }
 
-    /// Marks the addresses for which the predicates held; from here on they hold for none.
-    fn deactivate(&mut self, orphans: &[PredicateId]) {
+    /// From here on the predicates hold for nobody. Returns the identities that had them.
+    fn deactivate(&mut self, orphans: &FxHashSet<PredicateId>) -> FxHashSet<IdentityId> {
         let mut coarser: FxHashSet<IdentityId> = FxHashSet::default();
         for &id in orphans {
             coarser.extend(self.predicates.identities(id));
@@ -76,13 +77,7 @@ impl Resolver {
                 Some(Predicate::Name(..) | Predicate::Number(..)) | None => {}
             }
         }
-        if coarser.is_empty() {
-            return;
-        }
-        let moved = self.addresses.iter();
-        let moved = moved.filter(|(_, value)| coarser.contains(&value.identity));
-        let moved = moved.map(|(&address, _)| address);
-        self.cluster.dirty.addresses.extend(moved);
+        coarser
     }
 
     fn remove_identities(&mut self, delta: &mut Delta) {

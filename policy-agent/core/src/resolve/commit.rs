@@ -12,10 +12,12 @@ impl Resolver {
     /// [`Resolver::collect`].
     pub fn commit(&mut self) -> Vec<Op> {
         let mut delta = Delta::default();
+        self.cluster.settle_groups();
         self.match_namespaces();
         let choices = self.choose_rulesets();
-        self.activate();
+        let gains = self.activate();
         self.move_prefixes(&mut delta);
+        self.refine_addresses(gains, &mut delta);
         self.move_addresses(&mut delta);
         let fresh = self.write_rules(&mut delta);
         let touched = self.endpoints_to_judge_again(&delta.addresses, &fresh);
@@ -39,9 +41,9 @@ impl Resolver {
                 .collect();
             if namespace.scopes != scopes {
                 namespace.scopes = scopes;
-                let pods: Vec<_> = namespace.pods.iter().collect();
-                for pod in pods {
-                    self.cluster.mark_pod(pod);
+                let groups: Vec<_> = namespace.groups.iter().collect();
+                for group in groups {
+                    self.cluster.mark_group(group);
                 }
             }
             self.cluster.drop_if_empty(&name);
@@ -73,7 +75,8 @@ impl Resolver {
                 let mut content = |direction| {
                     let pod = pod?;
                     let namespace = self.cluster.namespaces.get(&pod.name.namespace)?;
-                    compiler.content(namespace, pod, direction)
+                    let traits = &self.cluster.group_of(pod).traits;
+                    compiler.content(namespace, pod, traits, direction)
                 };
                 let ingress = content(Direction::Ingress);
                 (ifindex, ingress, content(Direction::Egress))

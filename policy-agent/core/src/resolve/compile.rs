@@ -1,6 +1,6 @@
 //! From the policies that select a pod to the contents of its two rulesets.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use policy_common::Direction;
 use rustc_hash::FxHashMap;
@@ -8,11 +8,11 @@ use rustc_hash::FxHashMap;
 use super::{
     cluster::Namespace,
     content::{Content, Item, ItemPorts},
+    group::{Traits, numbers},
+    pods::Pod,
     predicate::{Predicate, PredicateId, Predicates, Scope, Term},
 };
-use crate::model::{
-    ObjectName, PeerMatch, Peers, PodFact, PolicyFact, PortMatch, Ports, Protocol, Rule,
-};
+use crate::model::{ObjectName, PeerMatch, Peers, PolicyFact, PortMatch, Ports, Protocol, Rule};
 
 /// The rules of a policy that cover a direction; `None` when it does not.
 pub(super) fn rules_of(policy: &PolicyFact, direction: Direction) -> Option<&[Rule]> {
@@ -25,13 +25,15 @@ pub(super) fn rules_of(policy: &PolicyFact, direction: Direction) -> Option<&[Ru
 /// The policies that isolate a pod in a direction, by name.
 pub(super) fn policies_of<'a>(
     namespace: &'a Namespace,
-    pod: &'a PodFact,
+    pod: &Pod,
+    traits: &'a Traits,
     direction: Direction,
 ) -> impl Iterator<Item = &'a Arc<PolicyFact>> {
+    let is_subject = !pod.host_network;
     namespace.policies.values().filter(move |policy| {
-        !pod.host_network
+        is_subject
             && rules_of(policy, direction).is_some()
-            && policy.subjects.matches(&pod.labels)
+            && policy.subjects.matches(&traits.labels)
     })
 }
 
@@ -62,19 +64,20 @@ impl<'a> Compiler<'a> {
     pub(super) fn content(
         &mut self,
         namespace: &Namespace,
-        pod: &PodFact,
+        pod: &Pod,
+        traits: &Traits,
         direction: Direction,
     ) -> Option<Content> {
         let mut isolated = false;
         let mut items = Vec::new();
-        for policy in policies_of(namespace, pod, direction) {
+        for policy in policies_of(namespace, pod, traits, direction) {
             isolated = true;
             for (peer, ports) in self.drafts(policy, direction).iter() {
                 let mut push = |ports| items.push(Item { peer: *peer, ports });
                 match ports {
                     Draft::Ready(ports) => push(*ports),
                     Draft::Named(protocol, name) => {
-                        for number in numbers(pod, *protocol, name) {
+                        for number in numbers(&traits.ports, *protocol, name) {
                             push(ItemPorts::Range(*protocol, number, number));
                         }
                     }
@@ -144,14 +147,5 @@ fn drafts_of(ports: &Ports) -> Vec<Draft> {
             }
             PortMatch::Named(protocol, name) => Draft::Named(*protocol, name.clone()),
         })
-        .collect()
-}
-
-/// Every number that a pod declares under a name and protocol.
-fn numbers(pod: &PodFact, protocol: Protocol, name: &str) -> BTreeSet<u16> {
-    pod.ports
-        .iter()
-        .filter(|port| port.protocol == protocol && *port.name == *name)
-        .map(|port| port.number)
         .collect()
 }

@@ -28,13 +28,14 @@ impl Resolver {
         fresh: &FxHashSet<RulesetId>,
     ) -> FxHashSet<u32> {
         let mut changed: FxHashSet<RulesetId> = FxHashSet::default();
+        let mut moves: FxHashSet<(IdentityId, IdentityId)> = FxHashSet::default();
         let mut host_changed = false;
         for write in writes {
             let elsewhere = self.blocks.identity_of(write.address);
             let identity = |value: Option<AddressValue>| value.map_or(elsewhere, |v| v.identity);
             let is_host = |value: Option<AddressValue>| value.is_some_and(|v| v.host);
             let (from, to) = (identity(write.before), identity(write.after));
-            if from != to {
+            if from != to && moves.insert((from, to)) {
                 let moved = self.rulesets_between(from, to);
                 changed.extend(moved.into_iter().filter(|&ruleset| {
                     !fresh.contains(&ruleset)
@@ -134,7 +135,7 @@ impl Resolver {
     /// What ENDPOINTS must say of an interface; without a new epoch.
     fn endpoint_entry(&self, choice: &Choice) -> Option<EndpointEntry> {
         let fact = self.cluster.endpoints.get(&choice.ifindex)?;
-        let pod = fact.pod.as_ref().and_then(|pod| self.cluster.pod(pod));
+        let pod = fact.pod.as_ref().and_then(|pod| self.cluster.pod_id(pod));
         let mut addresses = Vec::new();
         if let Some(pod) = pod {
             let own: Vec<_> = self.cluster.addresses_of(pod).collect();
@@ -158,7 +159,10 @@ impl Resolver {
             egress: direction(choice.egress),
             addresses,
             unknown: pod.is_none(),
-            pod_tag: pod.map_or(0, |pod| pod_tag(&pod.name, &pod.uid)),
+            pod_tag: pod.map_or(0, |pod| {
+                let pod = &self.cluster.pods[pod as usize];
+                pod_tag(&pod.name, &pod.uid)
+            }),
             new_epoch: false,
         })
     }

@@ -81,19 +81,22 @@ impl Resolver {
         if let (Some(subject), Some(namespace), Peer::Address(address)) = (subject, namespace, peer)
         {
             let owner = self.cluster.owner(address);
+            let owner = owner.map(|owner| self.cluster.fact(owner));
+            let fact = self.cluster.fact(subject);
+            let traits = &self.cluster.group_of(subject).traits;
             let other = Other {
                 address,
-                pod: owner,
-                namespace_labels: owner.and_then(|owner| {
+                pod: owner.as_ref(),
+                namespace_labels: owner.as_ref().and_then(|owner| {
                     let namespace = self.cluster.namespaces.get(&owner.name.namespace)?;
                     namespace.labels.as_ref()
                 }),
             };
-            for policy in compile::policies_of(namespace, subject, direction) {
+            for policy in compile::policies_of(namespace, subject, traits, direction) {
                 let rules = compile::rules_of(policy, direction).unwrap_or_default();
                 for (index, rule) in rules.iter().enumerate() {
                     let own = &policy.name.namespace;
-                    if rule_allows(rule, own, direction, subject, &other, protocol, port) {
+                    if rule_allows(rule, own, direction, &fact, &other, protocol, port) {
                         allowed_by.push(AllowingRule {
                             policy: policy.name.clone(),
                             rule: index,
@@ -118,8 +121,8 @@ impl Resolver {
         let Peer::Address(address) = peer else {
             return PeerName::Host;
         };
-        let claims = self.cluster.claims.get(&address);
-        if direction == Direction::Egress && claims.is_some_and(|claims| claims.host) {
+        let known = self.cluster.addresses.find(address);
+        if direction == Direction::Egress && known.is_some_and(|known| known.host) {
             return PeerName::Host;
         }
         match self.cluster.owner(address) {

@@ -41,8 +41,8 @@ impl Identities {
         }
     }
 
-    /// The identity of a sorted set, with one holder more.
-    pub(super) fn acquire(
+    /// The identity of a sorted set.
+    pub(super) fn intern(
         &mut self,
         set: &[PredicateId],
         predicates: &mut Predicates,
@@ -50,29 +50,93 @@ impl Identities {
         if set.is_empty() {
             return IdentityId::WORLD;
         }
-        let id = match self.ids.get(set) {
-            Some(&id) => id,
-            None => {
-                let id = IdentityId(self.numbers.take());
-                let set: PredicateSet = set.into();
-                predicates.add_identity(&set, id);
-                self.ids.insert(set.clone(), id);
-                self.identities.insert(id, Identity { set, holders: 0 });
-                self.fresh.push(id);
-                id
-            }
-        };
-        if let Some(identity) = self.identities.get_mut(&id) {
-            identity.holders += 1;
-            self.idle.remove(&id);
+        if let Some(&id) = self.ids.get(set) {
+            return id;
         }
+        let id = IdentityId(self.numbers.take());
+        let set: PredicateSet = set.into();
+        predicates.add_identity(&set, id);
+        self.ids.insert(set.clone(), id);
+        self.identities.insert(id, Identity { set, holders: 0 });
+        self.fresh.push(id);
+        self.idle.insert(id);
         id
     }
 
-    /// One holder less.
-    pub(super) fn release(&mut self, id: IdentityId) {
+    /// The identity of some of an identity's holders that gain new predicates. Where they are all,
+    /// it is the same one: it keeps its number, and nothing has to be written.
+    pub(super) fn refine(
+        &mut self,
+        id: IdentityId,
+        holders: usize,
+        gained: &[PredicateId],
+        predicates: &mut Predicates,
+    ) -> IdentityId {
+        let mut set = self.set(id).to_vec();
+        set.extend_from_slice(gained);
+        set.sort_unstable();
+        set.dedup();
+        if self.holders(id) == holders && self.redefine(id, &set) {
+            predicates.add_identity(gained, id);
+            return id;
+        }
+        self.intern(&set, predicates)
+    }
+
+    /// What an identity is when it has only the `kept` ones of its predicates: the same one, if
+    /// there is no other with this set.
+    pub(super) fn coarsen(
+        &mut self,
+        id: IdentityId,
+        kept: &[PredicateId],
+        predicates: &mut Predicates,
+    ) -> IdentityId {
+        let before = self.set(id);
+        if self.redefine(id, kept) {
+            let lost = before.iter().filter(|&id| !kept.contains(id));
+            let lost: Vec<PredicateId> = lost.copied().collect();
+            predicates.remove_identity(&lost, id);
+            return id;
+        }
+        self.intern(kept, predicates)
+    }
+
+    /// Gives an identity another set, unless that is another's already; returns whether it did.
+    fn redefine(&mut self, id: IdentityId, set: &[PredicateId]) -> bool {
+        let Some(identity) = self.identities.get_mut(&id) else {
+            return false;
+        };
+        if self.ids.contains_key(set) {
+            return false;
+        }
+        let set: PredicateSet = set.into();
+        self.ids.remove(&identity.set);
+        self.ids.insert(set.clone(), id);
+        identity.set = set;
+        true
+    }
+
+    /// How many addresses and prefixes have it.
+    pub(super) fn holders(&self, id: IdentityId) -> usize {
+        self.identities
+            .get(&id)
+            .map_or(0, |identity| identity.holders)
+    }
+
+    /// So many holders more.
+    pub(super) fn hold(&mut self, id: IdentityId, holders: usize) {
         if let Some(identity) = self.identities.get_mut(&id) {
-            identity.holders -= 1;
+            if identity.holders == 0 {
+                self.idle.remove(&id);
+            }
+            identity.holders += holders;
+        }
+    }
+
+    /// So many holders less.
+    pub(super) fn release(&mut self, id: IdentityId, holders: usize) {
+        if let Some(identity) = self.identities.get_mut(&id) {
+            identity.holders -= holders;
             if identity.holders == 0 {
                 self.idle.insert(id);
             }

@@ -4,8 +4,10 @@
 //! facts ── Cluster ── dirty endpoints ── Compiler ── Content ── Rulesets ─┐
 //!             │                                         │                 ├─ Delta ── ops
 //!             │        terms, blocks, port names ◄── Predicates           │
-//!             └─────── dirty addresses ── sets of predicates ── Identities┘
+//!             └─────── marked addresses ── sets of predicates ─ Identities┘
 //! ```
+//!
+//! Pods with the same labels and ports are one group: what rules say of it is worked out once.
 //!
 //! [`Resolver::apply`] records a change. [`Resolver::commit`] brings the tables up to date and only
 //! ever *adds* predicates, so that identities get finer and nothing that a running program uses
@@ -18,6 +20,7 @@
 mod activate;
 mod address;
 mod block;
+mod book;
 mod cluster;
 mod collect;
 mod commit;
@@ -25,16 +28,20 @@ mod compile;
 mod content;
 mod endpoint;
 mod explain;
+mod group;
 mod identity;
+mod label_index;
 mod numbers;
-mod pod_index;
+mod pods;
+mod pool;
 mod port_set;
 mod predicate;
+mod renumber;
 mod ruleset;
 mod term;
 mod view;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
 use policy_common::RulesetId;
 
@@ -42,10 +49,7 @@ use self::{
     block::Blocks, cluster::Cluster, identity::Identities, port_set::PortSets,
     predicate::Predicates, ruleset::Rulesets, term::Scopes,
 };
-use crate::{
-    model::Change,
-    plan::{AddressValue, EndpointEntry},
-};
+use crate::{model::Change, plan::EndpointEntry};
 
 pub use explain::{AllowingRule, Explanation, PeerName, Question};
 pub use view::{Conflict, EndpointView};
@@ -68,8 +72,6 @@ pub struct Resolver {
     identities: Identities,
     rulesets: Rulesets,
     port_sets: PortSets,
-    /// ADDRESSES.
-    addresses: BTreeMap<IpAddr, AddressValue>,
     /// ENDPOINTS.
     endpoints: BTreeMap<u32, Written>,
 }
@@ -91,7 +93,6 @@ impl Resolver {
             identities: Identities::new(),
             rulesets: Rulesets::new(),
             port_sets: PortSets::new(),
-            addresses: BTreeMap::new(),
             endpoints: BTreeMap::new(),
         }
     }

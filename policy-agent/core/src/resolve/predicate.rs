@@ -144,7 +144,7 @@ impl Predicates {
     }
 
     /// The name behind a number, otherwise the predicate itself: what rulesets ask for.
-    fn asked_as(&self, id: PredicateId) -> PredicateId {
+    pub(super) fn asked_as(&self, id: PredicateId) -> PredicateId {
         match self.get(id).map(|predicate| predicate.as_ref()) {
             Some(&Predicate::Number(name, _)) => name,
             _ => id,

@@ -29,7 +29,7 @@ struct TermIndex {
 }
 
 /// The requirement that fewest pods meet, as far as its form tells.
-pub(super) fn pivot(selector: &Selector) -> Option<&Requirement> {
+fn pivot(selector: &Selector) -> Option<&Requirement> {
     selector
         .requirements()
         .iter()
@@ -134,11 +134,6 @@ impl Scopes {
         self.ids.remove(&term.scope);
         self.slots.remove(scope);
         Some(scope)
-    }
-
-    /// The number of a scope.
-    pub(super) fn find(&self, scope: &Scope) -> Option<ScopeId> {
-        self.ids.get(scope).copied()
     }
 
     /// The scopes with a namespace selector that matches the labels of a Namespace.

@@ -6,7 +6,7 @@ use policy_common::{Direction, EndpointId};
 
 use super::{Resolver, commit::reserved_rules, compile::policies_of};
 use crate::{
-    model::{ObjectName, PodFact},
+    model::ObjectName,
     plan::{AddressWrite, EndpointEntry, Op},
 };
 
@@ -95,7 +95,8 @@ impl Resolver {
         let namespace = pod.and_then(|pod| self.cluster.namespaces.get(&pod.name.namespace));
         pod.zip(namespace)
             .map(|(pod, namespace)| {
-                policies_of(namespace, pod, direction)
+                let traits = &self.cluster.group_of(pod).traits;
+                policies_of(namespace, pod, traits, direction)
                     .map(|policy| &policy.name)
                     .collect()
             })
@@ -107,17 +108,12 @@ impl Resolver {
         self.cluster.owner(address).map(|pod| &pod.name)
     }
 
-    /// What is known of a pod.
-    pub fn pod(&self, name: &ObjectName) -> Option<&PodFact> {
-        self.cluster.pod(name)
-    }
-
     /// The tables as of the last commit, written from empty ones. All endpoints get new epochs.
     pub fn full(&self) -> Vec<Op> {
         let (rulesets, rules) = self.rulesets.all();
         let reserved = rulesets.into_iter().flat_map(reserved_rules);
         let port_sets = self.port_sets.all().into_iter();
-        let addresses = self.addresses.iter().map(|(&address, &value)| {
+        let addresses = self.cluster.addresses.written().map(|(address, value)| {
             AddressWrite {
                 address,
                 before: None,

@@ -9,6 +9,7 @@ mod generate;
 mod handover;
 mod incremental;
 mod probe;
+mod renumber;
 
 use std::collections::BTreeMap;
 
