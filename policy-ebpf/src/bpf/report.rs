@@ -123,7 +123,7 @@ fn zeroed(entry: &mut RingBufEntry<Event>) -> &mut Event {
         // SAFETY: within the entry, which begins at a multiple of eight (checked below).
         unsafe { words.add(word).write_volatile(0) };
     }
-    const { assert!(align_of::<Event>() == 8 && size_of::<Event>() % 8 == 0) };
+    const { assert!(align_of::<Event>() == 8 && size_of::<Event>().is_multiple_of(8)) };
     // SAFETY: every byte was written, and any bytes are an event.
     unsafe { &mut *words.cast() }
 }
