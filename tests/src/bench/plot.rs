@@ -1,7 +1,7 @@
 //! The plot of the README: nanoseconds per packet against the number of policies.
 //!
-//! Drawn from the figures `wire/policies` with the parameters `policies` and `ruleset`. Both axes
-//! are logarithmic: policies grow tenfold, and so does what some rulesets cost. The background is
+//! Drawn from the figures `wire/policies`: a line for every `ruleset` and `traffic`, dashed where the
+//! packets belong to a connection that is established. Both axes are logarithmic: policies grow tenfold, and so does what some rulesets cost. The background is
 //! transparent and every colour readable on white and on black, for nobody knows on which of the
 //! two a README is shown.
 
@@ -13,8 +13,10 @@ use super::{Report, table::number};
 
 const GROUP: &str = "wire";
 const CASE: &str = "policies";
+/// The traffic that is drawn dashed.
+const ESTABLISHED: &str = "established";
 
-const WIDTH: f64 = 720.0;
+const WIDTH: f64 = 790.0;
 const HEIGHT: f64 = 400.0;
 /// Where the axes cross, and where they end.
 const LEFT: f64 = 70.0;
@@ -25,10 +27,11 @@ const BOTTOM: f64 = 345.0;
 const INK: &str = "#7d7d7d";
 const COLOURS: [&str; 4] = ["#2f81f7", "#d4730b", "#b35fd1", "#2da44e"];
 
-/// One ruleset: its name, and (policies, nanoseconds) in the order of policies.
+/// One ruleset under one kind of traffic: (policies, nanoseconds) in the order of policies.
 #[derive(Debug, PartialEq)]
 struct Series {
-    name: String,
+    ruleset: String,
+    traffic: String,
     points: Vec<(f64, f64)>,
 }
 
@@ -41,7 +44,7 @@ pub fn plot(report: &Report) -> Result<String> {
     let points = || series.iter().flat_map(|series| &series.points);
     ensure!(
         points().next().is_some(),
-        "no figure {GROUP}/{CASE} with policies and ruleset"
+        "no figure {GROUP}/{CASE} with policies, ruleset and traffic"
     );
     let across = Axis::over(points().map(|point| point.0), LEFT, RIGHT);
     let up = Axis::over(points().map(|point| point.1), BOTTOM, TOP);
@@ -56,10 +59,11 @@ pub fn plot(report: &Report) -> Result<String> {
         escaped(&report.machine.to_string())
     );
     grid(&mut svg, &across, &up);
-    for (index, series) in series.iter().enumerate() {
-        draw(&mut svg, series, index, &across, &up);
+    let colours = Colours::of(&series);
+    for series in &series {
+        draw(&mut svg, series, &colours, &across, &up);
     }
-    labels(&mut svg, &series, &up);
+    labels(&mut svg, &series, &colours, &up);
     svg.push_str("</svg>\n");
     Ok(svg)
 }
@@ -71,9 +75,11 @@ fn series(report: &Report) -> Vec<Series> {
             continue;
         }
         let number = |name| figure.parameters.get(name)?.parse::<f64>().ok();
-        let (Some(policies), Some(ruleset)) =
-            (number("policies"), figure.parameters.get("ruleset"))
-        else {
+        let (Some(policies), Some(ruleset), Some(traffic)) = (
+            number("policies"),
+            figure.parameters.get("ruleset"),
+            figure.parameters.get("traffic"),
+        ) else {
             continue;
         };
         // Neither has a place on a logarithmic axis.
@@ -81,10 +87,12 @@ fn series(report: &Report) -> Vec<Series> {
             continue;
         }
         let point = (policies, figure.median);
-        match all.iter_mut().find(|series| series.name == ruleset) {
+        let is_same = |series: &&mut Series| series.ruleset == ruleset && series.traffic == traffic;
+        match all.iter_mut().find(is_same) {
             Some(series) => series.points.push(point),
             None => all.push(Series {
-                name: ruleset.to_owned(),
+                ruleset: ruleset.to_owned(),
+                traffic: traffic.to_owned(),
                 points: vec![point],
             }),
         }
@@ -161,8 +169,13 @@ fn grid(svg: &mut String, across: &Axis, up: &Axis) {
     );
 }
 
-fn draw(svg: &mut String, series: &Series, index: usize, across: &Axis, up: &Axis) {
-    let colour = colour(index);
+fn draw(svg: &mut String, series: &Series, colours: &Colours<'_>, across: &Axis, up: &Axis) {
+    let colour = colours.for_ruleset(&series.ruleset);
+    let dashes = if series.traffic == ESTABLISHED {
+        r#" stroke-dasharray="6 4""#
+    } else {
+        ""
+    };
     let places: Vec<(f64, f64)> = series
         .points
         .iter()
@@ -174,14 +187,14 @@ fn draw(svg: &mut String, series: &Series, index: usize, across: &Axis, up: &Axi
         .collect();
     let _ = writeln!(
         svg,
-        r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2.5"/>"#,
+        r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2.5"{dashes}/>"#,
         path.join(" ")
     );
     for ((x, y), (policies, cost)) in places.iter().zip(&series.points) {
         let _ = writeln!(
             svg,
             r#"<circle cx="{x:.1}" cy="{y:.1}" r="4" fill="{colour}"><title>{}, {} policies: {} ns</title></circle>"#,
-            escaped(&series.name),
+            escaped(&series.name()),
             thousands(*policies),
             number(*cost)
         );
@@ -189,7 +202,7 @@ fn draw(svg: &mut String, series: &Series, index: usize, across: &Axis, up: &Axi
 }
 
 /// The names at the ends of the lines, moved apart where they would cover each other.
-fn labels(svg: &mut String, series: &[Series], up: &Axis) {
+fn labels(svg: &mut String, series: &[Series], colours: &Colours<'_>, up: &Axis) {
     const APART: f64 = 17.0;
     let mut ends: Vec<(f64, usize)> = series
         .iter()
@@ -201,24 +214,46 @@ fn labels(svg: &mut String, series: &[Series], up: &Axis) {
     for (y, index) in ends {
         let y = y.max(above + APART);
         above = y;
-        let Some(Series { name, points }) = series.get(index) else {
+        let Some(series) = series.get(index) else {
             continue;
         };
-        let cost = points.last().map(|point| number(point.1));
+        let cost = series.points.last().map(|point| number(point.1));
         let _ = writeln!(
             svg,
             r#"<text x="{:.1}" y="{:.1}" fill="{}" font-weight="bold">{} {}</text>"#,
             RIGHT + 10.0,
             y + 4.0,
-            colour(index),
-            escaped(name),
+            colours.for_ruleset(&series.ruleset),
+            escaped(&series.name()),
             cost.unwrap_or_default()
         );
     }
 }
 
-fn colour(index: usize) -> &'static str {
-    COLOURS[index % COLOURS.len()]
+impl Series {
+    fn name(&self) -> String {
+        format!("{}, {}", self.ruleset, self.traffic)
+    }
+}
+
+/// One for every ruleset.
+struct Colours<'a>(Vec<&'a str>);
+
+impl<'a> Colours<'a> {
+    fn of(series: &'a [Series]) -> Self {
+        let mut rulesets: Vec<&str> = Vec::new();
+        for series in series {
+            if !rulesets.contains(&series.ruleset.as_str()) {
+                rulesets.push(&series.ruleset);
+            }
+        }
+        Self(rulesets)
+    }
+
+    fn for_ruleset(&self, ruleset: &str) -> &'static str {
+        let index = self.0.iter().position(|other| *other == ruleset);
+        COLOURS[index.unwrap_or_default() % COLOURS.len()]
+    }
 }
 
 /// 10000 as 10,000; fractions as they are.
@@ -250,16 +285,18 @@ mod tests {
 
     fn report() -> Report {
         let mut report = Report::default();
-        for (ruleset, policies, cost) in [
-            ("ours", 10_000, 101.0),
-            ("ours", 10, 100.0),
-            ("nftables", 10, 300.0),
-            ("nftables", 10_000, 90_000.0),
+        for (ruleset, traffic, policies, cost) in [
+            ("ours", "new", 10_000, 101.0),
+            ("ours", "new", 10, 100.0),
+            ("ours", "established", 10, 20.0),
+            ("nftables", "new", 10, 300.0),
+            ("nftables", "new", 10_000, 90_000.0),
         ] {
             report.add(
                 Figure::single("wire", "policies", "ns", cost)
                     .with("policies", policies)
-                    .with("ruleset", ruleset),
+                    .with("ruleset", ruleset)
+                    .with("traffic", traffic),
             );
         }
         report.add(Figure::single("wire", "rr", "ratio", 0.97));
@@ -267,13 +304,14 @@ mod tests {
     }
 
     #[test]
-    fn every_ruleset_is_a_line_through_its_points_in_order() {
+    fn every_ruleset_and_traffic_is_a_line_through_its_points_in_order() {
         let ours = Series {
-            name: "ours".into(),
+            ruleset: "ours".into(),
+            traffic: "new".into(),
             points: vec![(10.0, 100.0), (10_000.0, 101.0)],
         };
         let series = series(&report());
-        assert_eq!(series.len(), 2);
+        assert_eq!(series.len(), 3);
         assert_eq!(series[0], ours);
     }
 
@@ -294,9 +332,15 @@ mod tests {
     fn the_drawing_names_rulesets_and_numbers() {
         let svg = plot(&report()).unwrap();
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
-        assert_eq!(svg.matches("<polyline").count(), 2);
-        assert_eq!(svg.matches("<circle").count(), 4);
-        for text in [">10,000<", ">policies<", "ours 101<", "nftables 90000<"] {
+        assert_eq!(svg.matches("<polyline").count(), 3);
+        assert_eq!(svg.matches("stroke-dasharray").count(), 1);
+        assert_eq!(svg.matches("<circle").count(), 5);
+        for text in [
+            ">10,000<",
+            ">policies<",
+            "ours, new 101<",
+            "nftables, new 90000<",
+        ] {
             assert!(svg.contains(text), "{text} in {svg}");
         }
     }
