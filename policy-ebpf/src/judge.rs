@@ -319,7 +319,6 @@ fn open<F: Family, W: Tables<F>>(
         return passes;
     }
     if add(world, case.endpoint.id, found) {
-        world.know_flow(&found.key, &found.flow);
         return passes;
     }
     found.status = 0;
@@ -349,10 +348,7 @@ fn open<F: Family, W: Tables<F>>(
         return passes;
     }
     match track(world, case.endpoint.id, found) {
-        Ok(()) => {
-            world.know_flow(&found.key, &found.flow);
-            passes
-        }
+        Ok(()) => passes,
         // Without an entry the answers could not come back.
         Err(reason) if needs_entry(case) => Decision::about(reason, identity),
         Err(_) => passes,

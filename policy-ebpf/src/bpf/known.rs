@@ -48,13 +48,16 @@ pub(super) fn learn(known: *mut KnownEndpoint, ifindex: u32, version: u64) -> bo
     false
 }
 
-/// The slot for what these words name: the highest bits of the products, which depend on all bits.
+/// The slot for what these words name. A product's high bits depend on all bits of its factors, its low
+/// bits do not: the halves meet before the last one.
 #[inline(always)]
 pub(super) fn slot<const WORDS: usize>(key: &[u64; WORDS]) -> u32 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut mixed = 0;
     for word in key {
-        mixed = (mixed ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ word).wrapping_mul(FACTOR);
     }
+    mixed = (mixed ^ mixed >> 32).wrapping_mul(FACTOR);
     (mixed >> (u64::BITS - maps::SLOTS.ilog2())) as u32 % maps::SLOTS
 }
 
