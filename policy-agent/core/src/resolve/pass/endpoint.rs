@@ -6,23 +6,23 @@
 use policy_common::{IdentityId, PortSetId, RulesetId};
 use rustc_hash::FxHashSet;
 
-use super::{Resolver, Written};
 use crate::{
     model::ObjectName,
     plan::{AddressValue, AddressWrite, Delta, DirectionEntry, EndpointEntry, EndpointWrite},
+    resolve::{Resolver, Written},
 };
 
 /// The rulesets of one endpoint.
-pub(super) struct Choice {
-    pub(super) ifindex: u32,
-    pub(super) ingress: Option<RulesetId>,
-    pub(super) egress: Option<RulesetId>,
+pub(crate) struct Choice {
+    pub(crate) ifindex: u32,
+    pub(crate) ingress: Option<RulesetId>,
+    pub(crate) egress: Option<RulesetId>,
 }
 
 impl Resolver {
     /// The interfaces whose endpoints have another verdict for one of the addresses. New rulesets
     /// are left out: their endpoints are swapped anyway.
-    pub(super) fn endpoints_to_judge_again(
+    pub(crate) fn endpoints_to_judge_again(
         &self,
         writes: &[AddressWrite],
         fresh: &FxHashSet<RulesetId>,
@@ -73,7 +73,7 @@ impl Resolver {
     }
 
     /// Swaps the endpoints with other rulesets or facts, and those that must be judged again.
-    pub(super) fn swap_endpoints(
+    pub(crate) fn swap_endpoints(
         &mut self,
         mut choices: Vec<Choice>,
         touched: &FxHashSet<u32>,

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use policy_common::{Direction, EndpointId};
 
-use super::{Resolver, commit::reserved_rules, compile::policies_of};
 use crate::{
     model::ObjectName,
     plan::{AddressWrite, EndpointEntry, Op},
+    resolve::{Resolver, compile::policy::policies_of, tables::ruleset::reserved_rules},
 };
 
 /// One endpoint, for logs and `status`.

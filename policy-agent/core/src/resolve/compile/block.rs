@@ -12,17 +12,17 @@ use super::predicate::{PredicateId, PredicateSet};
 use crate::model::IpBlock;
 
 #[derive(Debug)]
-pub(super) struct Prefix {
+pub(crate) struct Prefix {
     starts: Vec<PredicateId>,
     ends: Vec<PredicateId>,
     holds: PredicateSet,
     /// What CIDRS says.
-    pub(super) identity: Option<IdentityId>,
+    pub(crate) identity: Option<IdentityId>,
 }
 
 /// The tree. Prefixes of one address family never cover the other's.
 #[derive(Debug)]
-pub(super) struct Blocks {
+pub(crate) struct Blocks {
     prefixes: BTreeMap<IpNet, Prefix>,
     /// How many prefixes have each length, by family.
     lengths: [[u32; 129]; 2],
@@ -60,7 +60,7 @@ fn edges(block: &IpBlock) -> Option<impl Iterator<Item = IpNet>> {
 }
 
 impl Blocks {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             prefixes: BTreeMap::new(),
             lengths: [[0; 129]; 2],
@@ -83,7 +83,7 @@ impl Blocks {
     }
 
     /// Adds a block; [`Blocks::refresh`] must follow.
-    pub(super) fn insert(&mut self, id: PredicateId, block: &IpBlock) {
+    pub(crate) fn insert(&mut self, id: PredicateId, block: &IpBlock) {
         let Some(excepts) = edges(block) else { return };
         let cidr = block.cidr.trunc();
         self.prefix(cidr).starts.push(id);
@@ -94,7 +94,7 @@ impl Blocks {
     }
 
     /// Removes a block; [`Blocks::refresh`] must follow.
-    pub(super) fn remove(&mut self, id: PredicateId, block: &IpBlock) {
+    pub(crate) fn remove(&mut self, id: PredicateId, block: &IpBlock) {
         let Some(excepts) = edges(block) else { return };
         let cidr = block.cidr.trunc();
         self.prefix(cidr).starts.retain(|&other| other != id);
@@ -107,7 +107,7 @@ impl Blocks {
     /// Computes again what changed. Returns the disjoint prefixes inside which something did, and
     /// every prefix whose identity must be set anew or, where [`Blocks::holds`] gives `None`,
     /// forgotten.
-    pub(super) fn refresh(&mut self) -> (Vec<IpNet>, Vec<IpNet>) {
+    pub(crate) fn refresh(&mut self) -> (Vec<IpNet>, Vec<IpNet>) {
         let mut roots: Vec<IpNet> = Vec::new();
         let mut stale = std::mem::take(&mut self.stale);
         stale.sort_unstable();
@@ -177,18 +177,18 @@ impl Blocks {
     }
 
     /// The blocks of a prefix; `None` when it has no edges any more and must go.
-    pub(super) fn holds(&self, net: &IpNet) -> Option<&PredicateSet> {
+    pub(crate) fn holds(&self, net: &IpNet) -> Option<&PredicateSet> {
         let prefix = self.prefixes.get(net)?;
         (!prefix.starts.is_empty() || !prefix.ends.is_empty()).then_some(&prefix.holds)
     }
 
     /// Sets what CIDRS says of a prefix; returns what it said before.
-    pub(super) fn set_identity(&mut self, net: &IpNet, identity: IdentityId) -> Option<IdentityId> {
+    pub(crate) fn set_identity(&mut self, net: &IpNet, identity: IdentityId) -> Option<IdentityId> {
         self.prefixes.get_mut(net)?.identity.replace(identity)
     }
 
     /// Forgets a prefix; returns what CIDRS said of it.
-    pub(super) fn forget(&mut self, net: &IpNet) -> Option<IdentityId> {
+    pub(crate) fn forget(&mut self, net: &IpNet) -> Option<IdentityId> {
         let prefix = self.prefixes.remove(net)?;
         self.lengths[family(&net.addr())][usize::from(net.prefix_len())] -= 1;
         prefix.identity
@@ -196,7 +196,7 @@ impl Blocks {
 
     /// Makes the changes since the last call visible to [`Blocks::of`] and
     /// [`Blocks::identity_of`].
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.segments.clear();
         let mut around: Vec<(&IpNet, &Prefix)> = Vec::new();
         for (net, prefix) in &self.prefixes {
@@ -208,12 +208,12 @@ impl Blocks {
     }
 
     /// The blocks that hold for an address.
-    pub(super) fn of(&self, address: IpAddr) -> &[PredicateId] {
+    pub(crate) fn of(&self, address: IpAddr) -> &[PredicateId] {
         self.at(address).map_or(&[], |segment| &segment.holds)
     }
 
     /// What CIDRS says of an address.
-    pub(super) fn identity_of(&self, address: IpAddr) -> IdentityId {
+    pub(crate) fn identity_of(&self, address: IpAddr) -> IdentityId {
         self.at(address)
             .map_or(IdentityId::WORLD, |segment| segment.identity)
     }
@@ -226,7 +226,7 @@ impl Blocks {
     }
 
     /// All prefixes with what CIDRS says.
-    pub(super) fn all(&self) -> impl Iterator<Item = (IpNet, IdentityId)> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (IpNet, IdentityId)> {
         self.prefixes
             .iter()
             .filter_map(|(&net, prefix)| Some((net, prefix.identity?)))

@@ -12,32 +12,29 @@ use std::{
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::{group::GroupId, pods::PodId};
+use super::ids::{AddressId, GroupId, PodId};
 use crate::plan::AddressValue;
-
-/// Number of an address, inside the resolver only.
-pub(super) type AddressId = u32;
 
 /// One address, in one line of the processor's cache.
 #[derive(Debug)]
 #[repr(align(64))]
-pub(super) struct Address {
-    pub(super) ip: IpAddr,
+pub(crate) struct Address {
+    pub(crate) ip: IpAddr,
     /// The pods that claim it, the winner first.
-    pub(super) claimants: SmallVec<[PodId; 2]>,
+    pub(crate) claimants: SmallVec<[PodId; 2]>,
     /// The group of the winner.
-    pub(super) group: Option<GroupId>,
+    pub(crate) group: Option<GroupId>,
     /// An address of this host.
-    pub(super) host: bool,
+    pub(crate) host: bool,
     /// To be looked at by the next commit.
-    pub(super) marked: bool,
+    pub(crate) marked: bool,
     /// What ADDRESSES says of it.
-    pub(super) written: Option<AddressValue>,
+    pub(crate) written: Option<AddressValue>,
 }
 
 /// All addresses that anything is known of.
 #[derive(Debug, Default)]
-pub(super) struct AddressBook {
+pub(crate) struct AddressBook {
     records: Slab<Address>,
     ids: BTreeMap<IpAddr, AddressId>,
     marked: Vec<AddressId>,
@@ -59,7 +56,7 @@ impl IndexMut<AddressId> for AddressBook {
 
 impl AddressBook {
     /// The number of an address; a new one is entered and must be marked.
-    pub(super) fn enter(&mut self, ip: IpAddr) -> AddressId {
+    pub(crate) fn enter(&mut self, ip: IpAddr) -> AddressId {
         *self.ids.entry(ip).or_insert_with(|| {
             // Fewer than 2^32 addresses: each takes many bytes of memory.
             self.records.insert(Address {
@@ -73,12 +70,12 @@ impl AddressBook {
         })
     }
 
-    pub(super) fn find(&self, ip: IpAddr) -> Option<&Address> {
+    pub(crate) fn find(&self, ip: IpAddr) -> Option<&Address> {
         self.ids.get(&ip).map(|&id| &self[id])
     }
 
     /// Marks an address.
-    pub(super) fn mark(&mut self, id: AddressId) {
+    pub(crate) fn mark(&mut self, id: AddressId) {
         let record = &mut self.records[id as usize];
         if !record.marked {
             record.marked = true;
@@ -87,7 +84,7 @@ impl AddressBook {
     }
 
     /// Marks the addresses in a range of which ADDRESSES says something.
-    pub(super) fn mark_written(&mut self, range: RangeInclusive<IpAddr>) {
+    pub(crate) fn mark_written(&mut self, range: RangeInclusive<IpAddr>) {
         for (_, &id) in self.ids.range(range) {
             let record = &mut self.records[id as usize];
             if record.written.is_some() && !record.marked {
@@ -98,7 +95,7 @@ impl AddressBook {
     }
 
     /// The addresses of which ADDRESSES says such a thing.
-    pub(super) fn written_as(&self, is_it: impl Fn(AddressValue) -> bool) -> Vec<AddressId> {
+    pub(crate) fn written_as(&self, is_it: impl Fn(AddressValue) -> bool) -> Vec<AddressId> {
         let records = self.records.iter();
         records
             .filter(|(_, record)| record.written.is_some_and(&is_it))
@@ -106,23 +103,23 @@ impl AddressBook {
             .collect()
     }
 
-    pub(super) fn is_unmarked(&self) -> bool {
+    pub(crate) fn is_unmarked(&self) -> bool {
         self.marked.is_empty()
     }
 
     /// Whether every address is marked, as at the first commit.
-    pub(super) fn is_all_marked(&self) -> bool {
+    pub(crate) fn is_all_marked(&self) -> bool {
         self.marked.len() == self.records.len()
     }
 
     /// Takes the list of marked addresses; each must be [moved](AddressBook::write).
-    pub(super) fn take_marked(&mut self) -> Vec<AddressId> {
+    pub(crate) fn take_marked(&mut self) -> Vec<AddressId> {
         std::mem::take(&mut self.marked)
     }
 
     /// Records what ADDRESSES says of an address from now on; returns what it said. The address is
     /// not marked any more, and forgotten when nothing is known of it.
-    pub(super) fn write(
+    pub(crate) fn write(
         &mut self,
         id: AddressId,
         after: Option<AddressValue>,
@@ -138,7 +135,7 @@ impl AddressBook {
     }
 
     /// What ADDRESSES says, in the order of the addresses.
-    pub(super) fn written(&self) -> impl Iterator<Item = (IpAddr, AddressValue)> {
+    pub(crate) fn written(&self) -> impl Iterator<Item = (IpAddr, AddressValue)> {
         let known = self.ids.iter();
         known.filter_map(|(&ip, &id)| Some((ip, self[id].written?)))
     }

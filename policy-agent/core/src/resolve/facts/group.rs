@@ -9,21 +9,22 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::{book::AddressId, label_index::LabelIndex, pool::Pools};
+use super::{
+    ids::{AddressId, GroupId},
+    label_index::LabelIndex,
+    pool::Pools,
+};
 use crate::model::{ContainerPort, Labels, Protocol};
-
-/// Number of a group, inside the resolver only.
-pub(super) type GroupId = u32;
 
 /// What rules can ask about a pod besides its namespace and its addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Traits {
-    pub(super) labels: Labels,
-    pub(super) ports: Arc<[ContainerPort]>,
+pub(crate) struct Traits {
+    pub(crate) labels: Labels,
+    pub(crate) ports: Arc<[ContainerPort]>,
 }
 
 /// The numbers that are declared under a name and protocol.
-pub(super) fn numbers(
+pub(crate) fn numbers(
     ports: &[ContainerPort],
     protocol: Protocol,
     name: &str,
@@ -36,26 +37,26 @@ pub(super) fn numbers(
 
 /// Pods of one namespace with the same traits.
 #[derive(Debug)]
-pub(super) struct Group {
-    pub(super) namespace: Arc<str>,
-    pub(super) traits: Arc<Traits>,
+pub(crate) struct Group {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) traits: Arc<Traits>,
     /// The addresses that its pods have, without those that other pods won.
-    pub(super) addresses: SmallVec<[AddressId; 4]>,
+    pub(crate) addresses: SmallVec<[AddressId; 4]>,
     pods: usize,
 }
 
 /// The groups of one namespace.
 #[derive(Debug, Default)]
-pub(super) struct GroupIndex {
+pub(crate) struct GroupIndex {
     ids: FxHashMap<Arc<Traits>, GroupId>,
-    pub(super) labels: LabelIndex<GroupId>,
+    pub(crate) labels: LabelIndex<GroupId>,
     /// New ones, not in `labels` yet: many of one namespace at a time are listed much faster.
     fresh: Vec<GroupId>,
 }
 
 impl GroupIndex {
     /// Puts a pod into the group of its traits.
-    pub(super) fn join(
+    pub(crate) fn join(
         &mut self,
         namespace: &Arc<str>,
         traits: Traits,
@@ -83,7 +84,7 @@ impl GroupIndex {
     }
 
     /// Takes a pod without addresses out of its group.
-    pub(super) fn leave(&mut self, id: GroupId, groups: &mut Slab<Group>, pools: &mut Pools) {
+    pub(crate) fn leave(&mut self, id: GroupId, groups: &mut Slab<Group>, pools: &mut Pools) {
         let group = &mut groups[id as usize];
         group.pods -= 1;
         if group.pods > 0 {
@@ -97,23 +98,23 @@ impl GroupIndex {
         pools.give_back_ports(&traits.ports);
     }
 
-    pub(super) fn has_fresh(&self) -> bool {
+    pub(crate) fn has_fresh(&self) -> bool {
         !self.fresh.is_empty()
     }
 
     /// Lists the new groups by their labels.
-    pub(super) fn settle(&mut self, groups: &Slab<Group>) {
+    pub(crate) fn settle(&mut self, groups: &Slab<Group>) {
         for id in self.fresh.drain(..) {
             let labels = &groups[id as usize].traits.labels;
             self.labels.insert(&id, labels);
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = GroupId> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = GroupId> {
         self.ids.values().copied()
     }
 }

@@ -9,13 +9,12 @@ use std::{collections::BTreeSet, sync::Arc};
 use policy_common::{Direction, IdentityId, PortSetId, RulesetId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{
+use super::{identity::Identities, numbers::Numbers, port_set::PortSets};
+use crate::resolve::compile::{
     content::Content,
-    identity::Identities,
-    numbers::Numbers,
-    port_set::PortSets,
     predicate::{PredicateId, Predicates},
 };
+
 #[derive(Debug)]
 struct Ruleset {
     content: Arc<Content>,
@@ -28,18 +27,18 @@ struct Ruleset {
 }
 
 /// The other tables that rules are made of.
-pub(super) struct Parts<'a> {
-    pub(super) predicates: &'a mut Predicates,
-    pub(super) identities: &'a Identities,
-    pub(super) port_sets: &'a mut PortSets,
+pub(crate) struct Parts<'a> {
+    pub(crate) predicates: &'a mut Predicates,
+    pub(crate) identities: &'a Identities,
+    pub(crate) port_sets: &'a mut PortSets,
 }
 
 /// One rule of RULES.
-pub(super) type RuleWrite = (RulesetId, IdentityId, PortSetId);
+pub(crate) type RuleWrite = (RulesetId, IdentityId, PortSetId);
 
 /// All rulesets.
 #[derive(Debug)]
-pub(super) struct Rulesets {
+pub(crate) struct Rulesets {
     ids: FxHashMap<Arc<Content>, RulesetId>,
     rulesets: FxHashMap<RulesetId, Ruleset>,
     numbers: Numbers,
@@ -49,7 +48,7 @@ pub(super) struct Rulesets {
 }
 
 impl Rulesets {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             ids: FxHashMap::default(),
             rulesets: FxHashMap::default(),
@@ -61,7 +60,7 @@ impl Rulesets {
 
     /// The ruleset of a content, used by one interface more. A new one gets its rules from
     /// [`Rulesets::write_rules`].
-    pub(super) fn acquire(&mut self, content: Content, user: u32, parts: Parts<'_>) -> RulesetId {
+    pub(crate) fn acquire(&mut self, content: Content, user: u32, parts: Parts<'_>) -> RulesetId {
         let id = match self.ids.get(&content) {
             Some(&id) => id,
             None => self.insert(content, parts),
@@ -103,7 +102,7 @@ impl Rulesets {
     }
 
     /// The interface uses it no longer.
-    pub(super) fn release(&mut self, id: RulesetId, user: u32) {
+    pub(crate) fn release(&mut self, id: RulesetId, user: u32) {
         if let Some(ruleset) = self.rulesets.get_mut(&id) {
             ruleset.users.remove(&user);
             if ruleset.users.is_empty() {
@@ -113,7 +112,7 @@ impl Rulesets {
     }
 
     /// The default port set, and whether there are blocks.
-    pub(super) fn defaults(&self, id: RulesetId) -> (PortSetId, bool) {
+    pub(crate) fn defaults(&self, id: RulesetId) -> (PortSetId, bool) {
         self.rulesets
             .get(&id)
             .map_or((PortSetId::DENY_ALL, false), |ruleset| {
@@ -122,7 +121,7 @@ impl Rulesets {
     }
 
     /// The interfaces whose endpoints use it.
-    pub(super) fn users(&self, id: RulesetId) -> impl Iterator<Item = u32> {
+    pub(crate) fn users(&self, id: RulesetId) -> impl Iterator<Item = u32> {
         self.rulesets
             .get(&id)
             .into_iter()
@@ -130,7 +129,7 @@ impl Rulesets {
     }
 
     /// Whether an endpoint uses it in this direction, and what it says of an identity.
-    pub(super) fn ports(&self, id: RulesetId, identity: IdentityId) -> PortSetId {
+    pub(crate) fn ports(&self, id: RulesetId, identity: IdentityId) -> PortSetId {
         self.rulesets
             .get(&id)
             .map_or(PortSetId::DENY_ALL, |ruleset| {
@@ -140,7 +139,7 @@ impl Rulesets {
     }
 
     /// The egress rulesets in use.
-    pub(super) fn used_for_egress(&self) -> impl Iterator<Item = RulesetId> {
+    pub(crate) fn used_for_egress(&self) -> impl Iterator<Item = RulesetId> {
         self.rulesets
             .iter()
             .filter(|(_, ruleset)| {
@@ -150,7 +149,7 @@ impl Rulesets {
     }
 
     /// Rules of new rulesets for all identities, and of all rulesets for new identities.
-    pub(super) fn write_rules(
+    pub(crate) fn write_rules(
         &mut self,
         fresh_identities: &[IdentityId],
         parts: Parts<'_>,
@@ -201,14 +200,14 @@ impl Rulesets {
     }
 
     /// How many rulesets [`Rulesets::remove_unused`] would remove.
-    pub(super) fn unused(&self) -> usize {
+    pub(crate) fn unused(&self) -> usize {
         self.idle.len()
     }
 
     /// Forgets the rulesets that no endpoint uses. Returns each with the identities of its rules,
     /// and the predicates for which no ruleset asks any more. The numbers are free only after
     /// operations so that nothing uses the freed numbers before the rules are deleted.
-    pub(super) fn remove_unused(
+    pub(crate) fn remove_unused(
         &mut self,
         parts: Parts<'_>,
     ) -> (Vec<(RulesetId, Vec<IdentityId>)>, Vec<PredicateId>) {
@@ -238,7 +237,7 @@ impl Rulesets {
     }
 
     /// Removes the rules for an identity.
-    pub(super) fn remove_identity(
+    pub(crate) fn remove_identity(
         &mut self,
         identity: IdentityId,
         parts: Parts<'_>,
@@ -261,7 +260,7 @@ impl Rulesets {
     }
 
     /// Every rule, in order.
-    pub(super) fn all(&self) -> (Vec<RulesetId>, Vec<RuleWrite>) {
+    pub(crate) fn all(&self) -> (Vec<RulesetId>, Vec<RuleWrite>) {
         let mut ids: Vec<_> = self.rulesets.keys().copied().collect();
         ids.sort_unstable();
         let mut rules: Vec<_> = self
@@ -277,4 +276,9 @@ impl Rulesets {
         rules.sort_unstable();
         (ids, rules)
     }
+}
+
+/// The rules of every ruleset: the host and the endpoint itself are always allowed.
+pub(crate) fn reserved_rules(ruleset: RulesetId) -> [RuleWrite; 2] {
+    [IdentityId::HOST, IdentityId::SELF].map(|identity| (ruleset, identity, PortSetId::ALLOW_ALL))
 }

@@ -13,14 +13,14 @@ use crate::model::{ContainerPort, IpBlock, Protocol, Selector};
 
 /// Number of a predicate, inside the resolver only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct PredicateId(u32);
+pub(crate) struct PredicateId(u32);
 
 /// A set of predicates, sorted.
-pub(super) type PredicateSet = Arc<[PredicateId]>;
+pub(crate) type PredicateSet = Arc<[PredicateId]>;
 
 /// The namespaces in which a term looks for pods.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Scope {
+pub(crate) enum Scope {
     /// This one, whether its Namespace object is known or not.
     Namespace(Arc<str>),
     /// Those whose labels the selector matches.
@@ -29,14 +29,14 @@ pub(super) enum Scope {
 
 /// A peer selector with its scope.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Term {
-    pub(super) scope: Scope,
-    pub(super) pods: Selector,
+pub(crate) struct Term {
+    pub(crate) scope: Scope,
+    pub(crate) pods: Selector,
 }
 
 /// What can hold for an address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Predicate {
+pub(crate) enum Predicate {
     /// The pod of the address is one of these.
     Term(Term),
     /// The address is in the block and in none of its exceptions.
@@ -57,7 +57,7 @@ struct Slot {
 
 /// All active predicates.
 #[derive(Debug, Default)]
-pub(super) struct Predicates {
+pub(crate) struct Predicates {
     ids: FxHashMap<Arc<Predicate>, PredicateId>,
     slots: Slab<Slot>,
     /// How many `Name` predicates there are of each port name.
@@ -67,7 +67,7 @@ pub(super) struct Predicates {
 
 impl Predicates {
     /// The number of a predicate; a new one is remembered for [`Predicates::take_fresh`].
-    pub(super) fn intern(&mut self, predicate: Predicate) -> PredicateId {
+    pub(crate) fn intern(&mut self, predicate: Predicate) -> PredicateId {
         if let Some(&id) = self.ids.get(&predicate) {
             return id;
         }
@@ -88,7 +88,7 @@ impl Predicates {
     }
 
     /// Adds the numbers that a pod declares under names which rules use for a peer in `set`.
-    pub(super) fn add_numbers(&mut self, ports: &[ContainerPort], set: &mut Vec<PredicateId>) {
+    pub(crate) fn add_numbers(&mut self, ports: &[ContainerPort], set: &mut Vec<PredicateId>) {
         let peers = set.len();
         for port in ports {
             if !self.names.contains_key(&port.name) {
@@ -107,12 +107,12 @@ impl Predicates {
     }
 
     /// The predicates made since the last call.
-    pub(super) fn take_fresh(&mut self) -> Vec<PredicateId> {
+    pub(crate) fn take_fresh(&mut self) -> Vec<PredicateId> {
         std::mem::take(&mut self.fresh)
     }
 
     /// Forgets a predicate that nothing uses.
-    pub(super) fn remove(&mut self, id: PredicateId) {
+    pub(crate) fn remove(&mut self, id: PredicateId) {
         if let Some(slot) = self.slots.try_remove(id.0 as usize) {
             self.ids.remove(&slot.predicate);
             if let Predicate::Name(_, _, name) = slot.predicate.as_ref()
@@ -126,25 +126,25 @@ impl Predicates {
         }
     }
 
-    pub(super) fn get(&self, id: PredicateId) -> Option<&Arc<Predicate>> {
+    pub(crate) fn get(&self, id: PredicateId) -> Option<&Arc<Predicate>> {
         Some(&self.slots.get(id.0 as usize)?.predicate)
     }
 
     /// The selector of a term.
-    pub(super) fn pods(&self, id: PredicateId) -> Option<&Selector> {
+    pub(crate) fn pods(&self, id: PredicateId) -> Option<&Selector> {
         match self.get(id)?.as_ref() {
             Predicate::Term(term) => Some(&term.pods),
             _ => None,
         }
     }
 
-    pub(super) fn is_block(&self, id: PredicateId) -> bool {
+    pub(crate) fn is_block(&self, id: PredicateId) -> bool {
         self.get(id)
             .is_some_and(|predicate| matches!(**predicate, Predicate::Block(_)))
     }
 
     /// The name behind a number, otherwise the predicate itself: what rulesets ask for.
-    pub(super) fn asked_as(&self, id: PredicateId) -> PredicateId {
+    pub(crate) fn asked_as(&self, id: PredicateId) -> PredicateId {
         match self.get(id).map(|predicate| predicate.as_ref()) {
             Some(&Predicate::Number(name, _)) => name,
             _ => id,
@@ -152,7 +152,7 @@ impl Predicates {
     }
 
     /// The rulesets for which it matters whether the predicate holds.
-    pub(super) fn rulesets(&self, id: PredicateId) -> impl Iterator<Item = RulesetId> {
+    pub(crate) fn rulesets(&self, id: PredicateId) -> impl Iterator<Item = RulesetId> {
         self.slots
             .get(self.asked_as(id).0 as usize)
             .into_iter()
@@ -160,35 +160,35 @@ impl Predicates {
     }
 
     /// The identities that have the predicate, or a number under the name.
-    pub(super) fn identities(&self, id: PredicateId) -> impl Iterator<Item = IdentityId> {
+    pub(crate) fn identities(&self, id: PredicateId) -> impl Iterator<Item = IdentityId> {
         self.slots
             .get(id.0 as usize)
             .into_iter()
             .flat_map(|slot| slot.identities.iter().copied())
     }
 
-    pub(super) fn add_ruleset(&mut self, id: PredicateId, ruleset: RulesetId) {
+    pub(crate) fn add_ruleset(&mut self, id: PredicateId, ruleset: RulesetId) {
         if let Some(slot) = self.slots.get_mut(id.0 as usize) {
             slot.rulesets.insert(ruleset);
         }
     }
 
     /// Returns whether no ruleset asks for the predicate any more.
-    pub(super) fn remove_ruleset(&mut self, id: PredicateId, ruleset: RulesetId) -> bool {
+    pub(crate) fn remove_ruleset(&mut self, id: PredicateId, ruleset: RulesetId) -> bool {
         self.slots.get_mut(id.0 as usize).is_some_and(|slot| {
             slot.rulesets.remove(&ruleset);
             slot.rulesets.is_empty()
         })
     }
 
-    pub(super) fn is_asked_for(&self, id: PredicateId) -> bool {
+    pub(crate) fn is_asked_for(&self, id: PredicateId) -> bool {
         self.slots
             .get(id.0 as usize)
             .is_some_and(|slot| !slot.rulesets.is_empty())
     }
 
     /// A new identity has these predicates.
-    pub(super) fn add_identity(&mut self, set: &[PredicateId], identity: IdentityId) {
+    pub(crate) fn add_identity(&mut self, set: &[PredicateId], identity: IdentityId) {
         for &id in set {
             for id in [id, self.asked_as(id)] {
                 if let Some(slot) = self.slots.get_mut(id.0 as usize) {
@@ -199,7 +199,7 @@ impl Predicates {
     }
 
     /// The identity is gone. Numbers that no identity has are forgotten.
-    pub(super) fn remove_identity(&mut self, set: &[PredicateId], identity: IdentityId) {
+    pub(crate) fn remove_identity(&mut self, set: &[PredicateId], identity: IdentityId) {
         for &id in set {
             let asked_as = self.asked_as(id);
             for either in [id, asked_as] {

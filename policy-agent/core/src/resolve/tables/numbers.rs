@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 
 /// Free and used numbers of one table.
 #[derive(Clone, Debug)]
-pub(super) struct Numbers {
+pub(crate) struct Numbers {
     next: u32,
     free: BTreeSet<u32>,
 }
 
 impl Numbers {
     /// All numbers from `first` on are free.
-    pub(super) fn from(first: u32) -> Self {
+    pub(crate) fn from(first: u32) -> Self {
         Self {
             next: first,
             free: BTreeSet::new(),
@@ -22,7 +22,7 @@ impl Numbers {
     }
 
     /// Takes the smallest free number.
-    pub(super) fn take(&mut self) -> u32 {
+    pub(crate) fn take(&mut self) -> u32 {
         self.free.pop_first().unwrap_or_else(|| {
             self.next += 1;
             self.next - 1
@@ -30,7 +30,7 @@ impl Numbers {
     }
 
     /// Gives a number back.
-    pub(super) fn give_back(&mut self, number: u32) {
+    pub(crate) fn give_back(&mut self, number: u32) {
         self.free.insert(number);
         while self.next > 0 && self.free.remove(&(self.next - 1)) {
             self.next -= 1;

@@ -5,10 +5,15 @@
 
 use policy_common::Direction;
 
-use super::{Resolver, compile};
 use crate::{
-    model::{ObjectName, Peer},
-    oracle::{Other, rule_allows},
+    model::{
+        ObjectName, Peer,
+        literal::{Other, rule_allows},
+    },
+    resolve::{
+        Resolver,
+        compile::policy::{policies_of, rules_of},
+    },
 };
 
 /// A packet that opens a connection of a pod.
@@ -92,8 +97,8 @@ impl Resolver {
                     namespace.labels.as_ref()
                 }),
             };
-            for policy in compile::policies_of(namespace, subject, traits, direction) {
-                let rules = compile::rules_of(policy, direction).unwrap_or_default();
+            for policy in policies_of(namespace, subject, traits, direction) {
+                let rules = rules_of(policy, direction).unwrap_or_default();
                 for (index, rule) in rules.iter().enumerate() {
                     let own = &policy.name.namespace;
                     if rule_allows(rule, own, direction, &fact, &other, protocol, port) {

@@ -9,8 +9,15 @@ use std::{cmp::Reverse, net::IpAddr};
 use policy_common::IdentityId;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Resolver, activate::Gains, book::AddressId, group::GroupId, predicate::PredicateId};
-use crate::plan::{AddressValue, AddressWrite, Delta};
+use super::activate::Gains;
+use crate::{
+    plan::{AddressValue, AddressWrite, Delta},
+    resolve::{
+        Resolver,
+        compile::predicate::PredicateId,
+        facts::ids::{AddressId, GroupId},
+    },
+};
 
 /// What becomes of the addresses that had one identity, in ADDRESSES or only in CIDRS.
 #[derive(Default)]
@@ -32,7 +39,7 @@ enum Coarser {
 impl Resolver {
     /// Brings ADDRESSES up to date for groups that gain predicates, except for marked addresses:
     /// their identities get finer, and the rulesets in use see no difference.
-    pub(super) fn refine_addresses(&mut self, gains: Gains, delta: &mut Delta) {
+    pub(crate) fn refine_addresses(&mut self, gains: Gains, delta: &mut Delta) {
         for (gained, groups) in gains {
             let written = self.written_of(&groups);
             let mut finer: FxHashMap<IdentityId, Finer> = FxHashMap::default();
@@ -94,7 +101,7 @@ impl Resolver {
 
     /// Brings ADDRESSES up to date for the addresses with identities that lose these predicates,
     /// for which no ruleset asks any more.
-    pub(super) fn coarsen_addresses(
+    pub(crate) fn coarsen_addresses(
         &mut self,
         identities: FxHashSet<IdentityId>,
         orphans: &FxHashSet<PredicateId>,

@@ -1,6 +1,6 @@
 //! The facts as they stand, indexed, and what of the tables each change may touch.
 //!
-//! Owns namespaces, pods (see `pods`), policies, endpoints and claims on addresses; knows nothing of
+//! Owns namespaces, pods (see `claims`), policies, endpoints and claims on addresses; knows nothing of
 //! predicates. Invariant: everything whose outcome a change may alter is marked, in [`Dirty`] or in
 //! the address book.
 
@@ -15,23 +15,23 @@ use slab::Slab;
 
 use super::{
     book::AddressBook,
-    group::{Group, GroupId, GroupIndex},
+    group::{Group, GroupIndex},
+    ids::{GroupId, PodId, ScopeId},
     label_index::LabelIndex,
-    pods::{Pod, PodId},
+    pod::Pod,
     pool::Pools,
-    term::ScopeId,
 };
 use crate::model::{Change, EndpointFact, Labels, NamespaceFact, ObjectName, PolicyFact};
 
 /// What a namespace holds; exists while its Namespace, a pod or a policy does.
 #[derive(Debug, Default)]
-pub(super) struct Namespace {
+pub(crate) struct Namespace {
     /// `None` while the Namespace object is not known.
-    pub(super) labels: Option<Labels>,
+    pub(crate) labels: Option<Labels>,
     /// The scopes with a selector that the labels match.
-    pub(super) scopes: Vec<ScopeId>,
-    pub(super) groups: GroupIndex,
-    pub(super) policies: BTreeMap<Arc<str>, Arc<PolicyFact>>,
+    pub(crate) scopes: Vec<ScopeId>,
+    pub(crate) groups: GroupIndex,
+    pub(crate) policies: BTreeMap<Arc<str>, Arc<PolicyFact>>,
 }
 
 impl Namespace {
@@ -42,37 +42,37 @@ impl Namespace {
 
 /// What must be looked at again, besides the addresses marked in the book.
 #[derive(Debug, Default)]
-pub(super) struct Dirty {
-    pub(super) endpoints: BTreeSet<u32>,
+pub(crate) struct Dirty {
+    pub(crate) endpoints: BTreeSet<u32>,
     /// Namespaces with another set of policies.
-    pub(super) policies: FxHashSet<Arc<str>>,
+    pub(crate) policies: FxHashSet<Arc<str>>,
     /// Namespaces with other labels.
-    pub(super) labels: FxHashSet<Arc<str>>,
+    pub(crate) labels: FxHashSet<Arc<str>>,
     /// Namespaces with new groups.
-    pub(super) groups: FxHashSet<Arc<str>>,
+    pub(crate) groups: FxHashSet<Arc<str>>,
 }
 
 /// All facts.
 #[derive(Debug, Default)]
-pub(super) struct Cluster {
-    pub(super) namespaces: FxHashMap<Arc<str>, Namespace>,
+pub(crate) struct Cluster {
+    pub(crate) namespaces: FxHashMap<Arc<str>, Namespace>,
     /// The names of those whose labels are known.
-    pub(super) labelled: LabelIndex<Arc<str>>,
-    pub(super) pods: Slab<Pod>,
-    pub(super) pod_ids: FxHashMap<ObjectName, PodId>,
-    pub(super) groups: Slab<Group>,
-    pub(super) pools: Pools,
-    pub(super) addresses: AddressBook,
-    pub(super) contested: BTreeSet<IpAddr>,
-    pub(super) endpoints: BTreeMap<u32, EndpointFact>,
+    pub(crate) labelled: LabelIndex<Arc<str>>,
+    pub(crate) pods: Slab<Pod>,
+    pub(crate) pod_ids: FxHashMap<ObjectName, PodId>,
+    pub(crate) groups: Slab<Group>,
+    pub(crate) pools: Pools,
+    pub(crate) addresses: AddressBook,
+    pub(crate) contested: BTreeSet<IpAddr>,
+    pub(crate) endpoints: BTreeMap<u32, EndpointFact>,
     interfaces: FxHashMap<ObjectName, BTreeSet<u32>>,
     host: BTreeSet<IpAddr>,
-    pub(super) dirty: Dirty,
+    pub(crate) dirty: Dirty,
 }
 
 impl Cluster {
     /// Records a change.
-    pub(super) fn apply(&mut self, change: Change) {
+    pub(crate) fn apply(&mut self, change: Change) {
         match change {
             Change::Namespace(fact) => self.put_namespace(fact),
             Change::NamespaceRemoved(name) => {
@@ -120,7 +120,7 @@ impl Cluster {
     }
 
     /// Forgets a namespace that nothing is known of.
-    pub(super) fn drop_if_empty(&mut self, name: &str) {
+    pub(crate) fn drop_if_empty(&mut self, name: &str) {
         if self.namespaces.get(name).is_some_and(Namespace::is_empty)
             && !self.dirty.labels.contains(name)
         {
@@ -175,7 +175,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn touch_interfaces(&mut self, pod: &ObjectName) {
+    pub(crate) fn touch_interfaces(&mut self, pod: &ObjectName) {
         if let Some(interfaces) = self.interfaces.get(pod) {
             self.dirty.endpoints.extend(interfaces);
         }
@@ -188,13 +188,13 @@ impl Cluster {
     }
 
     /// The local endpoint of a pod; the one with the smallest interface index of several.
-    pub(super) fn endpoint_of(&self, pod: &ObjectName) -> Option<&EndpointFact> {
+    pub(crate) fn endpoint_of(&self, pod: &ObjectName) -> Option<&EndpointFact> {
         let ifindex = self.interfaces.get(pod)?.first()?;
         self.endpoints.get(ifindex)
     }
 
     /// Addresses that several pods claim, the winner first.
-    pub(super) fn contested(&self) -> impl Iterator<Item = (IpAddr, Vec<&ObjectName>)> {
+    pub(crate) fn contested(&self) -> impl Iterator<Item = (IpAddr, Vec<&ObjectName>)> {
         self.contested.iter().filter_map(|&ip| {
             let claimants = self.addresses.find(ip)?.claimants.iter();
             let names = claimants.map(|&pod| &self.pods[pod as usize].name);
@@ -203,7 +203,7 @@ impl Cluster {
     }
 
     /// Whether no change waits for a commit.
-    pub(super) fn is_clean(&self) -> bool {
+    pub(crate) fn is_clean(&self) -> bool {
         let Dirty {
             endpoints,
             policies,
@@ -218,7 +218,7 @@ impl Cluster {
     }
 
     /// Makes all groups known to selectors.
-    pub(super) fn settle_groups(&mut self) {
+    pub(crate) fn settle_groups(&mut self) {
         for name in self.dirty.groups.drain() {
             if let Some(namespace) = self.namespaces.get_mut(&name) {
                 namespace.groups.settle(&self.groups);
@@ -233,7 +233,7 @@ impl Cluster {
     }
 
     /// Marks the addresses of a group's pods.
-    pub(super) fn mark_group(&mut self, group: GroupId) {
+    pub(crate) fn mark_group(&mut self, group: GroupId) {
         for &address in &self.groups[group as usize].addresses {
             self.addresses.mark(address);
         }

@@ -6,16 +6,20 @@ use policy_common::Direction;
 use rustc_hash::FxHashMap;
 
 use super::{
-    cluster::Namespace,
     content::{Content, Item, ItemPorts},
-    group::{Traits, numbers},
-    pods::Pod,
     predicate::{Predicate, PredicateId, Predicates, Scope, Term},
 };
-use crate::model::{ObjectName, PeerMatch, Peers, PolicyFact, PortMatch, Ports, Protocol, Rule};
+use crate::{
+    model::{ObjectName, PeerMatch, Peers, PolicyFact, PortMatch, Ports, Protocol, Rule},
+    resolve::facts::{
+        cluster::Namespace,
+        group::{Traits, numbers},
+        pod::Pod,
+    },
+};
 
 /// The rules of a policy that cover a direction; `None` when it does not.
-pub(super) fn rules_of(policy: &PolicyFact, direction: Direction) -> Option<&[Rule]> {
+pub(crate) fn rules_of(policy: &PolicyFact, direction: Direction) -> Option<&[Rule]> {
     match direction {
         Direction::Ingress => policy.ingress.as_deref(),
         Direction::Egress => policy.egress.as_deref(),
@@ -23,7 +27,7 @@ pub(super) fn rules_of(policy: &PolicyFact, direction: Direction) -> Option<&[Ru
 }
 
 /// The policies that isolate a pod in a direction, by name.
-pub(super) fn policies_of<'a>(
+pub(crate) fn policies_of<'a>(
     namespace: &'a Namespace,
     pod: &Pod,
     traits: &'a Traits,
@@ -47,13 +51,13 @@ enum Draft {
 type DraftItem = (Option<PredicateId>, Draft);
 
 /// Compiles the policies of one commit, each once.
-pub(super) struct Compiler<'a> {
+pub(crate) struct Compiler<'a> {
     predicates: &'a mut Predicates,
     drafts: FxHashMap<(ObjectName, Direction), Arc<[DraftItem]>>,
 }
 
 impl<'a> Compiler<'a> {
-    pub(super) fn new(predicates: &'a mut Predicates) -> Self {
+    pub(crate) fn new(predicates: &'a mut Predicates) -> Self {
         Self {
             predicates,
             drafts: FxHashMap::default(),
@@ -61,7 +65,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// What a pod's ruleset says; `None` when the direction is not isolated.
-    pub(super) fn content(
+    pub(crate) fn content(
         &mut self,
         namespace: &Namespace,
         pod: &Pod,

@@ -8,45 +8,16 @@ use std::{net::IpAddr, sync::Arc};
 use smallvec::SmallVec;
 
 use super::{
-    book::{Address, AddressId},
+    book::Address,
     cluster::Cluster,
-    group::{Group, GroupId, Traits},
+    group::{Group, Traits},
+    ids::{AddressId, GroupId, PodId},
+    pod::{Pod, claimed},
 };
 use crate::model::{ObjectName, PodFact};
 
-/// Number of a pod, inside the resolver only.
-pub(super) type PodId = u32;
-
-/// What is known of a pod, apart from its traits.
-#[derive(Debug)]
-pub(super) struct Pod {
-    pub(super) name: ObjectName,
-    pub(super) uid: Arc<str>,
-    pub(super) group: GroupId,
-    /// The addresses that it claims: none for a finished or a host-network pod.
-    pub(super) claims: SmallVec<[AddressId; 2]>,
-    pub(super) host_network: bool,
-    pub(super) finished: bool,
-    pub(super) running: bool,
-    pub(super) started: i64,
-}
-
-/// The addresses that a pod claims, each once.
-fn claimed(pod: &PodFact) -> SmallVec<[IpAddr; 2]> {
-    let mut claimed = SmallVec::new();
-    if !pod.finished && !pod.host_network {
-        let addresses = pod.addresses.iter().copied();
-        addresses.for_each(|ip| {
-            if !claimed.contains(&ip) {
-                claimed.push(ip);
-            }
-        });
-    }
-    claimed
-}
-
 impl Cluster {
-    pub(super) fn put_pod(&mut self, fact: PodFact) {
+    pub(crate) fn put_pod(&mut self, fact: PodFact) {
         match self.pod_id(&fact.name) {
             Some(id) => self.change_pod(id, fact),
             None => self.add_pod(fact),
@@ -125,7 +96,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn remove_pod(&mut self, name: &ObjectName) {
+    pub(crate) fn remove_pod(&mut self, name: &ObjectName) {
         let Some(id) = self.pod_ids.remove(name) else {
             return;
         };
@@ -224,28 +195,28 @@ impl Cluster {
     }
 
     /// The number of a pod.
-    pub(super) fn pod_id(&self, name: &ObjectName) -> Option<PodId> {
+    pub(crate) fn pod_id(&self, name: &ObjectName) -> Option<PodId> {
         self.pod_ids.get(name).copied()
     }
 
     /// The pod of a name.
-    pub(super) fn pod(&self, name: &ObjectName) -> Option<&Pod> {
+    pub(crate) fn pod(&self, name: &ObjectName) -> Option<&Pod> {
         self.pods.get(self.pod_id(name)? as usize)
     }
 
     /// The group of a pod.
-    pub(super) fn group_of(&self, pod: &Pod) -> &Group {
+    pub(crate) fn group_of(&self, pod: &Pod) -> &Group {
         &self.groups[pod.group as usize]
     }
 
     /// The pod that has an address.
-    pub(super) fn owner(&self, ip: IpAddr) -> Option<&Pod> {
+    pub(crate) fn owner(&self, ip: IpAddr) -> Option<&Pod> {
         let winner = *self.addresses.find(ip)?.claimants.first()?;
         self.pods.get(winner as usize)
     }
 
     /// The addresses that a pod has, without those that another pod won.
-    pub(super) fn addresses_of(&self, id: PodId) -> impl Iterator<Item = IpAddr> {
+    pub(crate) fn addresses_of(&self, id: PodId) -> impl Iterator<Item = IpAddr> {
         let claims = self.pods[id as usize].claims.iter();
         let records = claims.map(|&address| &self.addresses[address]);
         let own = records.filter(move |record| record.claimants.first() == Some(&id));
@@ -253,7 +224,7 @@ impl Cluster {
     }
 
     /// Everything that was said of a pod, without addresses that it cannot claim.
-    pub(super) fn fact(&self, pod: &Pod) -> PodFact {
+    pub(crate) fn fact(&self, pod: &Pod) -> PodFact {
         let Traits { labels, ports } = self.group_of(pod).traits.as_ref();
         let claims = pod.claims.iter();
         PodFact {

@@ -8,14 +8,14 @@ use policy_common::Direction;
 use rustc_hash::FxHashSet;
 
 use super::{
-    port_set::PortUnion,
+    ports::PortUnion,
     predicate::{Predicate, PredicateId, Predicates},
 };
 use crate::model::Protocol;
 
 /// The ports of one item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum ItemPorts {
+pub(crate) enum ItemPorts {
     /// Every port and protocol.
     Everything,
     /// Every port of the protocol.
@@ -28,22 +28,22 @@ pub(super) enum ItemPorts {
 
 /// One permission. Items are sorted by peer, those for everybody first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Item {
+pub(crate) struct Item {
     /// A term or a block, `None` for everybody.
-    pub(super) peer: Option<PredicateId>,
-    pub(super) ports: ItemPorts,
+    pub(crate) peer: Option<PredicateId>,
+    pub(crate) ports: ItemPorts,
 }
 
 /// What a ruleset says, independent of the policies that said it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Content {
-    pub(super) direction: Direction,
-    pub(super) items: Box<[Item]>,
+pub(crate) struct Content {
+    pub(crate) direction: Direction,
+    pub(crate) items: Box<[Item]>,
 }
 
 impl Content {
     /// The canonical content of these permissions.
-    pub(super) fn new(direction: Direction, mut items: Vec<Item>) -> Self {
+    pub(crate) fn new(direction: Direction, mut items: Vec<Item>) -> Self {
         let everything = Item {
             peer: None,
             ports: ItemPorts::Everything,
@@ -66,7 +66,7 @@ impl Content {
     }
 
     /// The predicates that it asks for.
-    pub(super) fn asks_for(&self) -> FxHashSet<PredicateId> {
+    pub(crate) fn asks_for(&self) -> FxHashSet<PredicateId> {
         let mut asks_for: FxHashSet<_> = self.items.iter().filter_map(|item| item.peer).collect();
         asks_for.extend(self.items.iter().filter_map(|item| match item.ports {
             ItemPorts::Named(name) => Some(name),
@@ -76,7 +76,7 @@ impl Content {
     }
 
     /// The ports that it allows to an address with these predicates.
-    pub(super) fn ports(&self, set: &[PredicateId], predicates: &Predicates) -> PortUnion {
+    pub(crate) fn ports(&self, set: &[PredicateId], predicates: &Predicates) -> PortUnion {
         let mut union = PortUnion::default();
         let peers = std::iter::once(None).chain(set.iter().copied().map(Some));
         for item in peers.flat_map(|peer| self.of(peer)) {

@@ -5,16 +5,21 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{
-    Resolver,
-    cluster::Cluster,
-    group::{Group, GroupId, numbers},
-    predicate::{Predicate, PredicateId, Scope, Term},
+use crate::{
+    model::{ContainerPort, IpBlock, Protocol},
+    resolve::{
+        Resolver,
+        compile::predicate::{Predicate, PredicateId, Scope, Term},
+        facts::{
+            cluster::Cluster,
+            group::{Group, numbers},
+            ids::GroupId,
+        },
+    },
 };
-use crate::model::{ContainerPort, IpBlock, Protocol};
 
 /// Which groups gain which predicates, those together that gain the same.
-pub(super) type Gains = BTreeMap<Vec<PredicateId>, Vec<GroupId>>;
+pub(crate) type Gains = BTreeMap<Vec<PredicateId>, Vec<GroupId>>;
 
 /// What the pods that a term selects gain.
 #[derive(Default)]
@@ -35,7 +40,7 @@ struct FreshName {
 impl Resolver {
     /// Makes the predicates known for which new rulesets ask. Says which groups gain terms and
     /// port names of terms, and marks the addresses for which other port names may hold.
-    pub(super) fn activate(&mut self) -> Gains {
+    pub(crate) fn activate(&mut self) -> Gains {
         let mut terms: BTreeMap<PredicateId, Activated> = BTreeMap::new();
         let mut names: Vec<FreshName> = Vec::new();
         for id in self.predicates.take_fresh() {

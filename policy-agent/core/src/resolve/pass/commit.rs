@@ -1,10 +1,17 @@
 //! `commit`: brings the tables up to date with the facts; only ever adds predicates.
 
-use policy_common::{Direction, IdentityId, PortSetId, RulesetId};
+use policy_common::{Direction, RulesetId};
 use rustc_hash::FxHashSet;
 
-use super::{Resolver, compile::Compiler, endpoint::Choice, ruleset::Parts};
-use crate::plan::{Delta, Op};
+use super::endpoint::Choice;
+use crate::{
+    plan::{Delta, Op},
+    resolve::{
+        Resolver,
+        compile::policy::Compiler,
+        tables::ruleset::{Parts, reserved_rules},
+    },
+};
 
 impl Resolver {
     /// Brings the tables up to date with all changes applied so far. The operations are to be
@@ -102,7 +109,7 @@ impl Resolver {
     }
 
     /// Writes the rules that new rulesets and new identities need; returns the new rulesets.
-    pub(super) fn write_rules(&mut self, delta: &mut Delta) -> FxHashSet<RulesetId> {
+    pub(crate) fn write_rules(&mut self, delta: &mut Delta) -> FxHashSet<RulesetId> {
         let identities = self.identities.take_fresh();
         let parts = Parts {
             predicates: &mut self.predicates,
@@ -116,9 +123,4 @@ impl Resolver {
         delta.rules.extend(rules);
         fresh.into_iter().collect()
     }
-}
-
-/// The rules of every ruleset: the host and the endpoint itself are always allowed.
-pub(super) fn reserved_rules(ruleset: RulesetId) -> [(RulesetId, IdentityId, PortSetId); 2] {
-    [IdentityId::HOST, IdentityId::SELF].map(|identity| (ruleset, identity, PortSetId::ALLOW_ALL))
 }

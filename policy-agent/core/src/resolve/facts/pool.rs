@@ -40,7 +40,7 @@ impl<T: ?Sized + Eq + Hash> Pool<T> {
 
 /// What labels and ports of pods and namespaces are made of.
 #[derive(Debug, Default)]
-pub(super) struct Pools {
+pub(crate) struct Pools {
     /// Keys of labels. Values are more, and many of them are one pod's alone.
     keys: Pool<str>,
     ports: Pool<[ContainerPort]>,
@@ -48,7 +48,7 @@ pub(super) struct Pools {
 
 impl Pools {
     /// The same labels, with the keys of the pool.
-    pub(super) fn take_labels(&mut self, labels: Labels) -> Labels {
+    pub(crate) fn take_labels(&mut self, labels: Labels) -> Labels {
         let labels = labels.into_iter();
         labels
             .map(|(key, value)| (self.keys.take(key), value))
@@ -56,17 +56,17 @@ impl Pools {
     }
 
     /// The labels, which [`Pools::take_labels`] gave, are not used any more.
-    pub(super) fn give_back_labels(&mut self, labels: &Labels) {
+    pub(crate) fn give_back_labels(&mut self, labels: &Labels) {
         labels.keys().for_each(|key| self.keys.give_back(key));
     }
 
     /// The same ports, from the pool.
-    pub(super) fn take_ports(&mut self, ports: Arc<[ContainerPort]>) -> Arc<[ContainerPort]> {
+    pub(crate) fn take_ports(&mut self, ports: Arc<[ContainerPort]>) -> Arc<[ContainerPort]> {
         self.ports.take(ports)
     }
 
     /// One use of the ports, which [`Pools::take_ports`] gave, is over.
-    pub(super) fn give_back_ports(&mut self, ports: &Arc<[ContainerPort]>) {
+    pub(crate) fn give_back_ports(&mut self, ports: &Arc<[ContainerPort]>) {
         self.ports.give_back(ports);
     }
 }

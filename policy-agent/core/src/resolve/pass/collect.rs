@@ -5,13 +5,14 @@ use std::sync::Arc;
 use policy_common::IdentityId;
 use rustc_hash::FxHashSet;
 
-use super::{
-    Resolver,
-    commit::reserved_rules,
-    predicate::{Predicate, PredicateId},
-    ruleset::Parts,
+use crate::{
+    plan::{Delta, Op},
+    resolve::{
+        Resolver,
+        compile::predicate::{Predicate, PredicateId},
+        tables::ruleset::{Parts, reserved_rules},
+    },
 };
-use crate::plan::{Delta, Op};
 
 impl Resolver {
     /// How many rulesets, identities and port sets wait for [`Resolver::collect`].

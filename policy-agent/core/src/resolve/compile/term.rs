@@ -9,10 +9,10 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use super::predicate::{PredicateId, Predicates, Scope, Term};
-use crate::model::{Labels, Requirement, Selector};
-
-/// Number of a scope.
-pub(super) type ScopeId = usize;
+use crate::{
+    model::{Labels, Requirement, Selector},
+    resolve::facts::ids::ScopeId,
+};
 
 #[derive(Debug, Default)]
 struct KeyTerms {
@@ -101,14 +101,14 @@ struct ScopeTerms {
 
 /// All active terms by scope.
 #[derive(Debug, Default)]
-pub(super) struct Scopes {
+pub(crate) struct Scopes {
     ids: FxHashMap<Scope, ScopeId>,
     slots: Slab<ScopeTerms>,
 }
 
 impl Scopes {
     /// Adds a term. Returns its scope when that is new.
-    pub(super) fn insert(&mut self, id: PredicateId, term: &Term) -> Option<ScopeId> {
+    pub(crate) fn insert(&mut self, id: PredicateId, term: &Term) -> Option<ScopeId> {
         let (scope, new) = match self.ids.get(&term.scope) {
             Some(&scope) => (scope, false),
             None => {
@@ -125,7 +125,7 @@ impl Scopes {
     }
 
     /// Removes a term. Returns its scope when that has no terms left and is gone.
-    pub(super) fn remove(&mut self, id: PredicateId, term: &Term) -> Option<ScopeId> {
+    pub(crate) fn remove(&mut self, id: PredicateId, term: &Term) -> Option<ScopeId> {
         let scope = *self.ids.get(&term.scope)?;
         self.slots[scope].terms.remove(id, &term.pods);
         if self.slots[scope].terms.count > 0 {
@@ -137,7 +137,7 @@ impl Scopes {
     }
 
     /// The scopes with a namespace selector that matches the labels of a Namespace.
-    pub(super) fn matching<'a>(
+    pub(crate) fn matching<'a>(
         &'a self,
         labels: &'a Labels,
     ) -> impl Iterator<Item = ScopeId> + use<'a> {
@@ -151,7 +151,7 @@ impl Scopes {
 
     /// Collects the terms that hold for a pod with these labels; `scopes` are the ones with a
     /// namespace selector that its namespace matches.
-    pub(super) fn terms_of(
+    pub(crate) fn terms_of(
         &self,
         namespace: &Arc<str>,
         scopes: &[ScopeId],

@@ -7,10 +7,8 @@ use std::collections::BTreeSet;
 use policy_common::IdentityId;
 use rustc_hash::FxHashMap;
 
-use super::{
-    numbers::Numbers,
-    predicate::{PredicateId, PredicateSet, Predicates},
-};
+use super::numbers::Numbers;
+use crate::resolve::compile::predicate::{PredicateId, PredicateSet, Predicates};
 
 #[derive(Debug)]
 struct Identity {
@@ -21,7 +19,7 @@ struct Identity {
 
 /// All identities that are not reserved.
 #[derive(Debug)]
-pub(super) struct Identities {
+pub(crate) struct Identities {
     ids: FxHashMap<PredicateSet, IdentityId>,
     identities: FxHashMap<IdentityId, Identity>,
     numbers: Numbers,
@@ -31,7 +29,7 @@ pub(super) struct Identities {
 }
 
 impl Identities {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             ids: FxHashMap::default(),
             identities: FxHashMap::default(),
@@ -42,7 +40,7 @@ impl Identities {
     }
 
     /// The identity of a sorted set.
-    pub(super) fn intern(
+    pub(crate) fn intern(
         &mut self,
         set: &[PredicateId],
         predicates: &mut Predicates,
@@ -65,7 +63,7 @@ impl Identities {
 
     /// The identity of some of an identity's holders that gain new predicates. Where they are all,
     /// it is the same one: it keeps its number, and nothing has to be written.
-    pub(super) fn refine(
+    pub(crate) fn refine(
         &mut self,
         id: IdentityId,
         holders: usize,
@@ -85,7 +83,7 @@ impl Identities {
 
     /// What an identity is when it has only the `kept` ones of its predicates: the same one, if
     /// there is no other with this set.
-    pub(super) fn coarsen(
+    pub(crate) fn coarsen(
         &mut self,
         id: IdentityId,
         kept: &[PredicateId],
@@ -117,14 +115,14 @@ impl Identities {
     }
 
     /// How many addresses and prefixes have it.
-    pub(super) fn holders(&self, id: IdentityId) -> usize {
+    pub(crate) fn holders(&self, id: IdentityId) -> usize {
         self.identities
             .get(&id)
             .map_or(0, |identity| identity.holders)
     }
 
     /// So many holders more.
-    pub(super) fn hold(&mut self, id: IdentityId, holders: usize) {
+    pub(crate) fn hold(&mut self, id: IdentityId, holders: usize) {
         if let Some(identity) = self.identities.get_mut(&id) {
             if identity.holders == 0 {
                 self.idle.remove(&id);
@@ -134,7 +132,7 @@ impl Identities {
     }
 
     /// So many holders less.
-    pub(super) fn release(&mut self, id: IdentityId, holders: usize) {
+    pub(crate) fn release(&mut self, id: IdentityId, holders: usize) {
         if let Some(identity) = self.identities.get_mut(&id) {
             identity.holders -= holders;
             if identity.holders == 0 {
@@ -144,29 +142,29 @@ impl Identities {
     }
 
     /// The predicates of an identity; none for a reserved one.
-    pub(super) fn set(&self, id: IdentityId) -> PredicateSet {
+    pub(crate) fn set(&self, id: IdentityId) -> PredicateSet {
         self.identities
             .get(&id)
             .map_or_else(|| [].into(), |identity| identity.set.clone())
     }
 
     /// The identities made since the last call.
-    pub(super) fn take_fresh(&mut self) -> Vec<IdentityId> {
+    pub(crate) fn take_fresh(&mut self) -> Vec<IdentityId> {
         std::mem::take(&mut self.fresh)
     }
 
     /// Takes the list of identities without holders; each must be removed.
-    pub(super) fn take_unused(&mut self) -> BTreeSet<IdentityId> {
+    pub(crate) fn take_unused(&mut self) -> BTreeSet<IdentityId> {
         std::mem::take(&mut self.idle)
     }
 
     /// How many identities [`Identities::take_unused`] would give.
-    pub(super) fn unused(&self) -> usize {
+    pub(crate) fn unused(&self) -> usize {
         self.idle.len()
     }
 
     /// Forgets an identity and frees its number.
-    pub(super) fn remove(&mut self, id: IdentityId, predicates: &mut Predicates) {
+    pub(crate) fn remove(&mut self, id: IdentityId, predicates: &mut Predicates) {
         if let Some(identity) = self.identities.remove(&id) {
             self.ids.remove(&identity.set);
             predicates.remove_identity(&identity.set, id);

@@ -9,8 +9,13 @@ use std::net::IpAddr;
 use policy_common::IdentityId;
 use rustc_hash::FxHashMap;
 
-use super::{Resolver, book::AddressId, group::GroupId};
-use crate::plan::{AddressValue, AddressWrite, Delta};
+use crate::{
+    plan::{AddressValue, AddressWrite, Delta},
+    resolve::{
+        Resolver,
+        facts::ids::{AddressId, GroupId},
+    },
+};
 
 /// The identities of the pods of a group at addresses that have this identity in CIDRS; `None`
 /// where no pod predicate holds.
@@ -19,7 +24,7 @@ type PodIdentities = FxHashMap<(GroupId, IdentityId), Option<IdentityId>>;
 impl Resolver {
     /// Brings CIDRS up to date with the active blocks, and marks the addresses with entries of
     /// their own among the changed prefixes.
-    pub(super) fn move_prefixes(&mut self, delta: &mut Delta) {
+    pub(crate) fn move_prefixes(&mut self, delta: &mut Delta) {
         let (roots, changed) = self.blocks.refresh();
         if roots.is_empty() {
             return;
@@ -50,7 +55,7 @@ impl Resolver {
     }
 
     /// Brings ADDRESSES up to date for the marked addresses.
-    pub(super) fn move_addresses(&mut self, delta: &mut Delta) {
+    pub(crate) fn move_addresses(&mut self, delta: &mut Delta) {
         let mut known = PodIdentities::default();
         for id in self.cluster.addresses.take_marked() {
             let address = self.cluster.addresses[id].ip;

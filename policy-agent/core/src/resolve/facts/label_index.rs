@@ -21,7 +21,7 @@ struct Holders<T> {
 
 /// Things by label.
 #[derive(Debug)]
-pub(super) struct LabelIndex<T> {
+pub(crate) struct LabelIndex<T> {
     all: Things<T>,
     keys: FxHashMap<Arc<str>, Holders<T>>,
 }
@@ -68,7 +68,7 @@ fn unlist<T: Ord>(things: &mut Things<T>, thing: &T) {
 }
 
 impl<T: Ord + Clone> LabelIndex<T> {
-    pub(super) fn insert(&mut self, thing: &T, labels: &Labels) {
+    pub(crate) fn insert(&mut self, thing: &T, labels: &Labels) {
         list(&mut self.all, thing);
         for (key, value) in labels {
             let holders = self.keys.entry(key.clone()).or_insert_with(|| Holders {
@@ -81,7 +81,7 @@ impl<T: Ord + Clone> LabelIndex<T> {
     }
 
     /// Removes a thing that was inserted with these labels.
-    pub(super) fn remove(&mut self, thing: &T, labels: &Labels) {
+    pub(crate) fn remove(&mut self, thing: &T, labels: &Labels) {
         unlist(&mut self.all, thing);
         for (key, value) in labels {
             let Some(holders) = self.keys.get_mut(key) else {
@@ -100,7 +100,7 @@ impl<T: Ord + Clone> LabelIndex<T> {
     }
 
     /// Calls `each` for the things that the selector matches.
-    pub(super) fn matching(&self, selector: &Selector, mut each: impl FnMut(&T)) {
+    pub(crate) fn matching(&self, selector: &Selector, mut each: impl FnMut(&T)) {
         let requirements = selector.requirements().iter();
         let named: SmallVec<[Named<'_, T>; 4]> = requirements
             .map(|requirement| self.named(requirement))
