@@ -29,7 +29,7 @@ pub use verdict::{Action, Counter, Reason, Verdict};
 
 /// Version of the layouts that survive a restart of the agent (flows, fragments, counts): a new
 /// agent that finds another number in [`NodeState`] starts those tables afresh.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// What one pin directory remembers between two runs of the agent.
 #[repr(C)]
@@ -48,7 +48,7 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 64);
     assert!(size_of::<FlowKeyV4>() == 16);
     assert!(size_of::<FlowKeyV6>() == 40);
-    assert!(size_of::<Flow>() == 16);
+    assert!(size_of::<Flow>() == 32);
     assert!(size_of::<FragmentKey>() == 40);
     assert!(size_of::<PortSet>() == 64);
     assert!(size_of::<PortKey>() == 8);

@@ -110,8 +110,8 @@ impl Datapath {
         self.sweeper.sweep(live, now)
     }
 
-    /// The low half of jiffies, which the programs take for the time.
-    fn jiffies(&mut self) -> Result<u32, LoadError> {
+    /// Jiffies, which the programs take for the time.
+    fn jiffies(&mut self) -> Result<u64, LoadError> {
         let name = names::JIFFIES;
         let program = load::classifier(&mut self.ebpf, name)?;
         hz::jiffies(program).map_err(|source| LoadError::Program { name, source })

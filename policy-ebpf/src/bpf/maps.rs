@@ -27,11 +27,12 @@ pub(crate) struct KnownEndpoint {
     pub(crate) endpoint: Endpoint,
 }
 
-/// A copy of an entry of the flow tables.
+/// What is remembered of an entry of the flow tables.
 #[repr(C, align(8))]
 pub(crate) struct KnownFlow<const WORDS: usize> {
     pub(crate) key: [u64; WORDS],
-    pub(crate) flow: [u64; 2],
+    pub(crate) state: u64,
+    pub(crate) last_seen: u64,
 }
 
 /// What the rules said to a question.
@@ -50,7 +51,7 @@ pub(crate) const SLOTS: u32 = 2_048;
 #[repr(C, align(8))]
 pub(crate) struct Scratch {
     pub(crate) packet: [u64; 6],
-    pub(crate) flow: [u64; 10],
+    pub(crate) flow: [u64; 14],
     pub(crate) bytes: [u64; 3],
 }
 

@@ -11,6 +11,7 @@ mod limits;
 mod link;
 mod node;
 mod origins;
+mod phases;
 mod reopening;
 mod rules;
 mod short_way;
