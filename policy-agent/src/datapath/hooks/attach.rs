@@ -6,15 +6,17 @@
 
 use std::collections::BTreeSet;
 
-use aya::{
-    programs::{ProgramError, SchedClassifier, TcAttachType, tc::TcError},
-    util::KernelVersion,
-};
-use policy_common::names;
+use aya::util::KernelVersion;
 
 use super::{
-    Datapath, LoadError, clsact, load,
-    pins::{self, PinDir, PinDirError},
+    super::{
+        generation::Datapath,
+        kernel::part,
+        pins::{self, PinDir},
+    },
+    clsact,
+    error::{AttachError, gone, interface},
+    hook::{Hook, Interface, current_index},
     tcx,
 };
 
@@ -56,93 +58,6 @@ pub fn has_tcx() -> bool {
     KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
 }
 
-/// One place for one program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Hook {
-    /// TC ingress of a pod's host-side interface.
-    FromPod,
-    /// TC egress of a pod's host-side interface.
-    ToPod,
-    /// TC ingress of a bridge port that is no pod's.
-    ClearStamp,
-}
-
-impl Hook {
-    /// The hooks of an endpoint's interface, in the order in which they are attached: nothing may
-    /// reach a pod that cannot be answered for.
-    pub const ENDPOINT: [Self; 2] = [Self::FromPod, Self::ToPod];
-
-    /// Every hook.
-    pub const ALL: [Self; 3] = [Self::FromPod, Self::ToPod, Self::ClearStamp];
-
-    /// The program's name.
-    pub const fn program(self) -> &'static str {
-        match self {
-            Self::FromPod => names::FROM_POD,
-            Self::ToPod => names::TO_POD,
-            Self::ClearStamp => names::CLEAR_STAMP,
-        }
-    }
-
-    /// The direction from the interface's side, as TC has it.
-    pub const fn direction(self) -> TcAttachType {
-        match self {
-            Self::FromPod | Self::ClearStamp => TcAttachType::Ingress,
-            Self::ToPod => TcAttachType::Egress,
-        }
-    }
-}
-
-/// An interface of this network namespace, with the name that it has now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Interface {
-    pub(crate) index: u32,
-    pub(crate) name: String,
-}
-
-impl Interface {
-    pub(crate) fn current(index: u32) -> Result<Self, AttachError> {
-        let name = nix::net::if_::if_indextoname(index)
-            .ok()
-            .and_then(|name| name.into_string().ok());
-        name.map(|name| Self { index, name })
-            .ok_or_else(|| AttachError::Gone {
-                index,
-                name: "unknown".into(),
-            })
-    }
-}
-
-/// A program could not be attached or taken off.
-#[derive(Debug, thiserror::Error)]
-pub enum AttachError {
-    /// The interface is gone, or another one has its name.
-    #[error("interface {name} ({index}) is gone")]
-    Gone {
-        /// Its index.
-        index: u32,
-        /// Its name.
-        name: String,
-    },
-    /// The kernel refused.
-    #[error("program {program} on interface {name}")]
-    Program {
-        /// The program.
-        program: &'static str,
-        /// The interface.
-        name: String,
-        /// The reason.
-        #[source]
-        source: ProgramError,
-    },
-    /// The object has no such program.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// A link could not be remembered.
-    #[error(transparent)]
-    Pins(#[from] PinDirError),
-}
-
 /// Attaches programs of one generation and remembers where.
 #[derive(Clone, Debug)]
 pub struct Attacher {
@@ -172,8 +87,8 @@ impl Attacher {
         index: u32,
         hook: Hook,
     ) -> Result<(), AttachError> {
-        let interface = Interface::current(index)?;
-        let program = load::classifier(&mut datapath.ebpf, hook.program())?;
+        let interface = interface(index)?;
+        let program = part::classifier(&mut datapath.ebpf, hook.program())?;
         match self.mechanism {
             Mechanism::Tcx => {
                 tcx::attach(program, &interface, hook, &self.link_pin(index, hook))?;
@@ -200,8 +115,8 @@ impl Attacher {
     pub fn detach(&self, index: u32, hook: Hook) -> Result<(), AttachError> {
         tcx::remove(&self.link_pin(index, hook))?;
         match Interface::current(index) {
-            Ok(interface) => self.remove_filter(&interface, hook),
-            Err(_) => pins::remove(&self.filter_pin(index, hook)).map_err(Into::into),
+            Some(interface) => self.remove_filter(&interface, hook),
+            None => pins::remove(&self.filter_pin(index, hook)).map_err(Into::into),
         }
     }
 
@@ -276,64 +191,6 @@ pub(crate) fn parse_record(name: &str) -> Option<(u32, Hook)> {
         .into_iter()
         .find(|hook| hook.program() == program)?;
     Some((index.parse().ok()?, hook))
-}
-
-/// The name that an interface has now.
-pub fn interface_name(index: u32) -> Option<String> {
-    Interface::current(index)
-        .ok()
-        .map(|interface| interface.name)
-}
-
-/// The index of the interface with this name.
-pub(crate) fn current_index(name: &str) -> Option<u32> {
-    nix::net::if_::if_nametoindex(name).ok()
-}
-
-pub(crate) fn program_id(program: &SchedClassifier, hook: Hook) -> Result<u32, AttachError> {
-    program
-        .info()
-        .map(|info| info.id())
-        .map_err(|source| LoadError::Program {
-            name: hook.program(),
-            source,
-        })
-        .map_err(Into::into)
-}
-
-pub(crate) fn gone(interface: &Interface) -> AttachError {
-    AttachError::Gone {
-        index: interface.index,
-        name: interface.name.clone(),
-    }
-}
-
-pub(crate) fn program_error(
-    interface: &Interface,
-    hook: Hook,
-    source: ProgramError,
-) -> AttachError {
-    match os_error(&source) {
-        Some(libc::ENODEV | libc::ENXIO) => gone(interface),
-        _ => AttachError::Program {
-            program: hook.program(),
-            name: interface.name.clone(),
-            source,
-        },
-    }
-}
-
-pub(crate) fn os_error(error: &ProgramError) -> Option<i32> {
-    match error {
-        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
-        ProgramError::NetlinkError(error) | ProgramError::TcError(TcError::NetlinkError(error)) => {
-            error.raw_os_error()
-        }
-        ProgramError::TcError(TcError::IoError(error)) | ProgramError::IOError(error) => {
-            error.raw_os_error()
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

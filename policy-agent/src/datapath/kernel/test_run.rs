@@ -3,11 +3,7 @@
 //! Owns the test seam's layout: the kernel lets a test run set `cb[]` but not where a packet came
 //! from, so an object that was loaded with `Config::test_seam` reads that from `cb[]`.
 
-use std::os::fd::{AsFd as _, OwnedFd};
-
 use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions};
-
-use super::{Datapath, LoadError, load};
 
 /// Where the packet of a test run comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,45 +58,8 @@ const CB_WORDS: usize = 4;
 /// The kernel gives all of the structure back, 192 bytes today.
 const CONTEXT_ROOM: usize = 512;
 
-impl Datapath {
-    /// Runs a program (a name of `policy_common::names`) on a packet that begins with its
-    /// Ethernet header. Meaningful only for an object loaded with `Config::test_seam`.
-    ///
-    /// # Errors
-    /// There is no such program, or the kernel refuses the packet (shorter than an Ethernet
-    /// header, longer than a page allows).
-    pub fn test_run(
-        &mut self,
-        program: &'static str,
-        packet: &[u8],
-        origin: TestOrigin,
-    ) -> Result<TestOutcome, LoadError> {
-        run(load::classifier(&mut self.ebpf, program)?, packet, origin).map_err(|source| {
-            LoadError::Program {
-                name: program,
-                source,
-            }
-        })
-    }
-
-    /// A descriptor of a program (a name of `policy_common::names`): for test runs with other
-    /// options, and for what the kernel says of the program.
-    ///
-    /// # Errors
-    /// There is no such program, or it is not loaded, or the process has no descriptors left.
-    pub fn program(&mut self, name: &'static str) -> Result<OwnedFd, LoadError> {
-        let failed = |source| LoadError::Program { name, source };
-        let program = load::classifier(&mut self.ebpf, name)?
-            .fd()
-            .map_err(failed)?;
-        program
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(|error| failed(error.into()))
-    }
-}
-
-fn run(
+/// Runs a program on a packet that begins with its Ethernet header.
+pub(crate) fn run(
     program: &SchedClassifier,
     packet: &[u8],
     origin: TestOrigin,

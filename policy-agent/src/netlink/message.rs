@@ -15,7 +15,7 @@ const HEADER: usize = 16;
 const ATTRIBUTE: usize = 4;
 
 /// A request: header, the family's fixed part, attributes.
-pub(super) fn request(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+pub(crate) fn request(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
     let length = HEADER + body.len();
     let mut bytes = vec![0; length];
     let mut header = NetlinkBuffer::new(&mut bytes);
@@ -30,7 +30,7 @@ pub(super) fn request(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<
 }
 
 /// Appends one attribute with its padding.
-pub(super) fn push(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(crate) fn push(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let attribute = DefaultNla::new(kind, value.to_vec());
     let start = body.len();
     body.resize(start + attribute.buffer_len(), 0);
@@ -41,19 +41,19 @@ pub(super) fn push(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
 
 /// One netlink message of a datagram.
 #[derive(Clone, Copy)]
-pub(super) struct Message<'a> {
+pub(crate) struct Message<'a> {
     /// `nlmsg_type`.
-    pub(super) kind: u16,
+    pub(crate) kind: u16,
     /// `nlmsg_flags`.
-    pub(super) flags: u16,
+    pub(crate) flags: u16,
     /// `nlmsg_seq`.
-    pub(super) sequence: u32,
+    pub(crate) sequence: u32,
     /// What follows the header.
-    pub(super) payload: &'a [u8],
+    pub(crate) payload: &'a [u8],
 }
 
 /// The messages of one datagram.
-pub(super) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
+pub(crate) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
         let message = NetlinkBuffer::new_checked(datagram).ok()?;
         let length = message.length() as usize;
@@ -69,7 +69,7 @@ pub(super) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>>
 }
 
 /// The attributes of a payload after its fixed part of `skip` bytes, without the flag bits.
-pub(super) fn attributes(payload: &[u8], skip: usize) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn attributes(payload: &[u8], skip: usize) -> impl Iterator<Item = (u16, &[u8])> {
     NlasIterator::new(payload.get(skip..).unwrap_or_default())
         .map_while(Result::ok)
         .map(|attribute| {
@@ -80,24 +80,24 @@ pub(super) fn attributes(payload: &[u8], skip: usize) -> impl Iterator<Item = (u
 }
 
 /// A number in host byte order at `offset`.
-pub(super) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     let bytes = bytes.get(offset..offset + 4)?;
     Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }
 
 /// A number in host byte order at `offset`.
-pub(super) fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
+pub(crate) fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
     let bytes = bytes.get(offset..offset + 2)?;
     Some(u16::from_ne_bytes(bytes.try_into().ok()?))
 }
 
 /// A port in network byte order.
-pub(super) fn port(value: &[u8]) -> Option<u16> {
+pub(crate) fn port(value: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes(value.try_into().ok()?))
 }
 
 /// A name, with or without its closing zero.
-pub(super) fn text(value: &[u8]) -> String {
+pub(crate) fn text(value: &[u8]) -> String {
     let end = value.iter().position(|byte| *byte == 0);
     String::from_utf8_lossy(value.get(..end.unwrap_or(value.len())).unwrap_or_default())
         .into_owned()

@@ -3,14 +3,17 @@
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use policy_common::{Counter, Direction, Reason, names};
 
-use super::{Datapath, LoadError, abi::Abi};
+use super::{
+    super::kernel::{abi::Abi, part::PartError},
+    Datapath,
+};
 
 impl Datapath {
     /// METRICS summed over the processors: what was counted at all.
     ///
     /// # Errors
     /// The kernel refuses to read the map.
-    pub fn counters(&self) -> Result<Vec<(Direction, Reason, Counter)>, LoadError> {
+    pub fn counters(&self) -> Result<Vec<(Direction, Reason, Counter)>, PartError> {
         let mut counters = Vec::new();
         for direction in [Direction::Ingress, Direction::Egress] {
             for &reason in Reason::ALL {
@@ -27,11 +30,11 @@ impl Datapath {
     ///
     /// # Errors
     /// The kernel refuses to read the map.
-    pub fn counter(&self, direction: Direction, reason: Reason) -> Result<Counter, LoadError> {
+    pub fn counter(&self, direction: Direction, reason: Reason) -> Result<Counter, PartError> {
         let name = names::METRICS;
-        let map = self.ebpf.map(name).ok_or(LoadError::MissingMap { name })?;
+        let map = self.ebpf.map(name).ok_or(PartError::MissingMap { name })?;
         sum(map, direction as u32 * Reason::COUNT + reason as u32)
-            .map_err(|source| LoadError::Map { name, source })
+            .map_err(|source| PartError::Map { name, source })
     }
 }
 

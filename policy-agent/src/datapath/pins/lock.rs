@@ -16,7 +16,10 @@ use nix::{
     fcntl::{Flock, FlockArg},
 };
 
-use super::pins::{PinDir, PinDirError, io_error, remove};
+use super::{
+    error::{PinDirError, io_error},
+    file::remove,
+};
 
 /// Where the files are.
 const RUN_DIRECTORY: &str = "/run/policy-agent";
@@ -25,21 +28,19 @@ const RUN_DIRECTORY: &str = "/run/policy-agent";
 #[derive(Debug)]
 pub struct PinLock {
     _file: Flock<fs::File>,
+    path: PathBuf,
 }
 
-impl PinDir {
-    /// Takes the lock.
-    ///
-    /// # Errors
-    /// [`PinDirError::Locked`] names the process that holds it.
-    pub fn lock(&self) -> Result<PinLock, PinDirError> {
+impl PinLock {
+    /// Takes the lock of a pin directory.
+    pub(super) fn take(directory: &Path) -> Result<Self, PinDirError> {
         let run = Path::new(RUN_DIRECTORY);
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o755)
             .create(run)
             .map_err(io_error("making", run))?;
-        let path = self.run_file("lock");
+        let path = run_file(directory, "lock");
         loop {
             let file = fs::OpenOptions::new()
                 .read(true)
@@ -53,7 +54,7 @@ impl PinDir {
                 Ok(file) => file,
                 Err((_, Errno::EWOULDBLOCK)) => {
                     return Err(PinDirError::Locked {
-                        path: self.path().to_owned(),
+                        path: directory.to_owned(),
                         holder: fs::read_to_string(&path)
                             .map(|text| text.trim().to_owned())
                             .unwrap_or_default(),
@@ -68,30 +69,19 @@ impl PinDir {
             file.set_len(0)
                 .and_then(|()| writeln!(*file, "{}", std::process::id()))
                 .map_err(io_error("writing", &path))?;
-            return Ok(PinLock { _file: file });
+            return Ok(Self { _file: file, path });
         }
     }
 
-    /// Removes lock and socket, the last step of a cleanup.
-    ///
-    /// # Errors
-    /// A file cannot be removed.
-    pub fn remove_run_files(&self, lock: PinLock) -> Result<(), PinDirError> {
-        remove(&self.socket())?;
-        remove(&self.run_file("lock"))?;
-        drop(lock);
-        Ok(())
+    /// Removes the lock's file and lets go of it.
+    pub(super) fn remove(self) -> Result<(), PinDirError> {
+        remove(&self.path)
     }
+}
 
-    /// The socket on which the agent of this directory answers `status`.
-    pub fn socket(&self) -> PathBuf {
-        self.run_file("sock")
-    }
-
-    /// A file that belongs to this directory but cannot stand in it.
-    fn run_file(&self, extension: &str) -> PathBuf {
-        Path::new(RUN_DIRECTORY).join(format!("{:016x}.{extension}", fnv1a(self.path())))
-    }
+/// A file that belongs to a pin directory but cannot stand in it.
+pub(super) fn run_file(directory: &Path, extension: &str) -> PathBuf {
+    Path::new(RUN_DIRECTORY).join(format!("{:016x}.{extension}", fnv1a(directory)))
 }
 
 fn is_same(file: &fs::File, path: &Path) -> bool {
@@ -115,7 +105,7 @@ fn fnv1a(path: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::super::PinDir;
 
     #[test]
     fn the_same_directory_has_the_same_lock_however_it_is_written() {

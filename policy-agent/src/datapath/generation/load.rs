@@ -9,14 +9,19 @@ use std::collections::BTreeMap;
 use aya::{
     Ebpf, EbpfLoader,
     maps::{MapError, MapInfo},
-    programs::{ProgramError, SchedClassifier},
 };
 use policy_common::{Config, Control, LAYOUT_VERSION, limits, names};
 
 use super::{
-    abi::Abi,
-    carry, hz, object,
-    pins::{PinDir, PinDirError},
+    super::{
+        kernel::{
+            abi::Abi,
+            hz,
+            part::{PartError, load_program},
+        },
+        pins::{PinDir, PinDirError},
+    },
+    carry, object,
 };
 
 /// Loading failed.
@@ -28,36 +33,9 @@ pub enum LoadError {
     /// The kernel or the loader refused the object.
     #[error("loading the eBPF object")]
     Object(#[from] aya::EbpfError),
-    /// The object lacks a map.
-    #[error("the eBPF object has no map {name}")]
-    MissingMap {
-        /// Name of the map.
-        name: &'static str,
-    },
-    /// A map is not what the agent expects.
-    #[error("map {name} of the eBPF object")]
-    Map {
-        /// Name of the map.
-        name: &'static str,
-        /// What is wrong with it.
-        #[source]
-        source: MapError,
-    },
-    /// The object lacks a program.
-    #[error("the eBPF object has no program {name}")]
-    MissingProgram {
-        /// Name of the program.
-        name: &'static str,
-    },
-    /// The kernel refused a program.
-    #[error("program {name} of the eBPF object")]
-    Program {
-        /// Name of the program.
-        name: &'static str,
-        /// The kernel's reason, with the verifier's log.
-        #[source]
-        source: ProgramError,
-    },
+    /// A part of the object is not as expected.
+    #[error(transparent)]
+    Part(#[from] PartError),
     /// The kernel's HZ could not be measured.
     #[error("measuring the kernel's HZ")]
     Hz(#[from] hz::HzError),
@@ -172,7 +150,10 @@ impl LoadOptions<'static> {
 pub(crate) fn hz(options: &LoadOptions<'_>) -> Result<u32, LoadError> {
     match options.hz {
         Some(hz) => Ok(hz),
-        None => hz::measure(options.object).map_err(Into::into),
+        None => {
+            let entries = TableSizes::default().entries();
+            hz::measure(options.object, entries.into_keys()).map_err(Into::into)
+        }
     }
 }
 
@@ -226,23 +207,6 @@ fn reusable(pins: &PinDir, entries: &BTreeMap<&'static str, u32>) -> Vec<&'stati
         })
     };
     names::KEPT.into_iter().filter(fits).collect()
-}
-
-/// A program of a loaded object.
-pub(crate) fn classifier<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a mut SchedClassifier, LoadError> {
-    ebpf.program_mut(name)
-        .ok_or(LoadError::MissingProgram { name })?
-        .try_into()
-        .map_err(|source| LoadError::Program { name, source })
-}
-
-pub(crate) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
-    classifier(ebpf, name)?
-        .load()
-        .map_err(|source| LoadError::Program { name, source })
 }
 
 /// Loads the programs a second time over the same pinned maps: a kernel refuses one program twice

@@ -13,9 +13,12 @@ use policy_common::{
 };
 
 use super::{
-    abi::{Abi, Hash, Slots, Trie, prefix},
+    super::kernel::{
+        abi::{Abi, Hash, Slots, Trie, prefix},
+        element::{found, gone},
+        part::{PartError, take},
+    },
     encode::EncodedPortSet,
-    load::LoadError,
 };
 
 /// Typed handles of the maps that hold policy.
@@ -35,20 +38,9 @@ pub(crate) struct Tables {
     tunnel_ports: Slots<u64>,
 }
 
-/// Moves one map out of a loaded object, typed.
-pub(crate) fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError>
-where
-    M: TryFrom<aya::maps::Map, Error = MapError>,
-{
-    ebpf.take_map(name)
-        .ok_or(LoadError::MissingMap { name })?
-        .try_into()
-        .map_err(|source| LoadError::Map { name, source })
-}
-
 impl Tables {
     /// Takes the maps out of a loaded object.
-    pub(crate) fn take_from(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
+    pub(crate) fn take_from(ebpf: &mut Ebpf) -> Result<Self, PartError> {
         Ok(Self {
             endpoints: take(ebpf, names::ENDPOINTS)?,
             addresses_v4: take(ebpf, names::ADDRESSES_V4)?,
@@ -257,27 +249,5 @@ impl Tables {
         (0..)
             .zip(words)
             .try_for_each(|(index, word)| self.tunnel_ports.set(index, Abi(word), 0))
-    }
-}
-
-/// A missing element is no error when it is looked up.
-fn found<T>(result: Result<Abi<T>, MapError>) -> Result<Option<T>, MapError> {
-    match result {
-        Ok(Abi(value)) => Ok(Some(value)),
-        Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// A missing element is no error when it is removed.
-pub(crate) fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
-    match result {
-        Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
-        Err(MapError::SyscallError(error))
-            if error.io_error.kind() == std::io::ErrorKind::NotFound =>
-        {
-            Ok(())
-        }
-        other => other,
     }
 }

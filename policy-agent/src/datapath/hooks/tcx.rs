@@ -9,9 +9,12 @@ use aya::programs::{
 };
 
 use super::{
-    attach::{AttachError, Hook, Interface, os_error, program_error, program_id},
-    pins::{self, PinDirError},
-    sys,
+    super::{
+        kernel::sys,
+        pins::{self, PinDirError},
+    },
+    error::{AttachError, os_error, program_error, program_id},
+    hook::{Hook, Interface},
 };
 
 /// Puts the program on the hook: in the place of an earlier generation's where the pin remembers a

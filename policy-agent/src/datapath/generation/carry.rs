@@ -7,10 +7,12 @@
 use aya::maps::{Map, MapData, MapError};
 use policy_common::{Flow, FlowKeyV4, FlowKeyV6, LAYOUT_VERSION, names};
 
-use super::{
-    abi::{Abi, Hash},
+use super::super::{
+    kernel::{
+        abi::{Abi, Hash},
+        sys,
+    },
     pins::PinDir,
-    sys,
 };
 
 /// Copies the flows of the generation in force into the new tables, unless they are the same ones.

@@ -15,7 +15,7 @@ use rtnetlink::{
 };
 
 use super::{
-    error::NodeError,
+    error::NetlinkError,
     message::{self, Message},
 };
 
@@ -28,12 +28,12 @@ const BATCH: usize = 256;
 /// How often a dump that changed under the reader is read again.
 const ATTEMPTS: usize = 8;
 
-fn opening(step: &'static str) -> impl FnOnce(io::Error) -> NodeError {
-    move |source| NodeError::Open { step, source }
+fn opening(step: &'static str) -> impl FnOnce(io::Error) -> NetlinkError {
+    move |source| NetlinkError::Open { step, source }
 }
 
 /// A socket that asks.
-pub(super) struct Requests {
+pub(crate) struct Requests {
     socket: Socket,
     sequence: u32,
     buffer: Vec<u8>,
@@ -41,7 +41,7 @@ pub(super) struct Requests {
 
 impl Requests {
     /// A socket of one protocol (`NETLINK_ROUTE`, …) in this thread's network namespace.
-    pub(super) fn open(protocol: isize) -> Result<Self, NodeError> {
+    pub(crate) fn open(protocol: isize) -> Result<Self, NetlinkError> {
         let mut socket = Socket::new(protocol).map_err(opening("socket"))?;
         socket.bind_auto().map_err(opening("bind"))?;
         // Without it the kernel ignores IFA_TARGET_NETNSID and answers for the wrong namespace.
@@ -56,7 +56,7 @@ impl Requests {
     }
 
     /// Asks for every object, reading again when the kernel says that they changed meanwhile.
-    pub(super) fn dump<T>(
+    pub(crate) fn dump<T>(
         &mut self,
         kind: libc::c_int,
         body: &[u8],
@@ -72,7 +72,7 @@ impl Requests {
     }
 
     /// Asks for one object.
-    pub(super) fn get<T>(
+    pub(crate) fn get<T>(
         &mut self,
         kind: libc::c_int,
         body: &[u8],
@@ -117,7 +117,7 @@ impl Requests {
 
 /// How a reading of a monitor ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(crate) enum Reading {
     /// Nothing more for now.
     Drained,
     /// There is more.
@@ -127,7 +127,7 @@ pub(super) enum Reading {
 }
 
 /// A socket that listens to multicast groups.
-pub(super) struct Monitor(Socket);
+pub(crate) struct Monitor(Socket);
 
 impl AsRawFd for Monitor {
     fn as_raw_fd(&self) -> RawFd {
@@ -144,11 +144,11 @@ impl AsFd for Monitor {
 impl Monitor {
     /// Listens to `groups` of this thread's network namespace; with `all` also to those of every
     /// namespace that has a number here.
-    pub(super) fn open(
+    pub(crate) fn open(
         groups: &[u32],
         all: bool,
         receive_buffer: Option<usize>,
-    ) -> Result<Self, NodeError> {
+    ) -> Result<Self, NetlinkError> {
         let mut socket =
             Socket::new(rtnetlink::sys::protocols::NETLINK_ROUTE).map_err(opening("socket"))?;
         socket.bind_auto().map_err(opening("bind"))?;
@@ -162,7 +162,7 @@ impl Monitor {
         if all {
             socket
                 .set_listen_all_namespaces(true)
-                .map_err(NodeError::ListenAll)?;
+                .map_err(NetlinkError::ListenAll)?;
         }
         for group in groups {
             socket
@@ -174,7 +174,7 @@ impl Monitor {
 
     /// Hands over what has arrived, each message with the number of the namespace it is from:
     /// `None` is our own.
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         buffer: &mut [u8],
         mut each: impl FnMut(Option<i32>, &Message<'_>),
@@ -216,7 +216,7 @@ impl Monitor {
     }
 
     /// A buffer that holds every message.
-    pub(super) fn buffer() -> Vec<u8> {
+    pub(crate) fn buffer() -> Vec<u8> {
         vec![0; RECEIVE]
     }
 }

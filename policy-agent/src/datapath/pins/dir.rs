@@ -6,85 +6,27 @@
 //! map's pin is replaced by a rename, so that a reader finds the old map or the new one.
 
 use std::{
-    fs, io,
+    fs,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
 use aya::{
     Ebpf,
-    maps::{Map, MapData, MapError},
+    maps::{Map, MapData},
 };
-use nix::{
-    mount::MsFlags,
-    sys::statfs::{self, BPF_FS_MAGIC},
-};
+use nix::mount::MsFlags;
 use policy_common::{Control, Endpoint, NodeState, names};
 
 use super::{
-    abi::{Hash, Slots},
-    lock::PinLock,
+    super::kernel::abi::{Hash, Slots},
+    error::{BPFFS, PinDirError, io_error},
+    file::{entries, is_bpffs, remove, rename},
+    lock::{PinLock, run_file},
 };
 
 /// Where pins stand unless `--pin-path` says otherwise.
 pub const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/policy-agent";
-const BPFFS: &str = "/sys/fs/bpf";
-
-/// The pin directory cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum PinDirError {
-    /// Another agent works there.
-    #[error("{path} belongs to another agent (process {holder}): one agent per --pin-path")]
-    Locked {
-        /// The directory.
-        path: PathBuf,
-        /// The process, as far as the lock file says.
-        holder: String,
-    },
-    /// The directory is on an ordinary file system.
-    #[error("{path} is not on a BPF file system: choose a --pin-path under {BPFFS}")]
-    NotBpffs {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// A file operation failed.
-    #[error("{action} {path}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: io::Error,
-    },
-    /// A map could not be pinned.
-    #[error("pinning {path}")]
-    Pin {
-        /// The pin.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: aya::pin::PinError,
-    },
-    /// A pinned map could not be read.
-    #[error("reading the pinned map {name}")]
-    Map {
-        /// Its name.
-        name: &'static str,
-        /// The reason.
-        #[source]
-        source: MapError,
-    },
-}
-
-pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PinDirError {
-    move |source| PinDirError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
-}
 
 /// A pin directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +43,28 @@ impl PinDir {
     /// The directory.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Takes the lock.
+    ///
+    /// # Errors
+    /// [`PinDirError::Locked`] names the process that holds it.
+    pub fn lock(&self) -> Result<PinLock, PinDirError> {
+        PinLock::take(&self.path)
+    }
+
+    /// Removes lock and socket, the last step of a cleanup.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn remove_run_files(&self, lock: PinLock) -> Result<(), PinDirError> {
+        remove(&self.socket())?;
+        lock.remove()
+    }
+
+    /// The socket on which the agent of this directory answers `status`.
+    pub fn socket(&self) -> PathBuf {
+        run_file(&self.path, "sock")
     }
 
     /// Makes the directory, mounting the BPF file system where it is missing, and clears what a
@@ -238,40 +202,6 @@ impl PinDir {
         }
         result
     }
-}
-
-/// The entries of a directory, none when it does not exist.
-pub(crate) fn entries(directory: &Path) -> Result<Vec<PathBuf>, PinDirError> {
-    let read = match fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(io_error("reading", directory))?,
-    };
-    read.map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()
-        .map_err(io_error("reading", directory))
-}
-
-/// Puts a pin in the place of another; whoever looks finds one of them.
-pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), PinDirError> {
-    fs::rename(from, to).map_err(io_error("replacing", to))
-}
-
-/// Removes a pin; one that is gone is no error.
-pub(crate) fn remove(path: &Path) -> Result<(), PinDirError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other.map_err(io_error("removing", path)),
-    }
-}
-
-/// Whether a path is on a BPF file system.
-///
-/// # Errors
-/// The path does not exist.
-pub fn is_bpffs(path: &Path) -> Result<bool, PinDirError> {
-    statfs::statfs(path)
-        .map(|stat| stat.filesystem_type() == BPF_FS_MAGIC)
-        .map_err(|errno| io_error("looking at", path)(errno.into()))
 }
 
 fn mount_bpffs() -> Result<(), PinDirError> {

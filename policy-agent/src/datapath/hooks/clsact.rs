@@ -11,8 +11,9 @@ use aya::programs::{
 };
 
 use super::{
-    attach::{AttachError, Hook, Interface, os_error, program_error},
-    pins::{self, PinDirError},
+    super::pins::{self, PinDirError},
+    error::{AttachError, os_error, program_error},
+    hook::{Hook, Interface},
 };
 
 /// The filter's preference, so that it runs before every other preference.

@@ -7,8 +7,8 @@ use policy_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    abi::{Abi, Hash, Slots, Trie},
+use super::super::{
+    kernel::abi::{Abi, Hash, Slots, Trie},
     pins::{PinDir, PinDirError},
 };
 

@@ -10,30 +10,34 @@ use policy_common::{
 use policy_core::plan::Op;
 
 use super::{
-    debug::DebugLines,
-    events::EventReader,
-    grace::Grace,
-    hz,
+    super::{
+        events::{DebugLines, EventReader},
+        flows::{SweepError, Sweeper, Swept},
+        kernel::{
+            grace::Grace,
+            hz,
+            part::{self, PartError},
+        },
+        pins::{PinDir, PinDirError},
+    },
     load::{self, LoadError, LoadOptions},
-    pins::{PinDir, PinDirError},
-    sweep::{SweepError, Sweeper, Swept},
     tables::Tables,
 };
 
 /// Programs with their maps. Dropping it lets go of what is not pinned or attached.
 pub struct Datapath {
-    pub(super) ebpf: Ebpf,
-    pub(super) tables: Tables,
-    pub(super) grace: Grace,
+    pub(in crate::datapath) ebpf: Ebpf,
+    pub(in crate::datapath) tables: Tables,
+    pub(in crate::datapath) grace: Grace,
     /// Operations that the kernel refused, and those that wait behind them.
-    pub(super) backlog: Vec<Op>,
-    pub(super) node: NodeState,
-    pub(super) pins: Option<PinDir>,
-    pub(super) config: Config,
+    pub(in crate::datapath) backlog: Vec<Op>,
+    pub(in crate::datapath) node: NodeState,
+    pub(in crate::datapath) pins: Option<PinDir>,
+    pub(in crate::datapath) config: Config,
     /// For loading twins.
-    pub(super) object: Vec<u8>,
+    pub(in crate::datapath) object: Vec<u8>,
     /// Second copies of programs, by name.
-    pub(super) twins: BTreeMap<&'static str, Ebpf>,
+    pub(in crate::datapath) twins: BTreeMap<&'static str, Ebpf>,
     sweeper: Sweeper,
     events: EventReader,
     debug: Option<DebugLines>,
@@ -111,10 +115,10 @@ impl Datapath {
     }
 
     /// The low half of jiffies, which the programs take for the time.
-    fn jiffies(&mut self) -> Result<u32, LoadError> {
+    fn jiffies(&mut self) -> Result<u32, PartError> {
         let name = names::JIFFIES;
-        let program = load::classifier(&mut self.ebpf, name)?;
-        hz::jiffies(program).map_err(|source| LoadError::Program { name, source })
+        let program = part::classifier(&mut self.ebpf, name)?;
+        hz::jiffies(program).map_err(|source| PartError::Program { name, source })
     }
 
     /// Reads events that the programs wrote, `most` at a time. To be called at intervals: nothing

@@ -2,11 +2,34 @@
 
 use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TcAttachType, TcError};
 
-use super::{
-    error::NodeError,
+use crate::netlink::{
+    NetlinkError,
     message::{Message, attributes, text, u32_at},
     socket::Requests,
 };
+
+/// The programs of an interface could not be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// The kernel refused to list the filters.
+    #[error(transparent)]
+    Filters(#[from] NetlinkError),
+    /// The kernel refused to list the TCX programs.
+    #[error("cannot list the TCX programs of interface {ifindex}")]
+    Tcx {
+        /// The interface.
+        ifindex: u32,
+        /// The cause.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// The TCX programs changed each time while they were listed.
+    #[error("the TCX programs of interface {ifindex} change all the time")]
+    Unsteady {
+        /// The interface.
+        ifindex: u32,
+    },
+}
 
 /// `struct tcmsg`; attributes of filters (linux/rtnetlink.h, linux/pkt_cls.h).
 const TCMSG: usize = 20;
@@ -77,7 +100,7 @@ impl Chain {
 ///
 /// # Errors
 /// What the kernel refused: `CAP_NET_ADMIN` and `CAP_SYS_ADMIN` are needed.
-pub fn chain(ifindex: u32, hook: TcAttachType) -> Result<Chain, NodeError> {
+pub fn chain(ifindex: u32, hook: TcAttachType) -> Result<Chain, ChainError> {
     let parent = match hook {
         TcAttachType::Ingress => CLSACT_INGRESS,
         TcAttachType::Egress => CLSACT_EGRESS,
@@ -88,7 +111,7 @@ pub fn chain(ifindex: u32, hook: TcAttachType) -> Result<Chain, NodeError> {
     Ok(Chain { entries })
 }
 
-fn tcx(ifindex: u32, hook: TcAttachType) -> Result<Vec<Entry>, NodeError> {
+fn tcx(ifindex: u32, hook: TcAttachType) -> Result<Vec<Entry>, ChainError> {
     if matches!(hook, TcAttachType::Custom(_)) {
         return Ok(Vec::new());
     }
@@ -104,7 +127,7 @@ fn tcx(ifindex: u32, hook: TcAttachType) -> Result<Vec<Entry>, NodeError> {
                 // A program went away between the list and the question about it.
                 Some(libc::ENOENT) => {}
                 _ => {
-                    return Err(NodeError::QueryTcx {
+                    return Err(ChainError::Tcx {
                         ifindex,
                         source: Box::new(error),
                     });
@@ -112,10 +135,7 @@ fn tcx(ifindex: u32, hook: TcAttachType) -> Result<Vec<Entry>, NodeError> {
             },
         }
     }
-    Err(NodeError::Request {
-        what: "TCX programs",
-        source: std::io::ErrorKind::Interrupted.into(),
-    })
+    Err(ChainError::Unsteady { ifindex })
 }
 
 fn errno(error: &ProgramError) -> Option<i32> {
@@ -134,16 +154,19 @@ fn tcx_entry(program: &ProgramInfo) -> Entry {
     }
 }
 
-fn clsact(ifindex: u32, parent: u32) -> Result<Vec<Entry>, NodeError> {
+fn clsact(ifindex: u32, parent: u32) -> Result<Vec<Entry>, ChainError> {
     let mut body = vec![0; TCMSG];
     body.splice(4..8, ifindex.to_ne_bytes());
     body.splice(12..16, parent.to_ne_bytes());
     let mut requests = Requests::open(rtnetlink::sys::protocols::NETLINK_ROUTE)?;
     match requests.dump(libc::RTM_GETTFILTER.into(), &body, decode) {
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(Vec::new()),
-        result => result.map_err(|source| NodeError::Request {
-            what: "filters",
-            source,
+        result => result.map_err(|source| {
+            NetlinkError::Request {
+                what: "filters",
+                source,
+            }
+            .into()
         }),
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong while this node's network is read.
+//! What can go wrong in a conversation with the kernel over netlink.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use thiserror::Error;
 /// A failure of the conversation with the kernel.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum NodeError {
+pub enum NetlinkError {
     /// A netlink socket could not be made or set up.
     #[error("cannot open a netlink socket ({step})")]
     Open {
@@ -32,13 +32,4 @@ pub enum NodeError {
     /// A socket could not be read.
     #[error("cannot read a netlink socket")]
     Receive(#[source] io::Error),
-    /// The attached programs could not be listed.
-    #[error("cannot list the TCX programs of interface {ifindex}")]
-    QueryTcx {
-        /// The interface.
-        ifindex: u32,
-        /// The cause.
-        #[source]
-        source: Box<aya::programs::ProgramError>,
-    },
 }

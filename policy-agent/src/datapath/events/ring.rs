@@ -6,7 +6,7 @@ use aya::{
 };
 use policy_common::{Event, names};
 
-use super::{load::LoadError, tables::take};
+use super::super::kernel::part::{PartError, take};
 
 /// Reads EVENTS. The programs wake nobody for an event: the reader is asked at intervals.
 pub(crate) struct EventReader {
@@ -14,7 +14,7 @@ pub(crate) struct EventReader {
 }
 
 impl EventReader {
-    pub(crate) fn take_from(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
+    pub(crate) fn take_from(ebpf: &mut Ebpf) -> Result<Self, PartError> {
         Ok(Self {
             ring: take(ebpf, names::EVENTS)?,
         })

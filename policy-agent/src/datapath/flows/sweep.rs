@@ -20,11 +20,11 @@ use policy_ebpf::{
     packet::protocol::UDP,
 };
 
-use super::{
+use super::super::kernel::{
     abi::{Abi, Slots},
-    load::LoadError,
+    element::gone,
+    part::{PartError, take},
     sys,
-    tables::{gone, take},
 };
 
 /// A sweep was cut off; the next one starts anew.
@@ -38,7 +38,7 @@ pub enum SweepError {
     Write(#[from] MapError),
     /// The kernel's clock could not be read.
     #[error(transparent)]
-    Clock(#[from] LoadError),
+    Clock(#[from] PartError),
 }
 
 /// What a sweep found.
@@ -96,8 +96,8 @@ struct Tally {
 
 impl Sweeper {
     /// Takes the flow tables out of a loaded object.
-    pub(crate) fn take_from(ebpf: &mut Ebpf, config: Config) -> Result<Self, LoadError> {
-        let map = |ebpf: &mut Ebpf, name| ebpf.take_map(name).ok_or(LoadError::MissingMap { name });
+    pub(crate) fn take_from(ebpf: &mut Ebpf, config: Config) -> Result<Self, PartError> {
+        let map = |ebpf: &mut Ebpf, name| ebpf.take_map(name).ok_or(PartError::MissingMap { name });
         Ok(Self {
             flows_v4: map(ebpf, names::FLOWS_V4)?,
             flows_v6: map(ebpf, names::FLOWS_V6)?,
