@@ -16,7 +16,7 @@ use aya::{
 };
 use policy_common::{Config, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FlowState, names};
 use policy_ebpf::{
-    flow::{idle, is_expired, is_spare},
+    flows::life::{idle, is_expired, is_spare},
     packet::protocol::UDP,
 };
 
