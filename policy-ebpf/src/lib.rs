@@ -11,9 +11,11 @@
 #[cfg(not(target_arch = "bpf"))]
 extern crate std;
 
+mod answer;
+pub mod case;
 pub mod decision;
 pub mod family;
-pub mod flow;
+pub mod flows;
 pub mod fragment;
 pub mod from_pod;
 pub mod judge;
@@ -23,10 +25,12 @@ pub mod lookup;
 pub mod memory;
 pub mod origin;
 pub mod packet;
+pub mod question;
+pub mod read;
 pub mod related;
 pub mod rules;
+pub mod sender;
 pub mod to_pod;
-pub mod track;
 
 pub use decision::Decision;
 pub use origin::{Origin, Stamp};

@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use policy_common::{Direction, Endpoint, EndpointId, Reason};
 use policy_ebpf::{
-    Decision, Origin, Stamp, from_pod, lookup::World as _, packet::Bytes as _, to_pod,
+    Decision, Origin, Stamp, from_pod, lookup::Policy as _, packet::Bytes as _, to_pod,
 };
 
 use crate::bpf::{

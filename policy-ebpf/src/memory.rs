@@ -16,10 +16,7 @@ use policy_common::{
     Verdict, limits,
 };
 
-use crate::{
-    lookup::{Full, Tables, World},
-    track::give_way,
-};
+use crate::lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares};
 
 /// All maps, the clock and the configuration. Policy is written through the public fields.
 #[derive(Clone, Debug)]
@@ -97,23 +94,20 @@ impl MemoryWorld {
     }
 }
 
-impl World for MemoryWorld {
+/// Test runs have stack enough.
+impl Memory for MemoryWorld {}
+
+impl Clock for MemoryWorld {
     fn hz(&self) -> u32 {
         self.config.hz
-    }
-
-    fn flow_limit(&self, opener: u8) -> u32 {
-        if opener == FlowState::OPENED_BY_POD {
-            self.config.pod_opened_limit
-        } else {
-            self.config.peer_opened_limit
-        }
     }
 
     fn now(&self) -> u32 {
         self.now.get()
     }
+}
 
+impl Policy for MemoryWorld {
     fn endpoint(&self, ifindex: u32) -> Option<&Endpoint> {
         self.endpoints.get(&ifindex)
     }
@@ -138,7 +132,9 @@ impl World for MemoryWorld {
             bytemuck::cast::<_, [u8; 8]>,
         )
     }
+}
 
+impl Fragments for MemoryWorld {
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
         self.fragments.borrow().get(key).copied()
     }
@@ -147,8 +143,18 @@ impl World for MemoryWorld {
         self.fragments.borrow_mut().insert(*key, *ports);
         true
     }
+}
 
-    fn flow_count(&self, endpoint: EndpointId, opener: u8) -> u64 {
+impl Shares for MemoryWorld {
+    fn flow_limit(&self, opener: u8) -> u32 {
+        if opener == FlowState::OPENED_BY_POD {
+            self.config.pod_opened_limit
+        } else {
+            self.config.peer_opened_limit
+        }
+    }
+
+    fn live(&self, endpoint: EndpointId, opener: u8) -> u64 {
         let counts = self.counts.borrow();
         counts.get(&endpoint).map_or(0, |counts| {
             if opener == FlowState::OPENED_BY_POD {
@@ -159,7 +165,7 @@ impl World for MemoryWorld {
         })
     }
 
-    fn count_flow(&self, endpoint: EndpointId, opener: u8, more: bool) {
+    fn charge(&self, endpoint: EndpointId, opener: u8, more: bool) {
         let change = if more { 1 } else { u64::MAX };
         let mut counts = self.counts.borrow_mut();
         let counts = counts.entry(endpoint).or_default();
@@ -174,6 +180,17 @@ impl World for MemoryWorld {
     fn recent(&self, endpoint: EndpointId, opener: u8, slot: u32) -> Option<Recent> {
         let slot = (endpoint, opener, slot % limits::RECENT_FLOWS);
         Some(self.recent.borrow().get(&slot).copied().unwrap_or_default())
+    }
+
+    fn put_recent(
+        &self,
+        endpoint: EndpointId,
+        opener: u8,
+        slot: u32,
+        write: impl FnOnce(&mut Recent),
+    ) {
+        let slot = (endpoint, opener, slot % limits::RECENT_FLOWS);
+        write(self.recent.borrow_mut().entry(slot).or_default());
     }
 
     fn cursor(&self, endpoint: EndpointId, opener: u8) -> u32 {
@@ -196,26 +213,11 @@ impl World for MemoryWorld {
             counts.peer_cursor = slot;
         }
     }
-
-    fn put_recent(
-        &self,
-        endpoint: EndpointId,
-        opener: u8,
-        slot: u32,
-        write: impl FnOnce(&mut Recent),
-    ) {
-        let slot = (endpoint, opener, slot % limits::RECENT_FLOWS);
-        write(self.recent.borrow_mut().entry(slot).or_default());
-    }
-
-    fn give_way(&self, recent: &Recent, opener: u8) -> bool {
-        give_way::<V4, Self>(self, recent, opener) || give_way::<V6, Self>(self, recent, opener)
-    }
 }
 
 macro_rules! tables {
     ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $bits:literal) => {
-        impl Tables<$family> for MemoryWorld {
+        impl Addresses<$family> for MemoryWorld {
             fn address(&self, address: $family) -> Option<AddressEntry> {
                 self.$addresses.get(&address).copied()
             }
@@ -223,17 +225,19 @@ macro_rules! tables {
             fn cidr(&self, address: $family) -> Option<IdentityId> {
                 longest(&self.$cidrs, address.0, $bits, |net| net.0)
             }
+        }
 
+        impl Flows<$family> for MemoryWorld {
             fn flow(&self, key: &$key) -> Option<Flow> {
                 self.$flows.borrow().get(key).copied()
             }
 
             fn add_flow(&self, key: &$key, flow: &Flow) -> bool {
                 !self.$flows.borrow().contains_key(key)
-                    && Tables::<$family>::insert_flow(self, key, flow).is_ok()
+                    && Flows::<$family>::replace_flow(self, key, flow).is_ok()
             }
 
-            fn insert_flow(&self, key: &$key, flow: &Flow) -> Result<(), Full> {
+            fn replace_flow(&self, key: &$key, flow: &Flow) -> Result<(), Full> {
                 let mut flows = self.$flows.borrow_mut();
                 if flows.len() >= self.max_flows && !flows.contains_key(key) {
                     return Err(Full);
@@ -252,6 +256,8 @@ macro_rules! tables {
                 self.$flows.borrow_mut().remove(key).is_some()
             }
         }
+
+        impl Recall<$family> for MemoryWorld {}
     };
 }
 

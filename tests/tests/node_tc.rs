@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use aya::programs::TcAttachType::{self, Egress, Ingress};
-use policy_agent::node::tc::{self, Attachment, Chain};
+use policy_agent::datapath::chain::{self, Attachment, Chain};
 use policy_tests::harness::{
     Foreign, Netns,
     foreign::Place::{Clsact, TcxFirst, TcxLast},
@@ -17,7 +17,7 @@ const UNSPEC: i32 = -1;
 
 fn chain(host: &Netns, hook: TcAttachType) -> Chain {
     let ifindex = host.ifindex("d0").unwrap();
-    host.run(|| tc::chain(ifindex, hook)).unwrap().unwrap()
+    host.run(|| chain::chain(ifindex, hook)).unwrap().unwrap()
 }
 
 fn names(chain: &Chain) -> Vec<&str> {
@@ -113,6 +113,6 @@ fn a_filter_that_is_no_program_is_listed_by_its_kind() -> Result<()> {
 #[test]
 fn an_interface_that_is_gone_has_an_empty_chain() {
     let host = host();
-    let found = host.run(|| tc::chain(4_000, Ingress)).unwrap().unwrap();
+    let found = host.run(|| chain::chain(4_000, Ingress)).unwrap().unwrap();
     assert_eq!(found, Chain::default());
 }

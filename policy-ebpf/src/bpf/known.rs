@@ -4,7 +4,7 @@
 //! say. Invariant: a slot never answers for other words than those that it was filled with.
 
 use policy_common::{Endpoint, V4, V6};
-use policy_ebpf::lookup::Question;
+use policy_ebpf::question::Question;
 
 use super::maps::{self, KnownEndpoint};
 

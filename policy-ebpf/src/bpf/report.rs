@@ -8,9 +8,8 @@ use aya_ebpf::{
 use policy_common::{Direction, Endpoint, EndpointId, Event, Reason, RulesetId};
 use policy_ebpf::{
     Decision, Origin,
-    family::Family,
     packet::{
-        Bytes, IpPacket, Segment,
+        Bytes, IpPacket, Segment, Wire,
         ethernet::{self, ethertype},
         transport::{self, Kind},
     },
@@ -174,7 +173,7 @@ fn describe(frame: &Frame, event: &mut Event) -> bool {
 }
 
 #[inline(always)]
-fn addresses<F: Family>(frame: &Frame, event: &mut Event) -> bool {
+fn addresses<F: Wire>(frame: &Frame, event: &mut Event) -> bool {
     match F::plain(frame) {
         Some((packet, segment)) => {
             network(&packet, event);
@@ -186,7 +185,7 @@ fn addresses<F: Family>(frame: &Frame, event: &mut Event) -> bool {
 }
 
 #[inline(never)]
-fn parsed<F: Family>(frame: &Frame, event: &mut Event) -> bool {
+fn parsed<F: Wire>(frame: &Frame, event: &mut Event) -> bool {
     let Ok(packet) = F::parse(frame, ethernet::HEADER_LEN) else {
         return false;
     };
@@ -201,7 +200,7 @@ fn parsed<F: Family>(frame: &Frame, event: &mut Event) -> bool {
 }
 
 #[inline(always)]
-fn network<F: Family>(packet: &IpPacket<F>, event: &mut Event) {
+fn network<F: Wire>(packet: &IpPacket<F>, event: &mut Event) {
     event.family = F::VERSION;
     event.source = packet.source.widened().0;
     event.destination = packet.destination.widened().0;

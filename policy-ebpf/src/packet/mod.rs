@@ -12,8 +12,10 @@ pub mod ipv6;
 pub mod plain;
 pub mod quote;
 pub mod transport;
+mod wire;
 
 pub use transport::Segment;
+pub use wire::Wire;
 
 /// Where the last read may begin: headers that go on beyond are malformed. The verifier wants a
 /// bound.

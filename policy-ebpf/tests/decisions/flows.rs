@@ -4,7 +4,7 @@ use policy_common::{
     Direction, Endpoint, Flow, FlowState, PortSetId,
     Reason::{Allowed, Flow as Rides, FlowDenied, NotIsolated, Policy},
 };
-use policy_ebpf::flow::{advance, is_expired, lifetime};
+use policy_ebpf::flows::life::{advance, is_expired, lifetime};
 
 use crate::{
     frames::{ACK, FIN, ICMP, RST, SCTP, SYN, TCP, UDP, echo, ip, sctp, tcp, udp},

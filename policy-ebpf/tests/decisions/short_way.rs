@@ -3,10 +3,8 @@
 
 use policy_common::{V4, V6};
 use policy_ebpf::{
-    Origin,
-    family::Family,
-    from_pod,
-    packet::{Bytes, ethernet::HEADER_LEN, protocol, transport},
+    Origin, from_pod,
+    packet::{Bytes, Wire, ethernet::HEADER_LEN, protocol, transport},
     to_pod,
 };
 
@@ -164,7 +162,7 @@ fn received(seeds: &[Vec<u8>], numbers: &mut Numbers) -> Received {
 }
 
 /// Compares what the two ways read: whether the short way read anything.
-fn compare<F: Family + PartialEq + std::fmt::Debug>(frame: &Received) -> bool {
+fn compare<F: Wire + PartialEq + std::fmt::Debug>(frame: &Received) -> bool {
     let general = F::parse(frame, HEADER_LEN).ok();
     let segment = general
         .as_ref()

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use arbitrary::{Result, Unstructured};
 use policy_common::Reason;
-use policy_ebpf::{Decision, Origin, from_pod, lookup::World as _, memory::MemoryWorld, to_pod};
+use policy_ebpf::{Decision, Origin, from_pod, lookup::Policy as _, memory::MemoryWorld, to_pod};
 
 use super::frame;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use aya::programs::TcAttachType;
 use aya::{maps::loaded_maps, programs::loaded_programs};
-use policy_agent::node::tc;
+use policy_agent::datapath::chain;
 use policy_tests::harness::{Attach, Wiring};
 
 use crate::scene::{DENY_ALL, FROM_CLIENT, Scene, eventually};
@@ -15,7 +15,7 @@ fn in_kernel(scene: &Scene) -> (BTreeSet<u32>, BTreeSet<u32>) {
         let mut programs = BTreeSet::new();
         for pod in scene.cluster.node.pods() {
             for hook in [TcAttachType::Ingress, TcAttachType::Egress] {
-                let entries = tc::chain(pod.ifindex, hook).unwrap().entries;
+                let entries = chain::chain(pod.ifindex, hook).unwrap().entries;
                 programs.extend(entries.iter().filter_map(|entry| entry.prog_id));
             }
         }

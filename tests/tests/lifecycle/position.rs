@@ -4,7 +4,7 @@ use aya::{
     maps::{Array, Map, MapData, MapInfo},
     programs::{TcAttachType, loaded_programs},
 };
-use policy_agent::node::tc;
+use policy_agent::datapath::chain;
 use policy_common::names;
 use policy_tests::harness::{Attach, Foreign, foreign::Place, traffic::Outcome};
 
@@ -113,7 +113,7 @@ fn a_program_that_lets_everything_pass_is_overtaken() {
         };
         let _attached = foreign.attach(host, &interface, hook, place).unwrap();
         scene.becomes("outside", "shop/web", Outcome::Denied);
-        let chain = scene.cluster.node.host.run(|| tc::chain(ifindex, hook));
+        let chain = scene.cluster.node.host.run(|| chain::chain(ifindex, hook));
         let entries = chain.unwrap().unwrap().entries;
         assert_eq!(entries.len(), 2, "the other one stays: {entries:?}");
         assert_eq!(entries[1].prog_id, Some(foreign.id()));

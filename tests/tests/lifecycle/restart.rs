@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use policy_agent::node::tc;
+use policy_agent::datapath::chain;
 use policy_tests::harness::{
     topology::INSIDE,
     traffic::Outcome,
@@ -74,8 +74,9 @@ fn what_was_enforced_outlives_the_agent_until_cleanup() {
             scene.passes("shop/web", "outside");
             assert!(!scene.cluster.agent.pin_path().exists());
             for pod in scene.cluster.node.pods() {
-                let look =
-                    || aya_hooks().map(|hook| tc::chain(pod.ifindex, hook).unwrap().entries.len());
+                let look = || {
+                    aya_hooks().map(|hook| chain::chain(pod.ifindex, hook).unwrap().entries.len())
+                };
                 let left = scene.cluster.node.host.run(look).unwrap();
                 assert_eq!(left, [0, 0], "programs on {}", pod.interface);
                 let qdiscs = scene.netns("host").exec("tc", &["qdisc", "show"]).unwrap();
