@@ -10,12 +10,11 @@ use aya::{
     programs::{LinkOrder, SchedClassifier, tc::TcAttachOptions},
 };
 use nix::sched::{CloneFlags, unshare};
-use policy_agent::{
-    datapath::{
-        Attacher, Datapath, EMBEDDED, EndpointIds, Hook, LoadOptions, Mechanism, PinDir, PinLock,
-        TableSizes, fill,
-    },
-    node::tc::{self, Attachment},
+use policy_agent::datapath::{
+    Attacher, Datapath, EMBEDDED, EndpointIds, Hook, LoadOptions, Mechanism, PinDir, PinLock,
+    TableSizes,
+    chain::{self, Attachment},
+    fill,
 };
 use policy_common::{EndpointId, IdentityId, names};
 use policy_core::plan::{EndpointEntry, Op};
@@ -58,8 +57,10 @@ impl Host {
     }
 
     /// Programs on the hook, in the order in which they run.
-    fn chain(&self, hook: Hook) -> Vec<tc::Entry> {
-        tc::chain(self.ifindex, hook.direction()).unwrap().entries
+    fn chain(&self, hook: Hook) -> Vec<chain::Entry> {
+        chain::chain(self.ifindex, hook.direction())
+            .unwrap()
+            .entries
     }
 
     fn names(&self, hook: Hook) -> Vec<String> {

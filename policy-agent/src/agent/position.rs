@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{Agent, endpoints::causes};
-use crate::{
-    datapath::{AttachError, Hook, Mechanism},
-    node::tc::{self, Attachment, Entry},
+use crate::datapath::{
+    AttachError, Hook, Mechanism,
+    chain::{self, Attachment, Entry},
 };
 
 /// How long a program rests between two moves.
@@ -29,7 +29,7 @@ impl Agent {
 
     fn verify_position(&mut self, ifindex: u32, hook: Hook) -> Result<(), AttachError> {
         let ours = self.datapath.program_ids(hook)?;
-        let chain = match tc::chain(ifindex, hook.direction()) {
+        let chain = match chain::chain(ifindex, hook.direction()) {
             Ok(chain) => chain,
             Err(error) => {
                 tracing::warn!("interface {}: {}", self.name(ifindex), causes(&error));

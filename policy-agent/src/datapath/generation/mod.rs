@@ -1,0 +1,24 @@
+//! A generation: programs with their maps, from loading to the writes of every plan.
+//!
+//! Knows operations of `policy-core` and layouts of `policy-common`; must not know interfaces.
+//! Invariant: a write that fails leaves what was enforced before.
+
+mod apply;
+mod backlog;
+mod carry;
+mod counters;
+mod datapath;
+mod encode;
+mod fill;
+mod ids;
+mod load;
+mod object;
+mod programs;
+mod tables;
+
+pub use apply::Failure;
+pub use datapath::Datapath;
+pub use fill::{MapFill, fill};
+pub use ids::EndpointIds;
+pub use load::{LoadError, LoadOptions, TableSizes};
+pub use object::EMBEDDED;
