@@ -115,7 +115,7 @@ impl Datapath {
     }
 
     /// Jiffies, which the programs take for the time.
-    fn jiffies(&mut self) -> Result<u64, LoadError> {
+    fn jiffies(&mut self) -> Result<u64, PartError> {
         let name = names::JIFFIES;
         let program = part::classifier(&mut self.ebpf, name)?;
         hz::jiffies(program).map_err(|source| PartError::Program { name, source })
