@@ -105,6 +105,22 @@ pub(crate) fn rides_unchanged<F: Family, B: Bytes + ?Sized>(
         && now.wrapping_sub(last_seen) < u64::from(hz)
 }
 
+/// What the packet makes of the flow. A function of its own, for its stack.
+#[inline(never)]
+pub(super) fn step<F: Family, B: Bytes + ?Sized>(
+    case: &Case<'_, F, B>,
+    flow: &mut Flow,
+    is_due: bool,
+) -> bool {
+    let numbers = if is_due || asks_for_numbers(&flow.state, case.segment) {
+        case.numbers()
+    } else {
+        Numbers::default()
+    };
+    advance(flow, case.direction, case.segment, &numbers, is_due);
+    true
+}
+
 /// A packet of a live flow whose verdict is current: `found.before` is what the table holds.
 #[inline(always)]
 fn ride<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
@@ -117,12 +133,7 @@ fn ride<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
     // A tombstone does not live longer because of packets that it stops.
     if passes {
         let is_due = idle(&found.flow, now) >= u64::from(world.hz());
-        let numbers = if is_due || asks_for_numbers(&found.flow.state, case.segment) {
-            case.numbers()
-        } else {
-            Numbers::default()
-        };
-        found.flow = advance(found.flow, case.direction, case.segment, &numbers, is_due);
+        step(case, &mut found.flow, is_due);
         if is_due || found.is_changed() {
             found.flow.last_seen = now;
         }

@@ -5,7 +5,7 @@ use policy_common::{Direction, EndpointId, Flow, FlowState, IdentityId, Reason};
 use super::{
     life::is_expired,
     limits::{make_room, remember},
-    phase::advance,
+    look_up::step,
 };
 use crate::{
     case::Case,
@@ -95,13 +95,8 @@ pub(crate) fn open<F: Family, W: Tables<F> + World, B: Bytes + ?Sized>(
         } else if live.epoch == case.endpoint.epoch {
             // Both sides open at once: the other's SYN is its answer. It does not make an older
             // verdict current.
-            found.flow = advance(
-                found.before,
-                case.direction,
-                case.segment,
-                &case.numbers(),
-                false,
-            );
+            found.flow = found.before;
+            step(case, &mut found.flow, false);
             if found.is_changed() {
                 keep::<F, W>(world, found);
             }

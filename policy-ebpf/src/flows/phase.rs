@@ -41,135 +41,132 @@ pub const fn asks_for_numbers(state: &FlowState, segment: Segment) -> bool {
     }
 }
 
-/// The flow after an allowed packet in this direction. `is_due`: its entry is written anyway, because it
-/// is older than a second.
+/// What an allowed packet in this direction makes of its flow. `is_due`: the entry is written anyway,
+/// because it is older than a second.
 #[inline(always)]
 pub const fn advance(
-    flow: Flow,
+    flow: &mut Flow,
     direction: Direction,
     segment: Segment,
     numbers: &Numbers,
     is_due: bool,
-) -> Flow {
+) {
+    let side = sender(direction);
     match segment.kind() {
-        Kind::Tcp => advance_tcp(flow, direction, segment.tcp_flags(), numbers, is_due),
-        Kind::Sctp => with_phase(shake_hands(flow, direction, numbers)),
-        Kind::Udp | Kind::Icmp | Kind::Other => exchange(flow, direction, is_due),
+        Kind::Tcp => advance_tcp(flow, side, segment.tcp_flags(), numbers, is_due),
+        Kind::Sctp => {
+            shake_hands(flow, side, numbers);
+            set_phase(flow);
+        }
+        Kind::Udp | Kind::Icmp | Kind::Other => exchange(flow, side, is_due),
     }
 }
 
 /// Protocols without a handshake: an answer is all there is.
 #[inline(always)]
-const fn exchange(mut flow: Flow, direction: Direction, is_due: bool) -> Flow {
-    if sender(direction) != flow.state.opener {
+const fn exchange(flow: &mut Flow, side: u8, is_due: bool) {
+    if side != flow.state.opener {
         flow.state.phase = FlowState::PHASE_ESTABLISHED;
     }
     if is_due {
         flow.state.seen |= FlowState::SEEN_LATER;
     }
-    flow
 }
 
 #[inline(always)]
-const fn advance_tcp(
-    mut flow: Flow,
-    direction: Direction,
-    flags: u8,
-    numbers: &Numbers,
-    is_due: bool,
-) -> Flow {
+const fn advance_tcp(flow: &mut Flow, side: u8, flags: u8, numbers: &Numbers, is_due: bool) {
     // A later fragment, or no TCP that anybody sends.
     if flags == 0 {
-        return flow;
+        return;
     }
-    let side = sender(direction);
     if flags & tcp::RST != 0 {
         flow.state.seen |= FlowState::SEEN_RESET;
-        if is_confirmed(&flow) && numbers.announces() && numbers.first == next_of(&flow, side) {
+        if is_confirmed(flow) && numbers.announces() && numbers.first == next_of(flow, side) {
             flow.state.seen |= FlowState::SEEN_EXACT_RESET;
         }
-        return with_phase(flow);
+        set_phase(flow);
+        return;
     }
-    if !is_confirmed(&flow) {
+    if !is_confirmed(flow) {
         flow.state.seen &= !FlowState::SEEN_RESET;
-        flow = shake_hands(flow, direction, numbers);
+        shake_hands(flow, side, numbers);
     } else if flags & tcp::SYN == 0 {
         flow.state.seen &= !(FlowState::SEEN_RESET | FlowState::SEEN_EXACT_RESET);
     }
     // A SYN, with whatever else, says nothing about a connection that stands.
-    if is_confirmed(&flow) && flags & tcp::SYN == 0 {
-        flow = close(flow, side, flags, numbers, is_due);
+    if is_confirmed(flow) && flags & tcp::SYN == 0 {
+        close(flow, side, flags, numbers, is_due);
     }
-    with_phase(flow)
+    set_phase(flow);
 }
 
 /// The handshake: the answering side announces a number, and the opener acknowledges it. Any segment
 /// of the answering side counts as its answer: where it knows the connection and we do not, it sends no
 /// SYN.
 #[inline(always)]
-const fn shake_hands(mut flow: Flow, direction: Direction, numbers: &Numbers) -> Flow {
-    if is_confirmed(&flow) {
-        return flow;
+const fn shake_hands(flow: &mut Flow, side: u8, numbers: &Numbers) {
+    if is_confirmed(flow) {
+        return;
     }
     let opener = flow.state.opener;
     let answering = other(opener);
-    if sender(direction) == opener {
-        if flow.state.seen & FlowState::SEEN_ANSWER == 0 || !awaits(&flow, numbers) {
-            return flow;
+    let is_answered = flow.state.seen & FlowState::SEEN_ANSWER != 0;
+    if side == opener {
+        if is_answered && awaits(flow, numbers) {
+            flow.state.seen |= FlowState::SEEN_CONFIRMATION;
+            set_next(flow, answering, numbers.acknowledged);
+            set_next(flow, opener, numbers.first);
         }
-        flow.state.seen |= FlowState::SEEN_CONFIRMATION;
-        flow = with_next(flow, answering, numbers.acknowledged);
-        return with_next(flow, opener, numbers.first);
+        return;
     }
     if !numbers.announces() {
-        return flow;
+        return;
     }
-    if flow.state.seen & FlowState::SEEN_ANSWER == 0 {
+    if !is_answered {
         flow.state.seen |= FlowState::SEEN_ANSWER;
-        flow = with_next(flow, answering, numbers.first);
-        return with_next(flow, opener, numbers.end);
+        set_next(flow, answering, numbers.first);
+        set_next(flow, opener, numbers.end);
+        return;
     }
-    let first = next_of(&flow, answering);
-    let reach = next_of(&flow, opener).wrapping_sub(first);
+    let first = next_of(flow, answering);
+    let reach = next_of(flow, opener).wrapping_sub(first);
     let end = numbers.end.wrapping_sub(first);
     if end > EARLY {
         // Another answer (SYN cookies change, or somebody else answers): the one before counts too.
-        flow = with_next(flow, opener, first);
-        with_next(flow, answering, numbers.first)
+        set_next(flow, opener, first);
+        set_next(flow, answering, numbers.first);
     } else if end > reach || (reach > EARLY && end > 0) {
-        with_next(flow, opener, numbers.end)
-    } else {
-        flow
+        set_next(flow, opener, numbers.end);
     }
 }
 
 /// What closes an established connection: a FIN of each side that the other acknowledges.
 #[inline(always)]
-const fn close(mut flow: Flow, side: u8, flags: u8, numbers: &Numbers, is_due: bool) -> Flow {
+const fn close(flow: &mut Flow, side: u8, flags: u8, numbers: &Numbers, is_due: bool) {
     let (fin, fin_ack) = fins(side);
     let (other_fin, other_fin_ack) = fins(other(side));
-    if flags & tcp::FIN != 0 && numbers.announces() {
-        if flow.state.seen & fin == 0 || next_of(&flow, side) != numbers.end {
-            flow.state.seen &= !fin_ack;
+    if flags & tcp::FIN != 0 {
+        if numbers.announces() {
+            if flow.state.seen & fin == 0 || next_of(flow, side) != numbers.end {
+                flow.state.seen &= !fin_ack;
+            }
+            flow.state.seen |= fin;
+            set_next(flow, side, numbers.end);
         }
-        flow.state.seen |= fin;
-        flow = with_next(flow, side, numbers.end);
-    }
-    if flags & tcp::FIN == 0
-        && flow.state.seen & (fin | fin_ack) == fin
-        && next_of(&flow, side).wrapping_sub(numbers.end) > EARLY
+    } else if flow.state.seen & (fin | fin_ack) == fin
+        && numbers.announces()
+        && next_of(flow, side).wrapping_sub(numbers.end) > EARLY
     {
         // Who sent a FIN sends nothing behind it: that one was forged.
         flow.state.seen &= !fin;
     }
     if flow.state.seen & other_fin != 0 {
-        if numbers.acknowledges(next_of(&flow, other(side))) {
+        if numbers.acknowledges(next_of(flow, other(side))) {
             flow.state.seen |= other_fin_ack;
         }
     } else if is_due && numbers.status & Numbers::ACKNOWLEDGES != 0 {
-        flow = with_next(flow, other(side), numbers.acknowledged);
+        set_next(flow, other(side), numbers.acknowledged);
     }
-    flow
 }
 
 /// The bits of a side's FIN, and of its acknowledgement by the other side.
@@ -200,12 +197,11 @@ const fn next_of(flow: &Flow, side: u8) -> u32 {
 }
 
 #[inline(always)]
-const fn with_next(mut flow: Flow, side: u8, number: u32) -> Flow {
+const fn set_next(flow: &mut Flow, side: u8, number: u32) {
     match side {
         FlowState::OPENED_BY_POD => flow.pod_next = number,
         _ => flow.peer_next = number,
     }
-    flow
 }
 
 /// Whether the opener acknowledges what the other side answered.
@@ -223,11 +219,11 @@ const fn awaits(flow: &Flow, numbers: &Numbers) -> bool {
 
 /// The phase of a connection, which follows from what was seen.
 #[inline(always)]
-const fn with_phase(mut flow: Flow) -> Flow {
+const fn set_phase(flow: &mut Flow) {
     const FINS: u8 = FlowState::SEEN_POD_FIN | FlowState::SEEN_PEER_FIN;
     const FIN_ACKS: u8 = FlowState::SEEN_POD_FIN_ACK | FlowState::SEEN_PEER_FIN_ACK;
     let seen = flow.state.seen;
-    let is_confirmed = is_confirmed(&flow);
+    let is_confirmed = is_confirmed(flow);
     flow.state.phase = if seen & FlowState::SEEN_EXACT_RESET != 0 || seen & FIN_ACKS == FIN_ACKS {
         FlowState::PHASE_CLOSING
     } else if seen & FlowState::SEEN_RESET != 0 {
@@ -245,5 +241,4 @@ const fn with_phase(mut flow: Flow) -> Flow {
     } else {
         FlowState::PHASE_NEW
     };
-    flow
 }

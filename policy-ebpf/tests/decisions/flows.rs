@@ -264,7 +264,11 @@ fn packets_of_one_side_never_establish_a_flow() {
         ..Flow::default()
     };
     let segment = policy_ebpf::packet::Segment::unread(UDP);
-    let after = |direction| advance(flow, direction, segment, &Numbers::default(), false);
+    let after = |direction| {
+        let mut next = flow;
+        advance(&mut next, direction, segment, &Numbers::default(), false);
+        next
+    };
     let next = after(Direction::Ingress);
     assert_eq!(next.state.phase, FlowState::PHASE_NEW);
     let next = after(Direction::Egress);
