@@ -76,6 +76,7 @@ impl Enforcer {
             .map(ToString::to_string)
             .collect();
         ensure!(failures.is_empty(), "{}", failures.join("; "));
+        self.datapath.settle()?;
         Ok(())
     }
 }

@@ -88,6 +88,7 @@ fn load() -> Datapath {
 fn apply(kernel: &mut Datapath, ops: &[Op]) {
     let failures = kernel.apply(ops);
     assert!(failures.is_empty(), "{failures:?}");
+    kernel.settle().unwrap();
 }
 
 /// A segment between a port of the pod and the peer's port 80.
