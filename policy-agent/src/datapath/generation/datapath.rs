@@ -132,15 +132,7 @@ impl Datapath {
         self.flows.sweep(live)
     }
 
-    /// Jiffies, which the programs take for the time.
-    fn jiffies(&mut self) -> Result<u64, PartError> {
-        let name = names::JIFFIES;
-        let program = part::classifier(&mut self.ebpf, name)?;
-        hz::jiffies(program).map_err(|source| PartError::Program { name, source })
-    }
-
-    /// Reads events that the programs wrote, `most` at a time. To be called at intervals: nothing
-    /// announces an event.
+    /// See [`EventReader::read`].
     pub fn read_events(&mut self, most: usize) -> Vec<Event> {
         self.events.read(most)
     }
