@@ -127,7 +127,7 @@ impl Datapath {
                 replaced.identity = self.tables.cidr(*cidr).ok().flatten();
             }
             Op::PutEndpoint(EndpointEntry { ifindex, .. }) | Op::DeleteEndpoint { ifindex, .. } => {
-                if let Ok(Some(old)) = self.tables.endpoint(*ifindex) {
+                if let Ok(Some(old)) = self.tables.endpoint_at(*ifindex) {
                     replaced.endpoint = uses(&old);
                 }
             }
@@ -172,13 +172,13 @@ impl Datapath {
             Op::PutCidr(cidr, identity) => self.tables.put_cidr(*cidr, *identity),
             Op::DeleteCidr(cidr) => self.tables.delete_cidr(*cidr),
             Op::PutEndpoint(entry) => self.put_endpoint(entry),
-            Op::DeleteEndpoint { ifindex, .. } => self.tables.delete_endpoint(*ifindex),
+            Op::DeleteEndpoint { ifindex, id } => self.tables.delete_endpoint(*ifindex, *id),
             Op::Grace => self.grace.wait(),
         }
     }
 
     fn put_endpoint(&mut self, entry: &EndpointEntry) -> Result<(), MapError> {
-        let current = self.tables.endpoint(entry.ifindex)?;
+        let current = self.tables.endpoint_at(entry.ifindex)?;
         let epoch = match current {
             Some(current) if !entry.new_epoch && current.id == entry.id => current.epoch,
             _ => self.next_epoch()?,
@@ -203,7 +203,8 @@ impl Datapath {
     fn renew_epochs(&mut self) -> Result<(), MapError> {
         for endpoint in self.tables.endpoints()? {
             let epoch = self.next_epoch()?;
-            self.tables.put_endpoint(Endpoint { epoch, ..endpoint })?;
+            let renewed = Endpoint { epoch, ..endpoint };
+            self.tables.put_endpoint(renewed.sealed())?;
         }
         Ok(())
     }
