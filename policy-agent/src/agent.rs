@@ -271,7 +271,8 @@ impl Agent {
         if !ops.is_empty() {
             self.collection.changed(Instant::now());
         }
-        let failures = self.datapath.apply(ops);
+        let mut failures = self.datapath.apply(ops);
+        failures.extend(self.datapath.settle().err());
         let failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
         for failure in &failures {
             if !self.failures.contains(failure) {

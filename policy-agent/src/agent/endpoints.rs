@@ -216,7 +216,10 @@ impl Agent {
     }
 
     pub(super) fn attach_one(&mut self, ifindex: u32, hook: Hook) {
-        match self.attacher.attach(&mut self.datapath, ifindex, hook) {
+        match self
+            .attacher
+            .attach(&mut self.datapath.programs, ifindex, hook)
+        {
             Ok(()) => {
                 self.attached.insert((ifindex, hook));
                 self.unenforced.remove(&ifindex);

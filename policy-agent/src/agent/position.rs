@@ -28,7 +28,7 @@ impl Agent {
     }
 
     fn verify_position(&mut self, ifindex: u32, hook: Hook) -> Result<(), AttachError> {
-        let ours = self.datapath.program_ids(hook)?;
+        let ours = self.datapath.programs.ids(hook.program());
         let chain = match chain::chain(ifindex, hook.direction()) {
             Ok(chain) => chain,
             Err(error) => {
@@ -68,7 +68,8 @@ impl Agent {
                     program = hook.program(),
                     "stood behind {names}: moving to the front"
                 );
-                self.attacher.move_first(&mut self.datapath, ifindex, hook)
+                self.attacher
+                    .move_first(&mut self.datapath.programs, ifindex, hook)
             }
             None => {
                 tracing::error!(

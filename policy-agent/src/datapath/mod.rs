@@ -24,9 +24,11 @@ mod hooks;
 mod kernel;
 mod pins;
 
-pub use flows::{SweepError, Swept};
+pub use events::{DebugLines, EventReader};
+pub use flows::{SweepError, Sweeper, Swept};
 pub use generation::{
-    Datapath, EMBEDDED, EndpointIds, Failure, LoadError, LoadOptions, MapFill, TableSizes, fill,
+    Counters, Datapath, EMBEDDED, EndpointIds, Failure, LoadError, LoadOptions, MapFill, Programs,
+    TableSizes, TableWriter, fill,
 };
 pub use hooks::{
     AttachError, AttachMode, Attacher, ChainError, Hook, Mechanism, chain, has_tcx, interface_name,

@@ -11,8 +11,8 @@ use aya::{
     maps::{MapError, MapInfo},
 };
 use policy_common::{
-    Config, Control, Counter, Flow, FlowCounts, FragmentPorts, LAYOUT_VERSION, NodeState, Recent,
-    limits, names,
+    Config, Counter, Flow, FlowCounts, FragmentPorts, LAYOUT_VERSION, NodeState, Recent, limits,
+    names,
 };
 
 use super::{
@@ -42,9 +42,6 @@ pub enum LoadError {
     /// The kernel's HZ could not be measured.
     #[error("measuring the kernel's HZ")]
     Hz(#[from] hz::HzError),
-    /// Only a pinned generation can have a twin.
-    #[error("the maps are not pinned")]
-    Unpinned,
     /// The pin directory refused the new maps.
     #[error(transparent)]
     Pins(#[from] PinDirError),
@@ -226,29 +223,4 @@ fn kept_value_size(name: &str) -> Option<usize> {
         names::NODE_STATE => Some(size_of::<NodeState>()),
         _ => None,
     }
-}
-
-/// Loads the programs a second time over the same pinned maps: a kernel refuses one program twice
-/// on one hook, so a program moves ahead of others only with the help of its twin.
-pub(crate) fn twin(
-    object: &[u8],
-    config: Config,
-    pins: &PinDir,
-    name: &'static str,
-) -> Result<Ebpf, LoadError> {
-    let config = Abi(config);
-    let maps = pins.maps()?;
-    let mut loader = EbpfLoader::new();
-    loader.override_global(Config::SYMBOL, &config, true);
-    for map in &maps {
-        let name = if map == names::CONTROL {
-            Control::MAP
-        } else {
-            map
-        };
-        loader.map_pin_path(name, pins.path().join(map));
-    }
-    let mut ebpf = loader.load(object)?;
-    load_program(&mut ebpf, name)?;
-    Ok(ebpf)
 }

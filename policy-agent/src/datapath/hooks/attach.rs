@@ -10,8 +10,7 @@ use aya::util::KernelVersion;
 
 use super::{
     super::{
-        generation::Datapath,
-        kernel::part,
+        generation::Programs,
         pins::{self, PinDir},
     },
     clsact,
@@ -83,12 +82,12 @@ impl Attacher {
     /// [`AttachError::Gone`] when the interface vanished meanwhile, else the kernel's reason.
     pub fn attach(
         &self,
-        datapath: &mut Datapath,
+        programs: &mut Programs,
         index: u32,
         hook: Hook,
     ) -> Result<(), AttachError> {
         let interface = interface(index)?;
-        let program = part::classifier(&mut datapath.ebpf, hook.program())?;
+        let program = programs.classifier(hook.program())?;
         match self.mechanism {
             Mechanism::Tcx => {
                 tcx::attach(program, &interface, hook, &self.link_pin(index, hook))?;

@@ -3,7 +3,7 @@
 use aya::programs::{ProgramError, SchedClassifier, tc::TcError};
 
 use super::{
-    super::{generation::LoadError, kernel::part::PartError, pins::PinDirError},
+    super::{kernel::part::PartError, pins::PinDirError},
     hook::{Hook, Interface},
 };
 
@@ -32,9 +32,6 @@ pub enum AttachError {
     /// The object has no such program.
     #[error(transparent)]
     Part(#[from] PartError),
-    /// A second copy of the program could not be loaded.
-    #[error(transparent)]
-    Load(#[from] LoadError),
     /// A link could not be remembered.
     #[error(transparent)]
     Pins(#[from] PinDirError),

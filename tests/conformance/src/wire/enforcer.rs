@@ -46,7 +46,8 @@ impl Enforcer {
     /// Puts the programs on the interface; call it inside the node's namespace.
     pub(crate) fn attach(&mut self, ifindex: u32) -> Result<()> {
         for hook in Hook::ENDPOINT {
-            self.attacher.attach(&mut self.datapath, ifindex, hook)?;
+            self.attacher
+                .attach(&mut self.datapath.programs, ifindex, hook)?;
         }
         Ok(())
     }
@@ -75,6 +76,7 @@ impl Enforcer {
             .map(ToString::to_string)
             .collect();
         ensure!(failures.is_empty(), "{}", failures.join("; "));
+        self.datapath.settle()?;
         Ok(())
     }
 }

@@ -63,7 +63,9 @@ impl Direct {
             for endpoint in &world.facts.endpoints {
                 for hook in Hook::ENDPOINT {
                     let datapath = &mut direct.datapath;
-                    attacher.attach(datapath, endpoint.ifindex, hook).unwrap();
+                    attacher
+                        .attach(&mut datapath.programs, endpoint.ifindex, hook)
+                        .unwrap();
                 }
             }
         };
@@ -80,6 +82,7 @@ impl Direct {
     fn execute(&mut self, ops: &[Op]) -> bool {
         let failures = self.datapath.apply(ops);
         assert!(failures.is_empty(), "{failures:?}");
+        self.datapath.settle().unwrap();
         !ops.is_empty()
     }
 
