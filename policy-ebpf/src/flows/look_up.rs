@@ -60,11 +60,11 @@ pub(crate) fn look_up<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
         return revise(world, case, found, answer, now);
     }
     if !answer.verdict().allows() {
-        return Decision::about(Reason::Policy, answer.identity());
+        return Decision::by_rules(Reason::Policy, answer);
     }
     if !case.segment.opens() {
         // Nothing is remembered of a packet that cannot open a flow.
-        return Decision::about(Reason::Allowed, answer.identity());
+        return Decision::by_rules(Reason::Allowed, answer);
     }
     found.flow = Flow {
         state: FlowState {
@@ -145,7 +145,10 @@ fn ride<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
     if passes {
         Decision::of(Reason::Flow)
     } else {
-        Decision::about(Reason::FlowDenied, IdentityId(found.flow.identity))
+        Decision::by_rules(
+            Reason::FlowDenied,
+            Answer::new(found.flow.state.verdict, IdentityId(found.flow.identity)),
+        )
     }
 }
 

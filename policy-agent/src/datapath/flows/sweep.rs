@@ -110,15 +110,12 @@ impl Sweeper {
     }
 
     /// Removes expired flows and all flows of endpoints that are not `live`, and puts the counts
-    /// right. `now` is in jiffies.
+    /// right.
     ///
     /// # Errors
-    /// The kernel's reason; what was done so far stays done.
-    pub(crate) fn sweep(
-        &mut self,
-        live: &BTreeSet<EndpointId>,
-        now: u64,
-    ) -> Result<Swept, SweepError> {
+    /// The kernel's reason; what was done so far stays done, and the next sweep starts anew.
+    pub fn sweep(&mut self, live: &BTreeSet<EndpointId>) -> Result<Swept, SweepError> {
+        let now = self.clock.now().map_err(SweepError::Clock)?;
         let before = self.read_counts()?;
         let expiry = Expiry {
             live,
