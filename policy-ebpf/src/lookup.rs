@@ -4,8 +4,8 @@
 //! Knows no decision: what stands on these questions never appears here.
 
 use policy_common::{
-    AddressEntry, Endpoint, EndpointId, Flow, FragmentKey, FragmentPorts, IdentityId, PortKey,
-    PortSet, PortSetId, Recent, RuleKey, V4, V6, Verdict,
+    AddressEntry, Endpoint, EndpointId, Flow, FlowState, FragmentKey, FragmentPorts, IdentityId,
+    PortKey, PortSet, PortSetId, Recent, RuleKey, V4, V6, Verdict,
 };
 
 use crate::{
@@ -21,8 +21,8 @@ pub struct Full;
 pub trait Clock {
     /// Jiffies per second.
     fn hz(&self) -> u32;
-    /// Low 32 bits of jiffies.
-    fn now(&self) -> u32;
+    /// Jiffies.
+    fn now(&self) -> u64;
 }
 
 /// Memory that takes no stack, for as long as one packet is decided.
@@ -47,9 +47,13 @@ pub trait Policy {
     fn version(&self) -> u64 {
         0
     }
-    /// ENDPOINTS. A copy that stays what it is while the packet is decided: the element may be
-    /// replaced at any time.
-    fn endpoint(&self, ifindex: u32) -> Option<&Endpoint>;
+    /// INTERFACES and ENDPOINTS: the endpoint at whose interface the program runs, in memory of its
+    /// own. A copy that stays what it is while the packet is decided: the element may be replaced at
+    /// any time.
+    fn endpoint_at(&self, ifindex: u32) -> Option<&Endpoint>;
+    /// ENDPOINTS: the endpoint that sent the packet, as its number says; also a copy, in other memory
+    /// than [`Policy::endpoint_at`], so that one run may hold both.
+    fn source_endpoint(&self, id: EndpointId) -> Option<&Endpoint>;
     /// TUNNEL_PORTS: whether this node decapsulates UDP to this port (host byte order).
     fn is_tunnel_port(&self, port: u16) -> bool;
     /// RULES.
@@ -125,10 +129,10 @@ pub trait Recall<F: Family> {
     /// Keeps an answer for this processor's next packets.
     #[inline(always)]
     fn know_answer(&self, _question: &Question<F>, _version: u64, _answer: Answer) {}
-    /// A copy of the flow that this processor made lately, if it still has it: what the table held
-    /// then.
+    /// What this processor remembers of the flow, if it still does: the state that the table held, and
+    /// the jiffies of the last packet.
     #[inline(always)]
-    fn known_flow(&self, _key: &F::Key) -> Option<Flow> {
+    fn known_flow(&self, _key: &F::Key) -> Option<(FlowState, u64)> {
         None
     }
     /// Keeps a copy of the flow for this processor's next packets.

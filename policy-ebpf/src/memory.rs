@@ -23,10 +23,12 @@ use crate::lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Re
 pub struct MemoryWorld {
     /// Jiffies per second, limits.
     pub config: Config,
-    /// Low 32 bits of jiffies.
-    pub now: Cell<u32>,
+    /// Jiffies.
+    pub now: Cell<u64>,
+    /// INTERFACES.
+    pub interfaces: HashMap<u32, EndpointId>,
     /// ENDPOINTS.
-    pub endpoints: HashMap<u32, Endpoint>,
+    pub endpoints: HashMap<EndpointId, Endpoint>,
     /// ADDRESSES_V4.
     pub addresses_v4: HashMap<V4, AddressEntry>,
     /// ADDRESSES_V6.
@@ -62,6 +64,7 @@ impl Default for MemoryWorld {
         Self {
             config: Config::DEFAULT,
             now: Cell::new(1_000_000),
+            interfaces: HashMap::new(),
             endpoints: HashMap::new(),
             addresses_v4: HashMap::new(),
             addresses_v6: HashMap::new(),
@@ -84,8 +87,25 @@ impl Default for MemoryWorld {
 impl MemoryWorld {
     /// Lets time pass.
     pub fn pass(&self, seconds: u32) {
-        let jiffies = seconds.wrapping_mul(self.config.hz);
-        self.now.set(self.now.get().wrapping_add(jiffies));
+        let jiffies = u64::from(seconds) * u64::from(self.config.hz);
+        self.now.set(self.now.get() + jiffies);
+    }
+
+    /// Writes an endpoint and what its interface is; an interface that gets another number loses the one
+    /// before.
+    pub fn put_endpoint(&mut self, endpoint: Endpoint) {
+        self.endpoints.insert(endpoint.id, endpoint.sealed());
+        let before = self.interfaces.insert(endpoint.ifindex, endpoint.id);
+        if let Some(before) = before.filter(|before| *before != endpoint.id) {
+            self.endpoints.remove(&before);
+        }
+    }
+
+    /// Removes an interface and its endpoint.
+    pub fn remove_endpoint(&mut self, ifindex: u32) {
+        if let Some(id) = self.interfaces.remove(&ifindex) {
+            self.endpoints.remove(&id);
+        }
     }
 
     /// Flows of both families.
@@ -102,14 +122,21 @@ impl Clock for MemoryWorld {
         self.config.hz
     }
 
-    fn now(&self) -> u32 {
+    fn now(&self) -> u64 {
         self.now.get()
     }
 }
 
 impl Policy for MemoryWorld {
-    fn endpoint(&self, ifindex: u32) -> Option<&Endpoint> {
-        self.endpoints.get(&ifindex)
+    fn endpoint_at(&self, ifindex: u32) -> Option<&Endpoint> {
+        let id = self.interfaces.get(&ifindex)?;
+        self.endpoints
+            .get(id)
+            .filter(|endpoint| endpoint.ifindex == ifindex)
+    }
+
+    fn source_endpoint(&self, id: EndpointId) -> Option<&Endpoint> {
+        self.endpoints.get(&id)
     }
 
     fn is_tunnel_port(&self, port: u16) -> bool {

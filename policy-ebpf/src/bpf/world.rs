@@ -15,10 +15,11 @@ use policy_common::{
 use policy_ebpf::{
     lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares},
     question::{Answer, Question},
+    recall::{Role, is_same, slot, words_v4, words_v6},
 };
 
 use super::{
-    known::{copy, is_same, learn, slot, words_v4, words_v6},
+    known::{copy, learn},
     maps,
 };
 
@@ -64,9 +65,9 @@ impl Clock for Kernel {
         config!(hz)
     }
 
-    fn now(&self) -> u32 {
+    fn now(&self) -> u64 {
         // SAFETY: the helper has no arguments.
-        unsafe { bpf_jiffies64() as u32 }
+        unsafe { bpf_jiffies64() }
     }
 }
 
@@ -82,7 +83,7 @@ impl Memory for Kernel {
     }
 
     fn lend_for_flow<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
-        const { assert!(size_of::<T>() <= 80 && align_of::<T>() <= 8) };
+        const { assert!(size_of::<T>() <= 112 && align_of::<T>() <= 8) };
         let scratch = maps::SCRATCH.get_ptr_mut(0)?;
         // SAFETY: as above.
         Some(then(unsafe {
@@ -97,15 +98,29 @@ impl Policy for Kernel {
         if begun == settled { settled } else { 0 }
     }
 
-    fn endpoint(&self, ifindex: u32) -> Option<&Endpoint> {
-        let known = maps::KNOWN_ENDPOINTS.get_ptr_mut(ifindex % maps::ENDPOINT_SLOTS)?;
+    fn endpoint_at(&self, ifindex: u32) -> Option<&Endpoint> {
+        let known = maps::KNOWN_ENDPOINTS.get_ptr_mut(Role::Here.place(ifindex))?;
         let version = self.version();
         // SAFETY: an array slot stays where it is and belongs to this processor until the program
-        // ends.
+        // ends; no other role has it.
         unsafe {
             let is_current =
                 (*known).version == version && version != 0 && (*known).endpoint.ifindex == ifindex;
-            (is_current || learn(known, ifindex, version)).then(|| &(*known).endpoint)
+            (is_current || learn(known, Role::Here as u32, ifindex, version))
+                .then(|| &(*known).endpoint)
+        }
+    }
+
+    #[inline(always)]
+    fn source_endpoint(&self, id: EndpointId) -> Option<&Endpoint> {
+        let known = maps::KNOWN_ENDPOINTS.get_ptr_mut(Role::Source.place(id.0.into()))?;
+        let version = self.version();
+        // SAFETY: as above.
+        unsafe {
+            let is_current =
+                (*known).version == version && version != 0 && (*known).endpoint.id == id;
+            (is_current || learn(known, Role::Source as u32, id.0.into(), version))
+                .then(|| &(*known).endpoint)
         }
     }
 
@@ -260,7 +275,12 @@ macro_rules! tables {
                 // are one word of it.
                 let words = unsafe {
                     let words = element.cast::<u64>();
-                    [words.read_volatile(), words.add(1).read_volatile()]
+                    [
+                        words.read_volatile(),
+                        words.add(1).read_volatile(),
+                        words.add(2).read_volatile(),
+                        words.add(3).read_volatile(),
+                    ]
                 };
                 Some(bytemuck::cast(words))
             }
@@ -311,12 +331,15 @@ macro_rules! tables {
                 }
             }
 
-            fn known_flow(&self, key: &$key) -> Option<Flow> {
+            fn known_flow(&self, key: &$key) -> Option<(FlowState, u64)> {
                 let key = bytemuck::cast_ref(key);
                 let known = maps::$known.get_ptr(slot(key))?;
                 // SAFETY: an array slot stays where it is and belongs to this processor until the
                 // program ends.
-                unsafe { is_same(&(*known).key, key).then(|| bytemuck::cast((*known).flow)) }
+                unsafe {
+                    is_same(&(*known).key, key)
+                        .then(|| (bytemuck::cast((*known).state), (*known).last_seen))
+                }
             }
 
             fn know_flow(&self, key: &$key, flow: &Flow) {
@@ -325,7 +348,8 @@ macro_rules! tables {
                     // SAFETY: as above.
                     unsafe {
                         copy(key, &raw mut (*known).key);
-                        copy(&bytemuck::cast(*flow), &raw mut (*known).flow);
+                        (*known).state = bytemuck::cast(flow.state);
+                        (*known).last_seen = flow.last_seen;
                     }
                 }
             }
