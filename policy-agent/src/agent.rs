@@ -7,6 +7,7 @@
 //! Must not decide verdicts, read files or speak netlink. Invariant: nothing is decided or removed
 //! before every source's first sync; a background task that ends ends the process.
 
+mod attribution;
 mod collection;
 mod drops;
 mod endpoints;
@@ -34,7 +35,7 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use self::{collection::Collection, sources::SourceState};
+use self::{attribution::Attribution, collection::Collection, sources::SourceState};
 use crate::{
     datapath::{Attacher, Datapath, EndpointIds, Hook, LoadOptions, PinDir},
     node::{self, NodeEvent},
@@ -88,6 +89,7 @@ struct Agent {
     bind_problems: BTreeMap<u32, BindProblem>,
     host_addresses: BTreeSet<std::net::IpAddr>,
     source: SourceState,
+    attribution: Attribution,
     conflicts: Vec<String>,
     failures: Vec<String>,
     /// When programs were last moved to the front.
@@ -208,6 +210,7 @@ impl Agent {
             bind_problems: BTreeMap::new(),
             host_addresses: BTreeSet::new(),
             source: SourceState::new(source),
+            attribution: Attribution::default(),
             conflicts: Vec::new(),
             failures: Vec::new(),
             moves: BTreeMap::new(),
@@ -285,6 +288,7 @@ impl Agent {
         if !ops.is_empty() {
             self.collection.changed(Instant::now());
         }
+        self.attribution.record(ops, &self.resolver);
         let mut failures = self.datapath.apply(ops);
         failures.extend(self.datapath.settle().err());
         let failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
