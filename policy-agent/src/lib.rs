@@ -9,6 +9,8 @@ pub mod cli;
 pub mod convert;
 pub mod datapath;
 pub mod lint;
+pub mod netlink;
 pub mod node;
 pub mod source;
 pub mod telemetry;
+mod text;

@@ -10,12 +10,11 @@ use aya::{
     programs::{LinkOrder, SchedClassifier, tc::TcAttachOptions},
 };
 use nix::sched::{CloneFlags, unshare};
-use policy_agent::{
-    datapath::{
-        Attacher, Datapath, EMBEDDED, EndpointIds, Hook, LoadOptions, Mechanism, PinDir, PinLock,
-        TableSizes, fill,
-    },
-    node::tc::{self, Attachment},
+use policy_agent::datapath::{
+    Attacher, Datapath, EMBEDDED, EndpointIds, Hook, LoadOptions, Mechanism, PinDir, PinLock,
+    TableSizes,
+    chain::{self, Attachment},
+    fill,
 };
 use policy_common::{EndpointId, IdentityId, names};
 use policy_core::plan::{EndpointEntry, Op};
@@ -58,8 +57,10 @@ impl Host {
     }
 
     /// Programs on the hook, in the order in which they run.
-    fn chain(&self, hook: Hook) -> Vec<tc::Entry> {
-        tc::chain(self.ifindex, hook.direction()).unwrap().entries
+    fn chain(&self, hook: Hook) -> Vec<chain::Entry> {
+        chain::chain(self.ifindex, hook.direction())
+            .unwrap()
+            .entries
     }
 
     fn names(&self, hook: Hook) -> Vec<String> {
@@ -155,14 +156,16 @@ fn a_second_generation_takes_over_in_place() {
         on_own_thread(move || {
             let host = Host::new(&format!("takeover-{mechanism:?}"));
             let attacher = host.attacher(mechanism);
-            let mut ids = Vec::new();
+            let mut ids: Vec<u32> = Vec::new();
             let mut epochs = Vec::new();
             for _ in 0..3 {
                 let mut datapath = host.load();
                 assert!(datapath.apply(&[endpoint(host.ifindex)]).is_empty());
                 datapath.publish().unwrap();
                 for hook in Hook::ENDPOINT {
-                    attacher.attach(&mut datapath, host.ifindex, hook).unwrap();
+                    attacher
+                        .attach(&mut datapath.programs, host.ifindex, hook)
+                        .unwrap();
                     let [entry] = &host.chain(hook)[..] else {
                         panic!("one program on the hook: {:?}", host.chain(hook));
                     };
@@ -170,7 +173,7 @@ fn a_second_generation_takes_over_in_place() {
                         entry.attachment == Attachment::Tcx,
                         mechanism == Mechanism::Tcx
                     );
-                    let own = datapath.program_ids(hook).unwrap();
+                    let own = datapath.programs.ids(hook.program());
                     assert_eq!(entry.prog_id, Some(own[0]));
                     ids.extend(own);
                 }
@@ -199,7 +202,7 @@ fn the_other_mechanism_replaces_the_one_before() {
         for mechanism in [Mechanism::Tcx, Mechanism::Clsact, Mechanism::Tcx] {
             let attacher = host.attacher(mechanism);
             attacher
-                .attach(&mut datapath, host.ifindex, Hook::ToPod)
+                .attach(&mut datapath.programs, host.ifindex, Hook::ToPod)
                 .unwrap();
             let [entry] = &host.chain(Hook::ToPod)[..] else {
                 panic!("one program on the hook");
@@ -220,17 +223,17 @@ fn a_program_that_came_before_ours_is_overtaken() {
         datapath.publish().unwrap();
         let attacher = host.attacher(Mechanism::Tcx);
         attacher
-            .attach(&mut datapath, host.ifindex, Hook::FromPod)
+            .attach(&mut datapath.programs, host.ifindex, Hook::FromPod)
             .unwrap();
         for _ in 0..3 {
             let _foreign = attach_foreign_first(Hook::FromPod);
             assert_eq!(host.names(Hook::FromPod), ["jiffies", "from_pod"]);
             attacher
-                .move_first(&mut datapath, host.ifindex, Hook::FromPod)
+                .move_first(&mut datapath.programs, host.ifindex, Hook::FromPod)
                 .unwrap();
             assert_eq!(host.names(Hook::FromPod), ["from_pod", "jiffies"]);
             let first = host.chain(Hook::FromPod)[0].prog_id.unwrap();
-            let own = datapath.program_ids(Hook::FromPod).unwrap();
+            let own = datapath.programs.ids(names::FROM_POD);
             assert!(own.contains(&first));
         }
     });
@@ -243,7 +246,7 @@ fn a_filter_that_came_before_ours_is_overtaken() {
         let mut datapath = host.load();
         let attacher = host.attacher(Mechanism::Clsact);
         attacher
-            .attach(&mut datapath, host.ifindex, Hook::FromPod)
+            .attach(&mut datapath.programs, host.ifindex, Hook::FromPod)
             .unwrap();
         let command = Command::new("tc")
             .args("filter add dev pod0 ingress pref 1 bpf bytecode".split(' '))
@@ -252,7 +255,7 @@ fn a_filter_that_came_before_ours_is_overtaken() {
         assert!(command.unwrap().success());
         for _ in 0..2 {
             attacher
-                .move_first(&mut datapath, host.ifindex, Hook::FromPod)
+                .move_first(&mut datapath.programs, host.ifindex, Hook::FromPod)
                 .unwrap();
             assert_eq!(host.names(Hook::FromPod), ["from_pod", "bpf"]);
         }
@@ -266,14 +269,14 @@ fn what_is_gone_is_no_error() {
         let mut datapath = host.load();
         let attacher = host.attacher(Mechanism::Tcx);
         attacher
-            .attach(&mut datapath, host.ifindex, Hook::FromPod)
+            .attach(&mut datapath.programs, host.ifindex, Hook::FromPod)
             .unwrap();
         ip("link del pod0");
         attacher.detach(host.ifindex, Hook::FromPod).unwrap();
         attacher.forget(host.ifindex).unwrap();
         assert!(
             attacher
-                .attach(&mut datapath, host.ifindex, Hook::FromPod)
+                .attach(&mut datapath.programs, host.ifindex, Hook::FromPod)
                 .is_err()
         );
         assert!(attacher.records().unwrap().is_empty());

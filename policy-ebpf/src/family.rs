@@ -1,28 +1,15 @@
-//! What the two address families have in common, so that every decision is written once.
+//! What the two address families have in common, so that every decision is written once. Knows
+//! addresses and keys, no packets: how those are read is [`crate::packet::Wire`]'s.
 
 use policy_common::{Endpoint, EndpointId, FlowKeyV4, FlowKeyV6, Recent, V4, V6};
 
-use crate::{
-    lookup::World,
-    packet::{Bytes, IpPacket, ParseError, Segment, ethernet, ipv4, ipv6, plain, quote},
-};
-
-/// An IP address and the packets that carry it.
+/// An IP address.
 pub trait Family: Copy + Default + PartialEq {
     /// 4 or 6.
     const VERSION: u8;
     /// Key of the flow table.
     type Key: Copy + Default;
 
-    /// Reads the headers of an ordinary packet in the shortest way.
-    fn plain<B: Bytes + ?Sized>(frame: &B) -> Option<(IpPacket<Self>, Segment)>;
-    /// Reads the headers of any packet.
-    fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<Self>, ParseError>;
-    /// Reads the packet that an ICMP error quotes.
-    fn quote<B: Bytes + ?Sized>(frame: &B, offset: usize, end: usize)
-    -> Option<quote::Quote<Self>>;
-    /// An address in a frame.
-    fn address_at<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Option<Self>;
     /// The key of a flow.
     fn key(
         endpoint: EndpointId,
@@ -52,74 +39,34 @@ pub trait Family: Copy + Default + PartialEq {
     fn is_link_scope(self) -> bool;
 }
 
-/// Reads the headers of a frame's packet, and with the shortest way its transport header too.
-#[inline(always)]
-pub fn read<F: Family, W: World, B: Bytes + ?Sized>(
-    world: &W,
-    frame: &B,
-) -> Result<(IpPacket<F>, Segment), ParseError> {
-    if let Some((packet, segment)) = F::plain(frame) {
-        return Ok((packet, segment));
-    }
-    let read = world.lend(|packet| follow(frame, packet).map(|()| *packet));
-    Ok((read.ok_or(ParseError::Malformed)??, Segment::NONE))
-}
-
-/// Not inlined: the kernel gives all frames of a program 512 bytes of stack.
-#[inline(never)]
-fn follow<F: Family, B: Bytes + ?Sized>(
-    frame: &B,
-    packet: &mut IpPacket<F>,
-) -> Result<(), ParseError> {
-    *packet = F::parse(frame, ethernet::HEADER_LEN)?;
-    Ok(())
+/// The two key types differ in their addresses only.
+macro_rules! key {
+    ($key:ident) => {
+        #[inline(always)]
+        fn key(
+            endpoint: EndpointId,
+            protocol: u8,
+            pod: (Self, [u8; 2]),
+            peer: (Self, [u8; 2]),
+        ) -> $key {
+            $key {
+                endpoint,
+                protocol,
+                reserved: 0,
+                pod: pod.0,
+                peer: peer.0,
+                pod_port: pod.1,
+                peer_port: peer.1,
+            }
+        }
+    };
 }
 
 impl Family for V4 {
     const VERSION: u8 = 4;
     type Key = FlowKeyV4;
 
-    #[inline(always)]
-    fn plain<B: Bytes + ?Sized>(frame: &B) -> Option<(IpPacket<Self>, Segment)> {
-        plain::v4(frame)
-    }
-
-    #[inline(always)]
-    fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<Self>, ParseError> {
-        ipv4::parse(frame, offset)
-    }
-
-    #[inline(always)]
-    fn quote<B: Bytes + ?Sized>(
-        frame: &B,
-        offset: usize,
-        end: usize,
-    ) -> Option<quote::Quote<Self>> {
-        quote::parse_v4(frame, offset, end)
-    }
-
-    #[inline(always)]
-    fn address_at<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Option<Self> {
-        frame.bytes(offset).map(V4)
-    }
-
-    #[inline(always)]
-    fn key(
-        endpoint: EndpointId,
-        protocol: u8,
-        pod: (Self, [u8; 2]),
-        peer: (Self, [u8; 2]),
-    ) -> FlowKeyV4 {
-        FlowKeyV4 {
-            endpoint,
-            protocol,
-            reserved: 0,
-            pod: pod.0,
-            peer: peer.0,
-            pod_port: pod.1,
-            peer_port: peer.1,
-        }
-    }
+    key!(FlowKeyV4);
 
     #[inline(always)]
     fn remember(key: &FlowKeyV4, recent: &mut Recent) {
@@ -195,47 +142,7 @@ impl Family for V6 {
     const VERSION: u8 = 6;
     type Key = FlowKeyV6;
 
-    #[inline(always)]
-    fn plain<B: Bytes + ?Sized>(frame: &B) -> Option<(IpPacket<Self>, Segment)> {
-        plain::v6(frame)
-    }
-
-    #[inline(always)]
-    fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<Self>, ParseError> {
-        ipv6::parse(frame, offset)
-    }
-
-    #[inline(always)]
-    fn quote<B: Bytes + ?Sized>(
-        frame: &B,
-        offset: usize,
-        end: usize,
-    ) -> Option<quote::Quote<Self>> {
-        quote::parse_v6(frame, offset, end)
-    }
-
-    #[inline(always)]
-    fn address_at<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Option<Self> {
-        frame.bytes(offset).map(V6)
-    }
-
-    #[inline(always)]
-    fn key(
-        endpoint: EndpointId,
-        protocol: u8,
-        pod: (Self, [u8; 2]),
-        peer: (Self, [u8; 2]),
-    ) -> FlowKeyV6 {
-        FlowKeyV6 {
-            endpoint,
-            protocol,
-            reserved: 0,
-            pod: pod.0,
-            peer: peer.0,
-            pod_port: pod.1,
-            peer_port: peer.1,
-        }
-    }
+    key!(FlowKeyV6);
 
     #[inline(always)]
     fn remember(key: &FlowKeyV6, recent: &mut Recent) {

@@ -6,7 +6,7 @@ use policy_common::{Direction, Endpoint, FragmentKey, Reason};
 use crate::{
     decision::Decision,
     family::Family,
-    lookup::World,
+    lookup::Fragments,
     packet::{Bytes, IpPacket, Segment, transport},
 };
 
@@ -46,7 +46,7 @@ impl Read {
 /// The transport header of a packet of an isolated endpoint: its own, or that of its first
 /// fragment; else a reason to drop the packet.
 #[inline(never)]
-pub fn segment<F: Family, W: World, B: Bytes + ?Sized>(
+pub fn segment<F: Family, W: Fragments, B: Bytes + ?Sized>(
     world: &W,
     frame: &B,
     endpoint: &Endpoint,
@@ -74,7 +74,7 @@ pub fn segment<F: Family, W: World, B: Bytes + ?Sized>(
 
 /// Remembers the ports of a first fragment that passed.
 #[inline(never)]
-pub fn remember<F: Family, W: World>(
+pub fn remember<F: Family, W: Fragments>(
     world: &W,
     endpoint: &Endpoint,
     direction: Direction,

@@ -6,30 +6,27 @@
 use policy_common::{Direction, Endpoint, Reason, V4, V6};
 
 use crate::{
+    case::Case,
     decision::Decision,
-    family::{Family, read},
+    family::Family,
     fragment,
-    judge::{Case, judge},
-    link::{self, LinkControl},
+    judge::related_or,
     lookup::{Tables, World},
     origin::Origin,
     packet::{
-        Bytes, IpPacket, Segment, arp,
+        Bytes, IpPacket, Segment, Wire,
         ethernet::{self, ethertype},
-        icmp, protocol,
         transport::{self, Kind},
     },
-    related,
+    read::read,
+    sender,
 };
-
-const DHCP_CLIENT: [u8; 2] = 68u16.to_be_bytes();
-const DHCP_SERVER: [u8; 2] = 67u16.to_be_bytes();
 
 /// Decides about a frame that the pod sent.
 #[inline(always)]
 pub fn decide<W, B>(world: &W, frame: &B, origin: &Origin, endpoint: &Endpoint) -> Decision
 where
-    W: Tables<V4> + Tables<V6>,
+    W: World,
     B: Bytes + ?Sized,
 {
     if origin.has_vlan_tag {
@@ -41,7 +38,7 @@ where
     match ethertype {
         ethertype::IPV4 => ip::<V4, W, B>(world, frame, origin, endpoint),
         ethertype::IPV6 => ip::<V6, W, B>(world, frame, origin, endpoint),
-        ethertype::ARP => arp(world, frame, endpoint),
+        ethertype::ARP => sender::decide_arp(world, frame, endpoint),
         ethertype::VLAN | ethertype::SERVICE_VLAN => Decision::of(Reason::VlanTag),
         _ if endpoint.has(Endpoint::UNKNOWN) => Decision::of(Reason::UnknownEndpoint),
         _ if endpoint.is_isolated() => Decision::of(Reason::Ethertype),
@@ -50,28 +47,10 @@ where
 }
 
 #[inline(always)]
-fn arp<W, B>(world: &W, frame: &B, endpoint: &Endpoint) -> Decision
-where
-    W: Tables<V4>,
-    B: Bytes + ?Sized,
-{
-    let Some(sender) = arp::sender(frame, ethernet::HEADER_LEN) else {
-        return Decision::of(Reason::Malformed);
-    };
-    let unchecked = endpoint.has(Endpoint::NO_SOURCE_CHECK);
-    // A probe (RFC 5227) has no sender address.
-    if unchecked || sender.is_unspecified() || link::may_claim(world, endpoint, sender) {
-        Decision::of(Reason::LinkControl)
-    } else {
-        Decision::of(Reason::ArpSender)
-    }
-}
-
-#[inline(always)]
 fn ip<F, W, B>(world: &W, frame: &B, origin: &Origin, endpoint: &Endpoint) -> Decision
 where
-    F: Family,
-    W: Tables<F>,
+    F: Wire,
+    W: Tables<F> + World,
     B: Bytes + ?Sized,
 {
     let (packet, plain) = match read::<F, W, B>(world, frame) {
@@ -93,10 +72,18 @@ where
         }
         segment => segment,
     };
-    if let Some(reason) = check_sender(world, frame, endpoint, &packet, segment) {
+    if let Some(reason) = sender::check(world, frame, endpoint, &packet, segment) {
         return Decision::of(reason);
     }
-    let decision = isolated(world, frame, origin, endpoint, &packet, segment);
+    let case = Case {
+        frame,
+        endpoint,
+        direction: Direction::Egress,
+        origin,
+        packet: &packet,
+        segment,
+    };
+    let decision = related_or(world, &case);
     if packet.is_first_fragment() && !decision.drops() {
         fragment::remember(world, endpoint, Direction::Egress, &packet, segment);
     }
@@ -113,7 +100,7 @@ fn free<F, W, B>(
     plain: Segment,
 ) -> Decision
 where
-    F: Family,
+    F: Wire,
     W: Tables<F>,
     B: Bytes + ?Sized,
 {
@@ -124,7 +111,7 @@ where
         },
         segment => segment,
     };
-    if let Some(reason) = check_sender(world, frame, endpoint, packet, segment) {
+    if let Some(reason) = sender::check(world, frame, endpoint, packet, segment) {
         return Decision::of(reason);
     }
     if !endpoint.has(Endpoint::UNKNOWN) {
@@ -157,163 +144,4 @@ fn loosely<F: Family, B: Bytes + ?Sized>(frame: &B, packet: &IpPacket<F>) -> fra
         }
     }
     fragment::Read::of(Segment::unread(packet.protocol()))
-}
-
-/// Why the pod may not send this packet at all: a reason to drop it, or that it keeps the link
-/// alive.
-#[inline(always)]
-fn check_sender<F, W, B>(
-    world: &W,
-    frame: &B,
-    endpoint: &Endpoint,
-    packet: &IpPacket<F>,
-    segment: Segment,
-) -> Option<Reason>
-where
-    F: Family,
-    W: Tables<F>,
-    B: Bytes + ?Sized,
-{
-    if !may_send_from(world, endpoint, packet, segment) {
-        return Some(Reason::SourceAddress);
-    }
-    match segment.kind() {
-        Kind::Icmp => {
-            let kind = segment.icmp_type();
-            if icmp::is_router_message(packet.protocol(), kind)
-                && (F::VERSION == 6) == (packet.protocol() == protocol::ICMPV6)
-            {
-                return Some(Reason::RouterMessage);
-            }
-            if !is_unchecked(endpoint)
-                && icmp::is_error(packet.protocol(), kind)
-                && !packet.is_later_fragment()
-                && !related::may_send(frame, packet)
-            {
-                return Some(Reason::ForgedError);
-            }
-        }
-        Kind::Udp if world.is_tunnel_port(u16::from_be_bytes(segment.destination_port())) => {
-            return reaches_host(world, packet).then_some(Reason::Encapsulation);
-        }
-        Kind::Other
-            if matches!(
-                packet.protocol(),
-                protocol::IPIP | protocol::IPV6 | protocol::GRE
-            ) =>
-        {
-            return reaches_host(world, packet).then_some(Reason::Encapsulation);
-        }
-        _ => {}
-    }
-    match link::classify(world, frame, packet, segment, Some(endpoint)) {
-        LinkControl::No => None,
-        LinkControl::Yes => Some(Reason::LinkControl),
-        LinkControl::Forged => Some(Reason::NeighbourSender),
-    }
-}
-
-/// Whether nobody can say which addresses are the endpoint's.
-#[inline(always)]
-const fn is_unchecked(endpoint: &Endpoint) -> bool {
-    endpoint.has(Endpoint::NO_SOURCE_CHECK) || endpoint.has(Endpoint::UNKNOWN)
-}
-
-#[inline(never)]
-fn reaches_host<F: Family, W: Tables<F>>(world: &W, packet: &IpPacket<F>) -> bool {
-    let destination = packet.destination;
-    destination.is_multicast()
-        || destination.is_broadcast()
-        || world
-            .address(destination)
-            .is_some_and(|entry| entry.is_host())
-}
-
-/// The source check.
-#[inline(always)]
-fn may_send_from<F, W>(
-    world: &W,
-    endpoint: &Endpoint,
-    packet: &IpPacket<F>,
-    segment: Segment,
-) -> bool
-where
-    F: Family,
-    W: Tables<F>,
-{
-    let source = packet.source;
-    is_unchecked(endpoint)
-        || (source == F::of(endpoint) && !source.is_unspecified())
-        || may_borrow(world, endpoint, packet, segment)
-}
-
-/// Whether the endpoint may send from a source that is not its first address.
-#[inline(never)]
-fn may_borrow<F, W>(world: &W, endpoint: &Endpoint, packet: &IpPacket<F>, segment: Segment) -> bool
-where
-    F: Family,
-    W: Tables<F>,
-{
-    let source = packet.source;
-    if source.is_unspecified() {
-        return match F::VERSION {
-            4 => {
-                // A client without an address asks everybody (RFC 2131, 4.1).
-                matches!(segment.kind(), Kind::Udp)
-                    && packet.destination.is_broadcast()
-                    && segment.source_port() == DHCP_CLIENT
-                    && segment.destination_port() == DHCP_SERVER
-            }
-            // Duplicate address detection, and reports about its groups (RFC 3590).
-            _ => {
-                matches!(segment.kind(), Kind::Icmp)
-                    && packet.protocol() == protocol::ICMPV6
-                    && packet.destination.is_multicast()
-                    && packet.destination.is_link_scope()
-                    && (segment.icmp_type() == icmp::V6_NEIGHBOUR_SOLICITATION
-                        || icmp::is_listener_discovery(segment.icmp_type()))
-            }
-        };
-    }
-    if source.is_link_local() {
-        // Linux asks whether a neighbour is still there from its link-local address, also for a
-        // global one.
-        let stays = packet.destination.is_link_scope() || link::is_bare(packet, segment);
-        return stays && link::may_claim(world, endpoint, source);
-    }
-    world
-        .address(source)
-        .is_some_and(|entry| entry.owner == endpoint.id && !entry.is_host())
-}
-
-#[inline(always)]
-fn isolated<F, W, B>(
-    world: &W,
-    frame: &B,
-    origin: &Origin,
-    endpoint: &Endpoint,
-    packet: &IpPacket<F>,
-    segment: Segment,
-) -> Decision
-where
-    F: Family,
-    W: Tables<F> + World,
-    B: Bytes + ?Sized,
-{
-    let direction = Direction::Egress;
-    if matches!(segment.kind(), Kind::Icmp)
-        && icmp::is_error(packet.protocol(), segment.icmp_type())
-        && !packet.is_later_fragment()
-        && related::is_related(world, frame, endpoint, direction, packet)
-    {
-        return Decision::of(Reason::RelatedError);
-    }
-    let case = Case {
-        endpoint,
-        direction,
-        origin,
-        packet,
-        segment,
-    };
-    judge(world, &case)
 }

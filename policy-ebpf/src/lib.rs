@@ -11,22 +11,30 @@
 #[cfg(not(target_arch = "bpf"))]
 extern crate std;
 
+mod answer;
+pub mod budget;
+pub mod case;
 pub mod decision;
 pub mod family;
-pub mod flow;
+pub mod flows;
 pub mod fragment;
 pub mod from_pod;
 pub mod judge;
+pub mod judgement;
 pub mod link;
 pub mod lookup;
 #[cfg(not(target_arch = "bpf"))]
 pub mod memory;
 pub mod origin;
 pub mod packet;
+pub mod question;
+pub mod read;
+pub mod recall;
 pub mod related;
 pub mod rules;
+pub mod sender;
 pub mod to_pod;
-pub mod track;
 
 pub use decision::Decision;
+pub use judgement::Judgement;
 pub use origin::{Origin, Stamp};

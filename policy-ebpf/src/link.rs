@@ -5,9 +5,9 @@ use policy_common::{Endpoint, EndpointId};
 
 use crate::{
     family::Family,
-    lookup::Tables,
+    lookup::Addresses,
     packet::{
-        Bytes, IpPacket, Segment,
+        Bytes, IpPacket, Segment, Wire,
         icmp::{self, V6_NEIGHBOUR_ADVERTISEMENT, V6_NEIGHBOUR_SOLICITATION},
         protocol,
     },
@@ -31,7 +31,7 @@ const LINK_LAYER_OPTION: usize = 8;
 
 /// Classifies a packet; `sender` is the endpoint that sent it, where its claims must be checked.
 #[inline(always)]
-pub fn classify<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
+pub fn classify<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
     world: &W,
     frame: &B,
     packet: &IpPacket<F>,
@@ -57,7 +57,7 @@ pub fn classify<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
 
 /// Classifies an ICMPv6 message.
 #[inline(never)]
-fn message<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
+fn message<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
     world: &W,
     frame: &B,
     packet: &IpPacket<F>,
@@ -108,7 +108,7 @@ pub fn is_bare<F: Family>(packet: &IpPacket<F>, segment: Segment) -> bool {
 
 /// Whether a pod may send this solicitation or advertisement.
 #[inline(always)]
-fn claims<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
+fn claims<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
     world: &W,
     frame: &B,
     packet: &IpPacket<F>,
@@ -129,7 +129,7 @@ fn claims<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
 /// The endpoint's own address, or a link-local one that is not this host's: nobody records those.
 /// An endpoint that is not known yet may claim what neither this host nor another endpoint has.
 #[inline(always)]
-pub fn may_claim<F: Family, W: Tables<F>>(world: &W, endpoint: &Endpoint, address: F) -> bool {
+pub fn may_claim<F: Family, W: Addresses<F>>(world: &W, endpoint: &Endpoint, address: F) -> bool {
     if address == F::of(endpoint) && !address.is_unspecified() {
         return true;
     }

@@ -1,59 +1,59 @@
-//! What a decision may ask of the world: the maps, the clock, the configuration. Generic, so that
-//! the same decisions run in the kernel and on the host.
+//! What a decision may ask of the world: policy tables, flow tables, what a processor remembers,
+//! memory, the clock. Generic, so that the same decisions run in the kernel and on the host.
+//!
+//! Knows no decision: what stands on these questions never appears here.
 
 use policy_common::{
-    AddressEntry, Direction, Endpoint, EndpointId, Flow, FragmentKey, FragmentPorts, IdentityId,
-    PortKey, PortSet, PortSetId, Recent, RuleKey, Verdict,
+    AddressEntry, Endpoint, EndpointId, Flow, FlowState, FragmentKey, FragmentPorts, IdentityId,
+    PortKey, PortSet, PortSetId, Recent, RuleKey, V4, V6, Verdict,
 };
 
-use crate::{family::Family, rules::Answer};
+use crate::{
+    family::Family,
+    question::{Answer, Question},
+};
 
 /// The flow table has no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// What is asked of the rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Question<F> {
-    /// Whose rules.
-    pub endpoint: EndpointId,
-    /// The direction in which the connection is opened.
-    pub direction: Direction,
-    /// IP protocol number.
-    pub protocol: u8,
-    /// The port that the rules judge, host byte order; nothing for protocols without ports.
-    pub port: Option<u16>,
-    /// The other end.
-    pub peer: F,
-}
-
-/// Maps that do not depend on the address family, and what else a decision needs.
-pub trait World {
+/// Time, as flows count it.
+pub trait Clock {
     /// Jiffies per second.
     fn hz(&self) -> u32;
-    /// Most live flows of one endpoint that this side may have opened.
-    fn flow_limit(&self, opener: u8) -> u32;
-    /// Low 32 bits of jiffies.
-    fn now(&self) -> u32;
-    /// ENDPOINTS. A copy that stays what it is while the packet is decided: the element may be
-    /// replaced at any time.
-    fn endpoint(&self, ifindex: u32) -> Option<&Endpoint>;
-    /// Lends memory that takes no stack for as long as one packet is decided.
+    /// Jiffies.
+    fn now(&self) -> u64;
+}
+
+/// Memory that takes no stack, for as long as one packet is decided.
+pub trait Memory {
+    /// Lends memory for a packet's headers.
     #[inline(always)]
     fn lend<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
         Some(then(&mut T::default()))
     }
-    /// As [`World::lend`]: other memory.
+    /// Lends other memory, for what was found in the flow table.
     #[inline(always)]
     fn lend_for_flow<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
-        self.lend(then)
+        Some(then(&mut T::default()))
     }
+}
+
+/// The policy tables that do not depend on the address family.
+pub trait Policy {
     /// The version of the policy tables, 0 while they change: what a program learns of them under one
     /// version holds for as long as that is the version.
     #[inline(always)]
     fn version(&self) -> u64 {
         0
     }
+    /// INTERFACES and ENDPOINTS: the endpoint at whose interface the program runs, in memory of its
+    /// own. A copy that stays what it is while the packet is decided: the element may be replaced at
+    /// any time.
+    fn endpoint_at(&self, ifindex: u32) -> Option<&Endpoint>;
+    /// ENDPOINTS: the endpoint that sent the packet, as its number says; also a copy, in other memory
+    /// than [`Policy::endpoint_at`], so that one run may hold both.
+    fn source_endpoint(&self, id: EndpointId) -> Option<&Endpoint>;
     /// TUNNEL_PORTS: whether this node decapsulates UDP to this port (host byte order).
     fn is_tunnel_port(&self, port: u16) -> bool;
     /// RULES.
@@ -62,20 +62,49 @@ pub trait World {
     fn port_set(&self, set: PortSetId) -> Option<&PortSet>;
     /// PORTS: the entry with the longest prefix of at most `bits`.
     fn port(&self, key: PortKey, bits: u32) -> Option<Verdict>;
-    /// FRAGMENTS.
+}
+
+/// The policy tables of one address family.
+pub trait Addresses<F: Family> {
+    /// ADDRESSES.
+    fn address(&self, address: F) -> Option<AddressEntry>;
+    /// CIDRS: the longest prefix.
+    fn cidr(&self, address: F) -> Option<IdentityId>;
+}
+
+/// FRAGMENTS.
+pub trait Fragments {
+    /// What an allowed first fragment said.
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts>;
-    /// FRAGMENTS: remembers an allowed first fragment.
+    /// Remembers an allowed first fragment.
     fn remember_fragment(&self, key: &FragmentKey, ports: &FragmentPorts) -> bool;
+}
+
+/// The flow table of one address family.
+pub trait Flows<F: Family> {
+    /// A copy: the element may be reused for another flow at any time.
+    fn flow(&self, key: &F::Key) -> Option<Flow>;
+    /// A new entry, unless there is one with this key, or no room: whether it was made.
+    fn add_flow(&self, key: &F::Key, flow: &Flow) -> bool;
+    /// A new entry; replaces one with the same key.
+    fn replace_flow(&self, key: &F::Key, flow: &Flow) -> Result<(), Full>;
+    /// Replaces the entry if the flow is still there.
+    fn update_flow(&self, key: &F::Key, flow: &Flow);
+    /// Whether there was an entry.
+    fn remove_flow(&self, key: &F::Key) -> bool;
+}
+
+/// What each side of an endpoint holds of the flow tables. An endpoint's flows of both families share
+/// one limit.
+pub trait Shares {
+    /// Most live flows of one endpoint that this side may have opened.
+    fn flow_limit(&self, opener: u8) -> u32;
     /// FLOW_COUNTS: live flows of the endpoint that this side opened.
-    fn flow_count(&self, endpoint: EndpointId, opener: u8) -> u64;
+    fn live(&self, endpoint: EndpointId, opener: u8) -> u64;
     /// FLOW_COUNTS: one flow more, or one less.
-    fn count_flow(&self, endpoint: EndpointId, opener: u8, more: bool);
+    fn charge(&self, endpoint: EndpointId, opener: u8, more: bool);
     /// RECENT: a flow that this side opened lately. Slots go round: every number names one.
     fn recent(&self, endpoint: EndpointId, opener: u8, slot: u32) -> Option<Recent>;
-    /// FLOW_COUNTS: the slot of RECENT into which this side's next flow goes.
-    fn cursor(&self, endpoint: EndpointId, opener: u8) -> u32;
-    /// FLOW_COUNTS: moves the cursor.
-    fn set_cursor(&self, endpoint: EndpointId, opener: u8, slot: u32);
     /// RECENT: writes a slot.
     fn put_recent(
         &self,
@@ -84,19 +113,14 @@ pub trait World {
         slot: u32,
         write: impl FnOnce(&mut Recent),
     );
-    /// FLOWS of the family that it says: removes the flow if it is unanswered and this side opened
-    /// it. An endpoint's flows of both families share one limit.
-    fn give_way(&self, recent: &Recent, opener: u8) -> bool;
+    /// FLOW_COUNTS: the slot of RECENT into which this side's next flow goes.
+    fn cursor(&self, endpoint: EndpointId, opener: u8) -> u32;
+    /// FLOW_COUNTS: moves the cursor.
+    fn set_cursor(&self, endpoint: EndpointId, opener: u8, slot: u32);
 }
 
-/// Maps of one address family.
-pub trait Tables<F: Family>: World {
-    /// ADDRESSES.
-    fn address(&self, address: F) -> Option<AddressEntry>;
-    /// CIDRS: the longest prefix.
-    fn cidr(&self, address: F) -> Option<IdentityId>;
-    /// FLOWS. A copy: the element may be reused for another flow at any time.
-    fn flow(&self, key: &F::Key) -> Option<Flow>;
+/// What this processor remembers of the tables of one address family. Remembering nothing is right too.
+pub trait Recall<F: Family> {
     /// An answer that this processor got lately, under this version.
     #[inline(always)]
     fn known_answer(&self, _question: &Question<F>, _version: u64) -> Option<Answer> {
@@ -105,21 +129,31 @@ pub trait Tables<F: Family>: World {
     /// Keeps an answer for this processor's next packets.
     #[inline(always)]
     fn know_answer(&self, _question: &Question<F>, _version: u64, _answer: Answer) {}
-    /// A copy of the flow that this processor made lately, if it still has it: what the table held
-    /// then.
+    /// What this processor remembers of the flow, if it still does: the state that the table held, and
+    /// the jiffies of the last packet.
     #[inline(always)]
-    fn known_flow(&self, _key: &F::Key) -> Option<Flow> {
+    fn known_flow(&self, _key: &F::Key) -> Option<(FlowState, u64)> {
         None
     }
     /// Keeps a copy of the flow for this processor's next packets.
     #[inline(always)]
     fn know_flow(&self, _key: &F::Key, _flow: &Flow) {}
-    /// FLOWS: a new entry, unless there is one with this key, or no room: whether it was made.
-    fn add_flow(&self, key: &F::Key, flow: &Flow) -> bool;
-    /// FLOWS: a new entry; replaces one with the same key.
-    fn insert_flow(&self, key: &F::Key, flow: &Flow) -> Result<(), Full>;
-    /// FLOWS: replaces the entry if the flow is still there.
-    fn update_flow(&self, key: &F::Key, flow: &Flow);
-    /// FLOWS.
-    fn remove_flow(&self, key: &F::Key) -> bool;
 }
+
+/// Everything that a decision about a packet of one address family asks.
+pub trait Tables<F: Family>:
+    Addresses<F> + Clock + Flows<F> + Fragments + Memory + Policy + Recall<F> + Shares
+{
+}
+
+impl<F, W> Tables<F> for W
+where
+    F: Family,
+    W: Addresses<F> + Clock + Flows<F> + Fragments + Memory + Policy + Recall<F> + Shares,
+{
+}
+
+/// Everything that decisions ask: both families share the limits of an endpoint's flows.
+pub trait World: Tables<V4> + Tables<V6> {}
+
+impl<W: Tables<V4> + Tables<V6>> World for W {}

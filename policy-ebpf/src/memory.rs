@@ -16,20 +16,19 @@ use policy_common::{
     Verdict, limits,
 };
 
-use crate::{
-    lookup::{Full, Tables, World},
-    track::give_way,
-};
+use crate::lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares};
 
 /// All maps, the clock and the configuration. Policy is written through the public fields.
 #[derive(Clone, Debug)]
 pub struct MemoryWorld {
     /// Jiffies per second, limits.
     pub config: Config,
-    /// Low 32 bits of jiffies.
-    pub now: Cell<u32>,
+    /// Jiffies.
+    pub now: Cell<u64>,
+    /// INTERFACES.
+    pub interfaces: HashMap<u32, EndpointId>,
     /// ENDPOINTS.
-    pub endpoints: HashMap<u32, Endpoint>,
+    pub endpoints: HashMap<EndpointId, Endpoint>,
     /// ADDRESSES_V4.
     pub addresses_v4: HashMap<V4, AddressEntry>,
     /// ADDRESSES_V6.
@@ -65,6 +64,7 @@ impl Default for MemoryWorld {
         Self {
             config: Config::DEFAULT,
             now: Cell::new(1_000_000),
+            interfaces: HashMap::new(),
             endpoints: HashMap::new(),
             addresses_v4: HashMap::new(),
             addresses_v6: HashMap::new(),
@@ -87,8 +87,25 @@ impl Default for MemoryWorld {
 impl MemoryWorld {
     /// Lets time pass.
     pub fn pass(&self, seconds: u32) {
-        let jiffies = seconds.wrapping_mul(self.config.hz);
-        self.now.set(self.now.get().wrapping_add(jiffies));
+        let jiffies = u64::from(seconds) * u64::from(self.config.hz);
+        self.now.set(self.now.get() + jiffies);
+    }
+
+    /// Writes an endpoint and what its interface is; an interface that gets another number loses the one
+    /// before.
+    pub fn put_endpoint(&mut self, endpoint: Endpoint) {
+        self.endpoints.insert(endpoint.id, endpoint.sealed());
+        let before = self.interfaces.insert(endpoint.ifindex, endpoint.id);
+        if let Some(before) = before.filter(|before| *before != endpoint.id) {
+            self.endpoints.remove(&before);
+        }
+    }
+
+    /// Removes an interface and its endpoint.
+    pub fn remove_endpoint(&mut self, ifindex: u32) {
+        if let Some(id) = self.interfaces.remove(&ifindex) {
+            self.endpoints.remove(&id);
+        }
     }
 
     /// Flows of both families.
@@ -97,25 +114,29 @@ impl MemoryWorld {
     }
 }
 
-impl World for MemoryWorld {
+/// Test runs have stack enough.
+impl Memory for MemoryWorld {}
+
+impl Clock for MemoryWorld {
     fn hz(&self) -> u32 {
         self.config.hz
     }
 
-    fn flow_limit(&self, opener: u8) -> u32 {
-        if opener == FlowState::OPENED_BY_POD {
-            self.config.pod_opened_limit
-        } else {
-            self.config.peer_opened_limit
-        }
-    }
-
-    fn now(&self) -> u32 {
+    fn now(&self) -> u64 {
         self.now.get()
     }
+}
 
-    fn endpoint(&self, ifindex: u32) -> Option<&Endpoint> {
-        self.endpoints.get(&ifindex)
+impl Policy for MemoryWorld {
+    fn endpoint_at(&self, ifindex: u32) -> Option<&Endpoint> {
+        let id = self.interfaces.get(&ifindex)?;
+        self.endpoints
+            .get(id)
+            .filter(|endpoint| endpoint.ifindex == ifindex)
+    }
+
+    fn source_endpoint(&self, id: EndpointId) -> Option<&Endpoint> {
+        self.endpoints.get(&id)
     }
 
     fn is_tunnel_port(&self, port: u16) -> bool {
@@ -138,7 +159,9 @@ impl World for MemoryWorld {
             bytemuck::cast::<_, [u8; 8]>,
         )
     }
+}
 
+impl Fragments for MemoryWorld {
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
         self.fragments.borrow().get(key).copied()
     }
@@ -147,8 +170,18 @@ impl World for MemoryWorld {
         self.fragments.borrow_mut().insert(*key, *ports);
         true
     }
+}
 
-    fn flow_count(&self, endpoint: EndpointId, opener: u8) -> u64 {
+impl Shares for MemoryWorld {
+    fn flow_limit(&self, opener: u8) -> u32 {
+        if opener == FlowState::OPENED_BY_POD {
+            self.config.pod_opened_limit
+        } else {
+            self.config.peer_opened_limit
+        }
+    }
+
+    fn live(&self, endpoint: EndpointId, opener: u8) -> u64 {
         let counts = self.counts.borrow();
         counts.get(&endpoint).map_or(0, |counts| {
             if opener == FlowState::OPENED_BY_POD {
@@ -159,7 +192,7 @@ impl World for MemoryWorld {
         })
     }
 
-    fn count_flow(&self, endpoint: EndpointId, opener: u8, more: bool) {
+    fn charge(&self, endpoint: EndpointId, opener: u8, more: bool) {
         let change = if more { 1 } else { u64::MAX };
         let mut counts = self.counts.borrow_mut();
         let counts = counts.entry(endpoint).or_default();
@@ -174,6 +207,17 @@ impl World for MemoryWorld {
     fn recent(&self, endpoint: EndpointId, opener: u8, slot: u32) -> Option<Recent> {
         let slot = (endpoint, opener, slot % limits::RECENT_FLOWS);
         Some(self.recent.borrow().get(&slot).copied().unwrap_or_default())
+    }
+
+    fn put_recent(
+        &self,
+        endpoint: EndpointId,
+        opener: u8,
+        slot: u32,
+        write: impl FnOnce(&mut Recent),
+    ) {
+        let slot = (endpoint, opener, slot % limits::RECENT_FLOWS);
+        write(self.recent.borrow_mut().entry(slot).or_default());
     }
 
     fn cursor(&self, endpoint: EndpointId, opener: u8) -> u32 {
@@ -196,26 +240,11 @@ impl World for MemoryWorld {
             counts.peer_cursor = slot;
         }
     }
-
-    fn put_recent(
-        &self,
-        endpoint: EndpointId,
-        opener: u8,
-        slot: u32,
-        write: impl FnOnce(&mut Recent),
-    ) {
-        let slot = (endpoint, opener, slot % limits::RECENT_FLOWS);
-        write(self.recent.borrow_mut().entry(slot).or_default());
-    }
-
-    fn give_way(&self, recent: &Recent, opener: u8) -> bool {
-        give_way::<V4, Self>(self, recent, opener) || give_way::<V6, Self>(self, recent, opener)
-    }
 }
 
 macro_rules! tables {
     ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $bits:literal) => {
-        impl Tables<$family> for MemoryWorld {
+        impl Addresses<$family> for MemoryWorld {
             fn address(&self, address: $family) -> Option<AddressEntry> {
                 self.$addresses.get(&address).copied()
             }
@@ -223,17 +252,19 @@ macro_rules! tables {
             fn cidr(&self, address: $family) -> Option<IdentityId> {
                 longest(&self.$cidrs, address.0, $bits, |net| net.0)
             }
+        }
 
+        impl Flows<$family> for MemoryWorld {
             fn flow(&self, key: &$key) -> Option<Flow> {
                 self.$flows.borrow().get(key).copied()
             }
 
             fn add_flow(&self, key: &$key, flow: &Flow) -> bool {
                 !self.$flows.borrow().contains_key(key)
-                    && Tables::<$family>::insert_flow(self, key, flow).is_ok()
+                    && Flows::<$family>::replace_flow(self, key, flow).is_ok()
             }
 
-            fn insert_flow(&self, key: &$key, flow: &Flow) -> Result<(), Full> {
+            fn replace_flow(&self, key: &$key, flow: &Flow) -> Result<(), Full> {
                 let mut flows = self.$flows.borrow_mut();
                 if flows.len() >= self.max_flows && !flows.contains_key(key) {
                     return Err(Full);
@@ -252,6 +283,8 @@ macro_rules! tables {
                 self.$flows.borrow_mut().remove(key).is_some()
             }
         }
+
+        impl Recall<$family> for MemoryWorld {}
     };
 }
 

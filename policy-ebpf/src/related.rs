@@ -1,37 +1,41 @@
 //! ICMP errors: they pass when the packet they quote belongs to an allowed flow.
 
-use policy_common::{Direction, Endpoint, Verdict};
+use policy_common::{Direction, Endpoint};
 
 use crate::{
-    family::Family,
-    flow::{is_expired, opened_in},
-    lookup::Tables,
-    packet::{Bytes, IpPacket, protocol, quote::Quote},
-    rules::{ask, identify, is_isolated},
+    flows::life::{is_expired, opened_in},
+    lookup::{Addresses, Clock, Flows, Policy},
+    packet::{Bytes, IpPacket, Wire, protocol, quote::Quote},
+    rules::{ask_as_opened, identify},
 };
 
 /// Whether a pod may send this error: only about a packet that it received.
 #[inline(never)]
-pub fn may_send<F: Family, B: Bytes + ?Sized>(frame: &B, packet: &IpPacket<F>) -> bool {
+pub fn may_send<F: Wire, B: Bytes + ?Sized>(frame: &B, packet: &IpPacket<F>) -> bool {
     quoted(frame, packet).is_some_and(|quote| quote.destination == packet.source)
 }
 
 /// The packet that an error quotes.
 #[inline(always)]
-fn quoted<F: Family, B: Bytes + ?Sized>(frame: &B, packet: &IpPacket<F>) -> Option<Quote<F>> {
+fn quoted<F: Wire, B: Bytes + ?Sized>(frame: &B, packet: &IpPacket<F>) -> Option<Quote<F>> {
     F::quote(frame, packet.transport() + 8, packet.end())
 }
 
 /// Whether the quoted packet belongs to a flow of the endpoint that is allowed now. A flow never
 /// lives longer because of an error.
 #[inline(never)]
-pub fn is_related<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
+pub fn is_related<F, W, B>(
     world: &W,
     frame: &B,
     endpoint: &Endpoint,
     direction: Direction,
     packet: &IpPacket<F>,
-) -> bool {
+) -> bool
+where
+    F: Wire,
+    W: Addresses<F> + Clock + Flows<F> + Policy,
+    B: Bytes + ?Sized,
+{
     let Some(quote) = quoted(frame, packet) else {
         return false;
     };
@@ -62,20 +66,17 @@ pub fn is_related<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
         return flow.state.verdict.allows();
     }
     let opened = opened_in(&flow.state);
-    let verdict = if is_isolated(endpoint, opened) {
-        let identity = identify(world, endpoint, opened, None, peer.0);
-        let has_ports = matches!(
-            quote.protocol,
-            protocol::TCP | protocol::UDP | protocol::SCTP
-        );
-        let port = match opened {
-            Direction::Ingress => pod.1,
-            Direction::Egress => peer.1,
-        };
-        let port = has_ports.then_some(u16::from_be_bytes(port));
-        ask(world, endpoint, opened, identity, quote.protocol, port).verdict()
-    } else {
-        Verdict::ALLOW
+    let identity = identify(world, endpoint, opened, None, peer.0);
+    let has_ports = matches!(
+        quote.protocol,
+        protocol::TCP | protocol::UDP | protocol::SCTP
+    );
+    let port = match opened {
+        Direction::Ingress => pod.1,
+        Direction::Egress => peer.1,
     };
-    verdict.allows()
+    let port = has_ports.then_some(u16::from_be_bytes(port));
+    ask_as_opened(world, endpoint, opened, identity, quote.protocol, port)
+        .verdict()
+        .allows()
 }

@@ -7,34 +7,10 @@ use policy_common::{
 
 use crate::{
     family::Family,
-    lookup::{Tables, World},
+    lookup::{Addresses, Policy},
     origin::Origin,
+    question::Answer,
 };
-
-/// The answer of the rules, in one word as [`crate::Decision`] – bits 0: verdict, 32: identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(transparent)]
-pub struct Answer(pub u64);
-
-impl Answer {
-    /// What rules say of a peer.
-    #[inline(always)]
-    pub const fn new(verdict: Verdict, identity: IdentityId) -> Self {
-        Self(verdict.0 as u64 | (identity.0 as u64) << 32)
-    }
-
-    /// What they say.
-    #[inline(always)]
-    pub const fn verdict(self) -> Verdict {
-        Verdict(self.0 as u8)
-    }
-
-    /// The peer's identity.
-    #[inline(always)]
-    pub const fn identity(self) -> IdentityId {
-        IdentityId((self.0 >> 32) as u32)
-    }
-}
 
 /// Whether a policy covers the direction.
 #[inline(always)]
@@ -47,7 +23,7 @@ pub const fn is_isolated(endpoint: &Endpoint, direction: Direction) -> bool {
 
 /// The identity of the peer of a packet in this direction.
 #[inline(always)]
-pub fn identify<F: Family, W: Tables<F>>(
+pub fn identify<F: Family, W: Addresses<F>>(
     world: &W,
     endpoint: &Endpoint,
     direction: Direction,
@@ -78,10 +54,27 @@ pub fn identify<F: Family, W: Tables<F>>(
     IdentityId::WORLD
 }
 
+/// What is said of a connection opened in this direction: by its rules if a policy covers it.
+#[inline(always)]
+pub fn ask_as_opened<W: Policy>(
+    world: &W,
+    endpoint: &Endpoint,
+    opened: Direction,
+    identity: IdentityId,
+    protocol: u8,
+    port: Option<u16>,
+) -> Answer {
+    if is_isolated(endpoint, opened) {
+        ask(world, endpoint, opened, identity, protocol, port)
+    } else {
+        Answer::new(Verdict::ALLOW, identity)
+    }
+}
+
 /// What the rules of a direction say of an identity, a protocol and a port (host byte order;
 /// nothing for protocols without ports).
 #[inline(always)]
-pub fn ask<W: World>(
+pub fn ask<W: Policy>(
     world: &W,
     endpoint: &Endpoint,
     direction: Direction,
@@ -130,7 +123,7 @@ fn inline(set: &PortSet, protocol: u8, port: Option<u16>) -> Verdict {
 }
 
 #[inline(always)]
-fn in_trie<W: World>(world: &W, set: PortSetId, protocol: u8, port: Option<u16>) -> Verdict {
+fn in_trie<W: Policy>(world: &W, set: PortSetId, protocol: u8, port: Option<u16>) -> Verdict {
     let (port, bits) = match port {
         Some(port) => (port, PortKey::PORT_BITS),
         None => (0, PortKey::PROTOCOL_BITS),

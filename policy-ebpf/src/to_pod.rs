@@ -3,27 +3,26 @@
 use policy_common::{Direction, Endpoint, Reason, V4, V6};
 
 use crate::{
+    case::Case,
     decision::Decision,
-    family::{Family, read},
+    family::Family,
     fragment,
-    judge::{Case, judge},
+    judge::related_or,
     link::{self, LinkControl},
-    lookup::Tables,
+    lookup::{Addresses, Tables, World},
     origin::Origin,
     packet::{
-        Bytes, IpPacket, Segment,
+        Bytes, IpPacket, Segment, Wire,
         ethernet::{self, ethertype},
-        icmp,
-        transport::Kind,
     },
-    related,
+    read::read,
 };
 
 /// Decides about a frame on its way to the pod.
 #[inline(always)]
 pub fn decide<W, B>(world: &W, frame: &B, origin: &Origin, endpoint: &Endpoint) -> Decision
 where
-    W: Tables<V4> + Tables<V6>,
+    W: World,
     B: Bytes + ?Sized,
 {
     let closed = endpoint.has(Endpoint::INGRESS_ISOLATED) || endpoint.has(Endpoint::UNKNOWN);
@@ -46,8 +45,8 @@ where
 #[inline(always)]
 fn ip<F, W, B>(world: &W, frame: &B, origin: &Origin, endpoint: &Endpoint) -> Decision
 where
-    F: Family,
-    W: Tables<F>,
+    F: Wire,
+    W: Tables<F> + World,
     B: Bytes + ?Sized,
 {
     let (packet, plain) = match read::<F, W, B>(world, frame) {
@@ -74,8 +73,8 @@ fn addressed<F, W, B>(
     plain: Segment,
 ) -> Decision
 where
-    F: Family,
-    W: Tables<F>,
+    F: Wire,
+    W: Tables<F> + World,
     B: Bytes + ?Sized,
 {
     if origin.is_host(F::VERSION == 6 && packet.has_fragment_header()) {
@@ -100,21 +99,15 @@ where
     if link::classify(world, frame, packet, segment, None) == LinkControl::Yes {
         return Decision::of(Reason::LinkControl);
     }
-    if matches!(segment.kind(), Kind::Icmp)
-        && icmp::is_error(packet.protocol(), segment.icmp_type())
-        && !packet.is_later_fragment()
-        && related::is_related(world, frame, endpoint, direction, packet)
-    {
-        return Decision::of(Reason::RelatedError);
-    }
     let case = Case {
+        frame,
         endpoint,
         direction,
         origin,
         packet,
         segment,
     };
-    let decision = judge(world, &case);
+    let decision = related_or(world, &case);
     if packet.is_first_fragment() && !decision.drops() {
         fragment::remember(world, endpoint, direction, packet, segment);
     }
@@ -125,7 +118,7 @@ where
 #[inline(never)]
 fn unknown<F, W, B>(world: &W, frame: &B, packet: &IpPacket<F>) -> Decision
 where
-    F: Family,
+    F: Wire,
     W: Tables<F>,
     B: Bytes + ?Sized,
 {
@@ -144,7 +137,7 @@ where
 #[inline(always)]
 fn may_receive<F, W, B>(world: &W, frame: &B, endpoint: &Endpoint, packet: &IpPacket<F>) -> bool
 where
-    F: Family,
+    F: Wire,
     W: Tables<F>,
     B: Bytes + ?Sized,
 {
@@ -162,7 +155,7 @@ where
 
 /// Whether the destination is one of the endpoint's further addresses.
 #[inline(never)]
-fn owns<F: Family, W: Tables<F>>(world: &W, endpoint: &Endpoint, packet: &IpPacket<F>) -> bool {
+fn owns<F: Family, W: Addresses<F>>(world: &W, endpoint: &Endpoint, packet: &IpPacket<F>) -> bool {
     world
         .address(packet.destination)
         .is_some_and(|entry| entry.owner == endpoint.id)

@@ -4,13 +4,13 @@
 //! sentence of the specification is one place here, in the order in which it is written there; no
 //! indexes, no caches.
 
-use std::{cmp::Ordering, net::IpAddr, sync::Arc};
+use std::{cmp::Ordering, net::IpAddr};
 
 use policy_common::Direction;
 
 use crate::model::{
-    Change, EndpointFact, IpBlock, Labels, NamespaceFact, ObjectName, Peer, PeerMatch, Peers,
-    PodFact, PolicyFact, PortMatch, Ports, Protocol, Rule,
+    Change, EndpointFact, NamespaceFact, ObjectName, Peer, PodFact, PolicyFact, Rule,
+    literal::{Other, rule_allows},
 };
 
 /// Everything that is known: a plain list of each kind.
@@ -39,7 +39,8 @@ impl Facts {
             Change::NamespaceRemoved(name) => self.namespaces.retain(|known| known.name != name),
             Change::Pod(fact) => {
                 self.pods.retain(|known| known.name != fact.name);
-                self.pods.push(fact);
+                // Nobody as a peer, and unknown as a subject.
+                self.pods.extend(Some(fact).filter(|fact| !fact.unreadable));
             }
             Change::PodRemoved(name) => self.pods.retain(|known| known.name != name),
             Change::Policy(fact) => {
@@ -70,17 +71,6 @@ impl Facts {
             .chain(endpoints)
             .chain([Change::HostAddresses(self.host.clone())])
     }
-}
-
-/// The other side of a connection: an address, and the pod that has it.
-#[derive(Clone, Copy, Debug)]
-pub struct Other<'a> {
-    /// The address.
-    pub address: IpAddr,
-    /// The pod that has the address.
-    pub pod: Option<&'a PodFact>,
-    /// Labels of the pod's namespace, while that is known.
-    pub namespace_labels: Option<&'a Labels>,
 }
 
 /// Gives verdicts for facts.
@@ -201,78 +191,4 @@ fn claim_order(a: &PodFact, b: &PodFact) -> Ordering {
         .then(a.started.cmp(&b.started))
         .then(a.uid.cmp(&b.uid))
         .then(a.name.cmp(&b.name))
-}
-
-/// Whether one rule of a policy of the namespace `own` allows a connection between the subject and
-/// another address.
-pub fn rule_allows(
-    rule: &Rule,
-    own: &Arc<str>,
-    direction: Direction,
-    subject: &PodFact,
-    other: &Other<'_>,
-    protocol: u8,
-    port: Option<u16>,
-) -> bool {
-    // Names mean the ports of the pod that receives the connection.
-    let destination = match direction {
-        Direction::Ingress => Some(subject),
-        Direction::Egress => other.pod,
-    };
-    let peer_matches = match &rule.peers {
-        Peers::All => true,
-        Peers::AnyOf(peers) => peers.iter().any(|peer| peer_matches(peer, own, other)),
-    };
-    peer_matches
-        && match &rule.ports {
-            Ports::All => true,
-            Ports::AnyOf(ports) => ports
-                .iter()
-                .any(|entry| port_matches(entry, destination, protocol, port)),
-        }
-}
-
-fn peer_matches(peer: &PeerMatch, own: &Arc<str>, other: &Other<'_>) -> bool {
-    match peer {
-        PeerMatch::Block(block) => block_contains(block, other.address),
-        PeerMatch::Pods { namespaces, pods } => {
-            let Some(pod) = other.pod else { return false };
-            let in_scope = match namespaces {
-                None => pod.name.namespace == *own,
-                Some(selector) => other
-                    .namespace_labels
-                    .is_some_and(|labels| selector.matches(labels)),
-            };
-            in_scope && pods.matches(&pod.labels)
-        }
-    }
-}
-
-fn block_contains(block: &IpBlock, address: IpAddr) -> bool {
-    block.cidr.contains(&address) && !block.except.iter().any(|except| except.contains(&address))
-}
-
-fn port_matches(
-    entry: &PortMatch,
-    destination: Option<&PodFact>,
-    protocol: u8,
-    port: Option<u16>,
-) -> bool {
-    let is = |of: &Protocol| of.number() == protocol;
-    match entry {
-        PortMatch::AnyPort(of) => is(of),
-        PortMatch::Range(of, first, last) => {
-            is(of) && port.is_some_and(|port| (*first..=*last).contains(&port))
-        }
-        PortMatch::Named(of, name) => {
-            is(of)
-                && destination.is_some_and(|pod| {
-                    pod.ports.iter().any(|declared| {
-                        declared.name == *name
-                            && declared.protocol == *of
-                            && Some(declared.number) == port
-                    })
-                })
-        }
-    }
 }

@@ -131,6 +131,7 @@ impl Agent {
             id,
             bridge,
             pod: self.binder.pod_behind(ifindex).cloned(),
+            tag: self.binder.tag(ifindex),
         };
         if self.endpoints.get(&ifindex) == Some(&fact) {
             return;
@@ -216,7 +217,10 @@ impl Agent {
     }
 
     pub(super) fn attach_one(&mut self, ifindex: u32, hook: Hook) {
-        match self.attacher.attach(&mut self.datapath, ifindex, hook) {
+        match self
+            .attacher
+            .attach(&mut self.datapath.programs, ifindex, hook)
+        {
             Ok(()) => {
                 self.attached.insert((ifindex, hook));
                 self.unenforced.remove(&ifindex);

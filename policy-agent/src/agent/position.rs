@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{Agent, endpoints::causes};
-use crate::{
-    datapath::{AttachError, Hook, Mechanism},
-    node::tc::{self, Attachment, Entry},
+use crate::datapath::{
+    AttachError, Hook, Mechanism,
+    chain::{self, Attachment, Entry},
 };
 
 /// How long a program rests between two moves.
@@ -28,8 +28,8 @@ impl Agent {
     }
 
     fn verify_position(&mut self, ifindex: u32, hook: Hook) -> Result<(), AttachError> {
-        let ours = self.datapath.program_ids(hook)?;
-        let chain = match tc::chain(ifindex, hook.direction()) {
+        let ours = self.datapath.programs.ids(hook.program());
+        let chain = match chain::chain(ifindex, hook.direction()) {
             Ok(chain) => chain,
             Err(error) => {
                 tracing::warn!("interface {}: {}", self.name(ifindex), causes(&error));
@@ -68,7 +68,8 @@ impl Agent {
                     program = hook.program(),
                     "stood behind {names}: moving to the front"
                 );
-                self.attacher.move_first(&mut self.datapath, ifindex, hook)
+                self.attacher
+                    .move_first(&mut self.datapath.programs, ifindex, hook)
             }
             None => {
                 tracing::error!(

@@ -13,7 +13,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::{Agent, endpoints};
+use super::{Agent, SourceStatus, endpoints};
 use crate::datapath::{Mechanism, PinDir};
 
 /// `status` cannot be asked or answered.
@@ -41,6 +41,8 @@ pub enum StatusError {
 pub struct Snapshot {
     /// The process.
     pub agent: AgentStatus,
+    /// Where facts come from, and how much of what was said there is in force.
+    pub sources: Vec<SourceStatus>,
     /// Enforced interfaces.
     pub endpoints: Vec<EndpointStatus>,
     /// Interfaces that should be enforced and are not, or not wholly.
@@ -109,7 +111,7 @@ pub struct UnenforcedInterface {
 }
 
 impl Isolation {
-    fn of(policies: &[&ObjectName], unknown: bool) -> Self {
+    fn of(policies: &[ObjectName], unknown: bool) -> Self {
         Self {
             isolated: unknown || !policies.is_empty(),
             policies: policies.iter().map(ToString::to_string).collect(),
@@ -129,8 +131,8 @@ impl Agent {
                 .map(ToString::to_string),
             problem: self.why_unknown(endpoint.ifindex),
             addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
-            ingress: Isolation::of(&endpoint.ingress, endpoint.unknown),
-            egress: Isolation::of(&endpoint.egress, endpoint.unknown),
+            ingress: Isolation::of(endpoint.ingress, endpoint.unknown),
+            egress: Isolation::of(endpoint.egress, endpoint.unknown),
         });
         let unenforced = self
             .unenforced
@@ -152,12 +154,13 @@ impl Agent {
                     Mechanism::Clsact => "clsact".into(),
                 },
             },
+            sources: vec![self.source.status()],
             endpoints: endpoints.collect(),
             unenforced: unenforced.collect(),
             ignored: ignored
                 .map(|interface| interface.name.to_string())
                 .collect(),
-            refused: self.problems.iter().map(ToString::to_string).collect(),
+            refused: self.source.refused().collect(),
             conflicts: self.conflicts.clone(),
             failures: self.failures.clone(),
             waiting: self.datapath.waiting(),

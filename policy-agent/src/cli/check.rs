@@ -9,10 +9,7 @@ use std::{
 
 use aya::util::KernelVersion;
 
-use crate::{
-    datapath::{self, Hook},
-    node::tc,
-};
+use crate::datapath::{self, Hook, chain};
 
 /// Tells whether this machine can enforce, line by line, with the remedy
 ///
@@ -214,7 +211,7 @@ fn other_programs() -> Finding {
     for interface in &interfaces {
         let name = interface.name().to_string_lossy();
         for hook in [Hook::FromPod, Hook::ToPod] {
-            match tc::chain(interface.index(), hook.direction()) {
+            match chain::chain(interface.index(), hook.direction()) {
                 Ok(chain) => found.extend(
                     chain
                         .entries

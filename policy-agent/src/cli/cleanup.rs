@@ -5,9 +5,9 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use netlink_packet_route::tc::TcHandle;
 
-use crate::{
-    datapath::{Attacher, DEFAULT_PIN_PATH, Hook, Mechanism, PinDir},
-    node::tc::{self, Attachment},
+use crate::datapath::{
+    Attacher, DEFAULT_PIN_PATH, Hook, Mechanism, PinDir,
+    chain::{self, Attachment},
 };
 
 /// Ends enforcement: removes every program, link, filter, map and pin of a pin directory
@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &CleanupArgs) -> anyhow::Result<ExitCode> {
 /// Whether somebody's filter stands in the interface's clsact qdisc.
 fn is_used(ifindex: u32) -> anyhow::Result<bool> {
     for hook in [Hook::FromPod, Hook::ToPod] {
-        let chain = tc::chain(ifindex, hook.direction())?;
+        let chain = chain::chain(ifindex, hook.direction())?;
         if chain
             .entries
             .iter()

@@ -8,8 +8,9 @@ use serde_json::Value;
 use super::{
     field::{Context, Field},
     namespace::namespace,
-    pod::pod,
+    pod::{self, pod},
     policy::policy,
+    problem::Problem,
     service::service,
 };
 
@@ -19,7 +20,7 @@ pub enum Object {
     /// A Namespace.
     Namespace(NamespaceFact),
     /// A Pod.
-    Pod(PodObject),
+    Pod(PodFact),
     /// A NetworkPolicy.
     Policy(PolicyFact),
     /// A Service.
@@ -31,15 +32,6 @@ pub enum Object {
         /// Its `kind`.
         kind: String,
     },
-}
-
-/// A pod and where it runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodObject {
-    /// What the resolver takes.
-    pub fact: PodFact,
-    /// `spec.nodeName`.
-    pub node_name: Option<Arc<str>>,
 }
 
 /// The kinds that have an effect.
@@ -72,6 +64,18 @@ impl Kind {
             Self::Service => "Service",
             Self::NetworkPolicy => "NetworkPolicy",
         }
+    }
+
+    /// Whether somebody who says this means the kind: its name in any case, or its plural, which is
+    /// what URLs and `kubectl get` have.
+    fn is_called(self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        let own = self.name().to_ascii_lowercase();
+        let plural = match own.strip_suffix('y') {
+            Some(stem) => format!("{stem}ies"),
+            None => format!("{own}s"),
+        };
+        name == own || name == plural
     }
 
     /// The `apiVersion` that we read.
@@ -146,6 +150,14 @@ pub(super) fn convert(object: &Value, context: &mut Context) -> Option<Object> {
     }
 }
 
+/// What is known of an object that is refused, when it is a pod.
+pub(super) fn unreadable_pod(object: &Value) -> Option<PodFact> {
+    match find(object, &mut Context::lenient()) {
+        Found::Ours(Kind::Pod) => pod::unreadable(object),
+        _ => None,
+    }
+}
+
 /// What `apiVersion` and `kind` say.
 enum Found {
     Ours(Kind),
@@ -160,14 +172,14 @@ enum Found {
 fn find(object: &Value, context: &mut Context) -> Found {
     let root = Field::root();
     if !object.is_object() {
-        context.error(&root, "is not an object");
+        context.error(&root, Problem::not_a(object, "an object"));
         return Found::Nothing;
     }
     let mut text = |name: &str| {
         let text = object.get(name).and_then(Value::as_str);
         let text = text.filter(|text| !text.is_empty());
         if text.is_none() {
-            context.error(&root.child(name), "must be given");
+            context.error(&root.child(name), Problem::Missing);
         }
         text
     };
@@ -178,10 +190,7 @@ fn find(object: &Value, context: &mut Context) -> Found {
         api_version: api_version.to_owned(),
         kind: kind_name.to_owned(),
     };
-    let Some(kind) = Kind::ALL
-        .into_iter()
-        .find(|kind| kind.name().eq_ignore_ascii_case(kind_name))
-    else {
+    let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.is_called(kind_name)) else {
         return other;
     };
     if api_version == kind.api_version() && kind_name == kind.name() {
@@ -193,19 +202,18 @@ fn find(object: &Value, context: &mut Context) -> Found {
         return other;
     }
     if kind_name != kind.name() {
-        let meant = kind.name();
-        context.error(
-            &root.child("kind"),
-            format_args!("{kind_name:?} is unknown; did you mean {meant:?}?"),
-        );
+        let problem = Problem::Kind {
+            found: kind_name.to_owned(),
+            meant: kind.name(),
+        };
+        context.error(&root.child("kind"), problem);
     } else {
-        let known = kind.api_version();
-        context.error(
-            &root.child("apiVersion"),
-            format_args!(
-                "{api_version:?} has no {kind_name} that is understood here; use {known:?}"
-            ),
-        );
+        let problem = Problem::Version {
+            found: api_version.to_owned(),
+            kind: kind.name(),
+            known: kind.api_version(),
+        };
+        context.error(&root.child("apiVersion"), problem);
     }
     Found::Nothing
 }

@@ -17,41 +17,25 @@
 //! # }
 //! ```
 
-mod abi;
-mod apply;
-mod attach;
-mod backlog;
-mod carry;
-mod clsact;
-mod counters;
-mod debug;
-mod encode;
 mod events;
-mod fill;
+mod flows;
 mod generation;
-mod grace;
-mod hz;
-mod ids;
-mod load;
-mod lock;
-mod object;
+mod hooks;
+mod kernel;
 mod pins;
-mod position;
-mod sweep;
-mod sys;
-mod tables;
-mod tcx;
-mod test_run;
 
-pub use apply::Failure;
-pub use attach::{AttachError, AttachMode, Attacher, Hook, Mechanism, has_tcx, interface_name};
-pub use fill::{MapFill, fill};
-pub use generation::Datapath;
-pub use hz::HzError;
-pub use ids::EndpointIds;
-pub use load::{LoadError, LoadOptions, TableSizes};
-pub use lock::PinLock;
-pub use object::EMBEDDED;
-pub use pins::{DEFAULT_PIN_PATH, PinDir, PinDirError, is_bpffs};
-pub use sweep::{SweepError, Swept};
-pub use test_run::{TestOrigin, TestOutcome};
+pub use events::{DebugLines, EventReader};
+pub use flows::{SweepError, Sweeper, Swept};
+pub use generation::{
+    Counters, Datapath, EMBEDDED, EndpointIds, Failure, LoadError, LoadOptions, MapFill, Programs,
+    TableSizes, TableWriter, fill,
+};
+pub use hooks::{
+    AttachError, AttachMode, Attacher, ChainError, Hook, Mechanism, chain, has_tcx, interface_name,
+};
+pub use kernel::{
+    hz::HzError,
+    part::PartError,
+    test_run::{TestOrigin, TestOutcome},
+};
+pub use pins::{DEFAULT_PIN_PATH, PinDir, PinDirError, PinLock, is_bpffs};

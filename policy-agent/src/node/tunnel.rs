@@ -6,7 +6,7 @@
 use std::io;
 
 use super::{
-    error::NodeError,
+    NodeError,
     message::{Message, attributes, port, text, u16_at},
     socket::Requests,
 };

@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    error::NodeError,
+    NodeError,
     event::{Interface, NodeEvent, Sandbox},
     link::{self, Link},
     namespace::Namespaces,

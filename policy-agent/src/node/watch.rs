@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    error::NodeError,
+    NodeError,
     event::NodeEvent,
     link,
     message::{Message, u32_at},

@@ -13,13 +13,13 @@ use policy_common::{
     Verdict, limits::RECENT_FLOWS,
 };
 use policy_ebpf::{
-    lookup::{Full, Question, Tables, World},
-    rules::Answer,
-    track::give_way,
+    lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares},
+    question::{Answer, Question},
+    recall::{Role, is_same, slot, words_v4, words_v6},
 };
 
 use super::{
-    known::{copy, is_same, learn, slot, words_v4, words_v6},
+    known::{copy, learn},
     maps,
 };
 
@@ -60,47 +60,18 @@ pub(crate) fn unknown_zero() -> u64 {
 /// The kernel.
 pub(crate) struct Kernel;
 
-impl World for Kernel {
-    #[inline(always)]
+impl Clock for Kernel {
     fn hz(&self) -> u32 {
         config!(hz)
     }
 
-    #[inline(always)]
-    fn flow_limit(&self, opener: u8) -> u32 {
-        if opener == FlowState::OPENED_BY_POD {
-            config!(pod_opened_limit)
-        } else {
-            config!(peer_opened_limit)
-        }
-    }
-
-    #[inline(always)]
-    fn now(&self) -> u32 {
+    fn now(&self) -> u64 {
         // SAFETY: the helper has no arguments.
-        unsafe { bpf_jiffies64() as u32 }
+        unsafe { bpf_jiffies64() }
     }
+}
 
-    #[inline(always)]
-    fn endpoint(&self, ifindex: u32) -> Option<&Endpoint> {
-        let known = maps::KNOWN_ENDPOINTS.get_ptr_mut(ifindex % maps::ENDPOINT_SLOTS)?;
-        let version = self.version();
-        // SAFETY: an array slot stays where it is and belongs to this processor until the program
-        // ends.
-        unsafe {
-            let is_current =
-                (*known).version == version && version != 0 && (*known).endpoint.ifindex == ifindex;
-            (is_current || learn(known, ifindex, version)).then(|| &(*known).endpoint)
-        }
-    }
-
-    #[inline(always)]
-    fn version(&self) -> u64 {
-        let (begun, settled) = (control!(begun), control!(settled));
-        if begun == settled { settled } else { 0 }
-    }
-
-    #[inline(always)]
+impl Memory for Kernel {
     fn lend<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
         const { assert!(size_of::<T>() <= 48 && align_of::<T>() <= 8) };
         let scratch = maps::SCRATCH.get_ptr_mut(0)?;
@@ -111,53 +82,90 @@ impl World for Kernel {
         }))
     }
 
-    #[inline(always)]
     fn lend_for_flow<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
-        const { assert!(size_of::<T>() <= 80 && align_of::<T>() <= 8) };
+        const { assert!(size_of::<T>() <= 112 && align_of::<T>() <= 8) };
         let scratch = maps::SCRATCH.get_ptr_mut(0)?;
         // SAFETY: as above.
         Some(then(unsafe {
             &mut *(&raw mut (*scratch).flow).cast::<T>()
         }))
     }
+}
+
+impl Policy for Kernel {
+    fn version(&self) -> u64 {
+        let (begun, settled) = (control!(begun), control!(settled));
+        if begun == settled { settled } else { 0 }
+    }
+
+    fn endpoint_at(&self, ifindex: u32) -> Option<&Endpoint> {
+        let known = maps::KNOWN_ENDPOINTS.get_ptr_mut(Role::Here.place(ifindex))?;
+        let version = self.version();
+        // SAFETY: an array slot stays where it is and belongs to this processor until the program
+        // ends; no other role has it.
+        unsafe {
+            let is_current =
+                (*known).version == version && version != 0 && (*known).endpoint.ifindex == ifindex;
+            (is_current || learn(known, Role::Here as u32, ifindex, version))
+                .then(|| &(*known).endpoint)
+        }
+    }
 
     #[inline(always)]
+    fn source_endpoint(&self, id: EndpointId) -> Option<&Endpoint> {
+        let known = maps::KNOWN_ENDPOINTS.get_ptr_mut(Role::Source.place(id.0.into()))?;
+        let version = self.version();
+        // SAFETY: as above.
+        unsafe {
+            let is_current =
+                (*known).version == version && version != 0 && (*known).endpoint.id == id;
+            (is_current || learn(known, Role::Source as u32, id.0.into(), version))
+                .then(|| &(*known).endpoint)
+        }
+    }
+
     fn is_tunnel_port(&self, port: u16) -> bool {
         maps::TUNNEL_PORTS
             .get(u32::from(port >> 6))
             .is_some_and(|word| word >> (port & 63) & 1 != 0)
     }
 
-    #[inline(always)]
     fn rule(&self, key: &RuleKey) -> Option<PortSetId> {
         // SAFETY: one word, read at once.
         unsafe { maps::RULES.get(key) }.copied()
     }
 
-    #[inline(always)]
     fn port_set(&self, set: PortSetId) -> Option<&PortSet> {
         maps::PORT_SETS.get(set.0)
     }
 
-    #[inline(always)]
     fn port(&self, key: PortKey, bits: u32) -> Option<Verdict> {
         maps::PORTS.get(&Key::new(bits, key)).copied()
     }
+}
 
-    #[inline(always)]
+impl Fragments for Kernel {
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
         // SAFETY: eight bytes, read at once.
         unsafe { maps::FRAGMENTS.get(key) }.copied()
     }
 
-    #[inline(always)]
     fn remember_fragment(&self, key: &FragmentKey, ports: &FragmentPorts) -> bool {
         // Without room the later fragments are dropped as unseen: that is safe, and counted there.
         maps::FRAGMENTS.insert(key, ports, BPF_ANY.into()).is_ok()
     }
+}
 
-    #[inline(always)]
-    fn flow_count(&self, endpoint: EndpointId, opener: u8) -> u64 {
+impl Shares for Kernel {
+    fn flow_limit(&self, opener: u8) -> u32 {
+        if opener == FlowState::OPENED_BY_POD {
+            config!(pod_opened_limit)
+        } else {
+            config!(peer_opened_limit)
+        }
+    }
+
+    fn live(&self, endpoint: EndpointId, opener: u8) -> u64 {
         maps::FLOW_COUNTS
             .get(endpoint.0.into())
             .map_or(u64::MAX, |counts| {
@@ -169,8 +177,7 @@ impl World for Kernel {
             })
     }
 
-    #[inline(always)]
-    fn count_flow(&self, endpoint: EndpointId, opener: u8, more: bool) {
+    fn charge(&self, endpoint: EndpointId, opener: u8, more: bool) {
         let Some(counts) = counts(endpoint) else {
             return;
         };
@@ -191,39 +198,10 @@ impl World for Kernel {
         }
     }
 
-    #[inline(always)]
     fn recent(&self, endpoint: EndpointId, opener: u8, slot: u32) -> Option<Recent> {
         maps::RECENT.get(place(endpoint, opener, slot)).copied()
     }
 
-    #[inline(always)]
-    fn cursor(&self, endpoint: EndpointId, opener: u8) -> u32 {
-        maps::FLOW_COUNTS
-            .get(endpoint.0.into())
-            .map_or(0, |counts| {
-                if opener == FlowState::OPENED_BY_POD {
-                    counts.pod_cursor
-                } else {
-                    counts.peer_cursor
-                }
-            })
-    }
-
-    #[inline(always)]
-    fn set_cursor(&self, endpoint: EndpointId, opener: u8, slot: u32) {
-        if let Some(counts) = counts(endpoint) {
-            // SAFETY: an array slot stays where it is; of two processors' cursors either is right.
-            unsafe {
-                if opener == FlowState::OPENED_BY_POD {
-                    (*counts).pod_cursor = slot;
-                } else {
-                    (*counts).peer_cursor = slot;
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
     fn put_recent(
         &self,
         endpoint: EndpointId,
@@ -238,9 +216,29 @@ impl World for Kernel {
         }
     }
 
-    #[inline(always)]
-    fn give_way(&self, recent: &Recent, opener: u8) -> bool {
-        give_way::<V4, Self>(self, recent, opener) || give_way::<V6, Self>(self, recent, opener)
+    fn cursor(&self, endpoint: EndpointId, opener: u8) -> u32 {
+        maps::FLOW_COUNTS
+            .get(endpoint.0.into())
+            .map_or(0, |counts| {
+                if opener == FlowState::OPENED_BY_POD {
+                    counts.pod_cursor
+                } else {
+                    counts.peer_cursor
+                }
+            })
+    }
+
+    fn set_cursor(&self, endpoint: EndpointId, opener: u8, slot: u32) {
+        if let Some(counts) = counts(endpoint) {
+            // SAFETY: an array slot stays where it is; of two processors' cursors either is right.
+            unsafe {
+                if opener == FlowState::OPENED_BY_POD {
+                    (*counts).pod_cursor = slot;
+                } else {
+                    (*counts).peer_cursor = slot;
+                }
+            }
+        }
     }
 }
 
@@ -259,31 +257,56 @@ fn place(endpoint: EndpointId, opener: u8, slot: u32) -> u32 {
 macro_rules! tables {
     ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $known:ident, $answers:ident,
      $words:ident, $bits:literal) => {
-        impl Tables<$family> for Kernel {
-            #[inline(always)]
+        impl Addresses<$family> for Kernel {
             fn address(&self, address: $family) -> Option<AddressEntry> {
                 // SAFETY: eight bytes, read at once.
                 unsafe { maps::$addresses.get(address) }.copied()
             }
 
-            #[inline(always)]
             fn cidr(&self, address: $family) -> Option<IdentityId> {
                 maps::$cidrs.get(&Key::new($bits, address)).copied()
             }
+        }
 
-            #[inline(always)]
+        impl Flows<$family> for Kernel {
             fn flow(&self, key: &$key) -> Option<Flow> {
                 let element = maps::$flows.get_ptr(key)?;
                 // SAFETY: a map element stays readable while the program runs; verdict and epoch
                 // are one word of it.
                 let words = unsafe {
                     let words = element.cast::<u64>();
-                    [words.read_volatile(), words.add(1).read_volatile()]
+                    [
+                        words.read_volatile(),
+                        words.add(1).read_volatile(),
+                        words.add(2).read_volatile(),
+                        words.add(3).read_volatile(),
+                    ]
                 };
                 Some(bytemuck::cast(words))
             }
 
-            #[inline(always)]
+            fn add_flow(&self, key: &$key, flow: &Flow) -> bool {
+                maps::$flows.insert(key, flow, BPF_NOEXIST.into()).is_ok()
+            }
+
+            fn replace_flow(&self, key: &$key, flow: &Flow) -> Result<(), Full> {
+                maps::$flows
+                    .insert(key, flow, BPF_ANY.into())
+                    .map_err(|_| Full)
+            }
+
+            fn update_flow(&self, key: &$key, flow: &Flow) {
+                // The entry is replaced, never written through a pointer: its memory may hold
+                // another flow by now. If it is gone, there is nothing to update.
+                let _ = maps::$flows.insert(key, flow, BPF_EXIST.into());
+            }
+
+            fn remove_flow(&self, key: &$key) -> bool {
+                maps::$flows.remove(key).is_ok()
+            }
+        }
+
+        impl Recall<$family> for Kernel {
             fn known_answer(&self, question: &Question<$family>, version: u64) -> Option<Answer> {
                 let words = $words(question);
                 let known = maps::$answers.get_ptr(slot(&words))?;
@@ -296,7 +319,6 @@ macro_rules! tables {
                 }
             }
 
-            #[inline(always)]
             fn know_answer(&self, question: &Question<$family>, version: u64, answer: Answer) {
                 let words = $words(question);
                 if let Some(known) = maps::$answers.get_ptr_mut(slot(&words)) {
@@ -309,49 +331,27 @@ macro_rules! tables {
                 }
             }
 
-            #[inline(always)]
-            fn known_flow(&self, key: &$key) -> Option<Flow> {
+            fn known_flow(&self, key: &$key) -> Option<(FlowState, u64)> {
                 let key = bytemuck::cast_ref(key);
                 let known = maps::$known.get_ptr(slot(key))?;
                 // SAFETY: an array slot stays where it is and belongs to this processor until the
                 // program ends.
-                unsafe { is_same(&(*known).key, key).then(|| bytemuck::cast((*known).flow)) }
+                unsafe {
+                    is_same(&(*known).key, key)
+                        .then(|| (bytemuck::cast((*known).state), (*known).last_seen))
+                }
             }
 
-            #[inline(always)]
             fn know_flow(&self, key: &$key, flow: &Flow) {
                 let key = bytemuck::cast_ref(key);
                 if let Some(known) = maps::$known.get_ptr_mut(slot(key)) {
                     // SAFETY: as above.
                     unsafe {
                         copy(key, &raw mut (*known).key);
-                        copy(&bytemuck::cast(*flow), &raw mut (*known).flow);
+                        (*known).state = bytemuck::cast(flow.state);
+                        (*known).last_seen = flow.last_seen;
                     }
                 }
-            }
-
-            #[inline(always)]
-            fn add_flow(&self, key: &$key, flow: &Flow) -> bool {
-                maps::$flows.insert(key, flow, BPF_NOEXIST.into()).is_ok()
-            }
-
-            #[inline(always)]
-            fn insert_flow(&self, key: &$key, flow: &Flow) -> Result<(), Full> {
-                maps::$flows
-                    .insert(key, flow, BPF_ANY.into())
-                    .map_err(|_| Full)
-            }
-
-            #[inline(always)]
-            fn update_flow(&self, key: &$key, flow: &Flow) {
-                // The entry is replaced, never written through a pointer: its memory may hold
-                // another flow by now. If it is gone, there is nothing to update.
-                let _ = maps::$flows.insert(key, flow, BPF_EXIST.into());
-            }
-
-            #[inline(always)]
-            fn remove_flow(&self, key: &$key) -> bool {
-                maps::$flows.remove(key).is_ok()
             }
         }
     };

@@ -9,11 +9,15 @@ pub mod ethernet;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
+pub mod numbers;
 pub mod plain;
 pub mod quote;
 pub mod transport;
+mod wire;
 
+pub use numbers::Numbers;
 pub use transport::Segment;
+pub use wire::Wire;
 
 /// Where the last read may begin: headers that go on beyond are malformed. The verifier wants a
 /// bound.
@@ -21,6 +25,16 @@ pub const MAX_OFFSET: usize = 0x7ff;
 
 /// A frame. Reads may be slow beyond its linear part, but never wrong.
 pub trait Bytes {
+    /// Bytes of the link header before the network header: [`ethernet::HEADER_LEN`], or 0 on
+    /// interfaces without one. A constant of the type, so that offsets stay constants.
+    const LINK_HEADER: usize = ethernet::HEADER_LEN;
+
+    /// What stands behind the link header where none says it: an EtherType, host byte order.
+    #[inline(always)]
+    fn network_protocol(&self) -> Option<u16> {
+        None
+    }
+
     /// `N` bytes from `offset`, or nothing when the frame ends before or the offset is beyond
     /// [`MAX_OFFSET`].
     fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
@@ -60,6 +74,34 @@ impl Bytes for [u8] {
     #[inline(always)]
     fn length(&self) -> usize {
         self.len()
+    }
+}
+
+/// A packet on an interface without link header.
+#[derive(Clone, Copy, Debug)]
+pub struct Bare<'a> {
+    /// The bytes from the network header on.
+    pub bytes: &'a [u8],
+    /// The EtherType that the interface gives it, host byte order.
+    pub protocol: u16,
+}
+
+impl Bytes for Bare<'_> {
+    const LINK_HEADER: usize = 0;
+
+    #[inline(always)]
+    fn network_protocol(&self) -> Option<u16> {
+        Some(self.protocol)
+    }
+
+    #[inline(always)]
+    fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.bytes.bytes(offset)
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.bytes.len()
     }
 }
 

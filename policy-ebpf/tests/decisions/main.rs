@@ -1,16 +1,20 @@
 //! The decision core over maps in memory: one file per part of semantics.
 
 mod addresses;
+mod budget;
+mod copies;
 mod errors;
 mod flows;
 mod fragments;
 mod frames;
 mod giving_way;
 mod headers;
+mod judgements;
 mod limits;
 mod link;
 mod node;
 mod origins;
+mod phases;
 mod reopening;
 mod rules;
 mod short_way;

@@ -34,7 +34,7 @@ pub enum Change {
 }
 
 /// One host-side interface of a pod on this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointFact {
     /// Index of the host-side interface.
     pub ifindex: u32,
@@ -44,4 +44,7 @@ pub struct EndpointFact {
     pub bridge: Option<u32>,
     /// The pod; `None` while it is not known: the endpoint then denies everything but the host.
     pub pod: Option<ObjectName>,
+    /// [`pod_tag`](super::pod_tag) of the pod that the interface is known to be of, also while the
+    /// pod itself is not known; 0 when nothing was ever decided. The next run reads it back.
+    pub tag: u64,
 }

@@ -2,13 +2,16 @@
 //! to apply: whoever builds these has done both.
 
 pub mod change;
+pub mod literal;
 pub mod peer;
 pub mod pod;
 pub mod policy;
+pub mod protocol;
 pub mod selector;
 
 pub use change::{Change, EndpointFact};
 pub use peer::Peer;
-pub use pod::{ContainerPort, NamespaceFact, ObjectName, PodFact};
-pub use policy::{IpBlock, PeerMatch, Peers, PolicyFact, PortMatch, Ports, Protocol, Rule};
+pub use pod::{ContainerPort, NamespaceFact, ObjectName, PodFact, pod_tag};
+pub use policy::{IpBlock, PeerMatch, Peers, PolicyFact, PortMatch, Ports, Rule};
+pub use protocol::Protocol;
 pub use selector::{Labels, Requirement, Selector};

@@ -7,6 +7,17 @@
 //!             └─────── marked addresses ── sets of predicates ─ Identities┘
 //! ```
 //!
+//! The rooms; each knows only those to its left (`ask` and `pass` stand beside each other):
+//!
+//! ```text
+//! facts/              compile/                tables/         pass/               ask/
+//! what is known       what policies ask for   numbered rows   one step each of    what others may
+//! cluster  claims     policy → content        identity        commit, collect:    know: view,
+//! pod  group  book    predicate               ruleset         activate  refine    explain
+//! pool  label_index   term  block  ports      port_set        address  endpoint
+//! ids                                         numbers
+//! ```
+//!
 //! Pods with the same labels and ports are one group: what rules say of it is worked out once.
 //!
 //! [`Resolver::apply`] records a change. [`Resolver::commit`] brings the tables up to date and only
@@ -17,49 +28,33 @@
 //! Knows no files, clocks, API objects or maps. Invariants: after a commit the tables give every
 //! verdict that the specification gives for the facts; every ruleset has rules for every identity.
 
-mod activate;
-mod address;
-mod block;
-mod book;
-mod cluster;
-mod collect;
-mod commit;
+mod ask;
 mod compile;
-mod content;
-mod endpoint;
-mod explain;
-mod group;
-mod identity;
-mod label_index;
-mod numbers;
-mod pods;
-mod pool;
-mod port_set;
-mod predicate;
-mod renumber;
-mod ruleset;
-mod term;
-mod view;
+mod facts;
+mod pass;
+mod tables;
 
 use std::collections::BTreeMap;
 
-use policy_common::RulesetId;
-
 use self::{
-    block::Blocks, cluster::Cluster, identity::Identities, port_set::PortSets,
-    predicate::Predicates, ruleset::Rulesets, term::Scopes,
+    compile::{block::Blocks, predicate::Predicates, term::Scopes},
+    facts::cluster::Cluster,
+    pass::endpoint::Isolation,
+    tables::{identity::Identities, port_set::PortSets, ruleset::Rulesets},
 };
 use crate::{model::Change, plan::EndpointEntry};
 
-pub use explain::{AllowingRule, Explanation, PeerName, Question};
-pub use view::{Conflict, EndpointView};
+pub use ask::{
+    explain::{AllowingRule, Explanation, PeerName, Question},
+    view::{Conflict, EndpointView},
+};
 
-/// What ENDPOINTS says of an interface.
+/// What ENDPOINTS says of an interface, and why.
 #[derive(Debug)]
 struct Written {
     entry: EndpointEntry,
-    ingress: Option<RulesetId>,
-    egress: Option<RulesetId>,
+    ingress: Option<Isolation>,
+    egress: Option<Isolation>,
 }
 
 /// The incremental resolver.

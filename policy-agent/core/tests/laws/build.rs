@@ -55,6 +55,7 @@ pub(crate) fn pod(text: &str, pairs: &[(&str, &str)], addresses: &[&str]) -> Pod
         finished: false,
         running: true,
         started: 0,
+        ..PodFact::default()
     }
 }
 
@@ -72,6 +73,7 @@ pub(crate) fn endpoint(ifindex: u32, pod: &str) -> Change {
         id: EndpointId(ifindex as u16),
         bridge: None,
         pod: Some(name(pod)),
+        ..EndpointFact::default()
     })
 }
 

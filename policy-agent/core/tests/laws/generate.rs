@@ -165,6 +165,7 @@ pub(crate) fn pod() -> impl Strategy<Value = PodFact> {
             prop::bool::weighted(0.05),
             prop::bool::weighted(0.9),
             0..3_i64,
+            prop::bool::weighted(0.05),
         ),
     )
         .prop_map(|((name, uid), labels, v4, v6, ports, flags)| PodFact {
@@ -177,6 +178,8 @@ pub(crate) fn pod() -> impl Strategy<Value = PodFact> {
             finished: flags.1,
             running: flags.2,
             started: flags.3,
+            node: arc(""),
+            unreadable: flags.4,
         })
 }
 
@@ -204,6 +207,7 @@ pub(crate) fn handovers() -> impl Strategy<Value = (Facts, Vec<Change>)> {
                 id: EndpointId(ifindex as u16),
                 bridge: None,
                 pod: Some(ObjectName::new("a", name)),
+                ..EndpointFact::default()
             }));
         }
         for mut policy in policies {
@@ -235,6 +239,7 @@ fn endpoint() -> impl Strategy<Value = EndpointFact> {
             id: EndpointId(ifindex as u16 + 100),
             bridge,
             pod,
+            ..EndpointFact::default()
         }
     })
 }

@@ -1,0 +1,4 @@
+//! Answers to questions of others. Changes nothing.
+
+pub(crate) mod explain;
+pub(crate) mod view;

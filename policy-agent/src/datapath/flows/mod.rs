@@ -1,0 +1,5 @@
+//! The flow tables from the agent's side.
+
+mod sweep;
+
+pub use sweep::{SweepError, Sweeper, Swept};

@@ -1,0 +1,341 @@
+//! Removes what nobody meets any more from the flow tables.
+//!
+//! Owns expiry of flows without packets, the flows of endpoints that are gone, room for endpoints that
+//! come near their limit, and the correction of the per-endpoint counts, which the programs keep
+//! without locks. Must not decide verdicts.
+//! Invariant: an endpoint's number is handed out again only after a sweep forgot its flows.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
+
+use aya::{
+    Ebpf,
+    maps::{HashMap, Map, MapData, MapError},
+};
+use policy_common::{Config, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FlowState, names};
+use policy_ebpf::{
+    flows::life::{idle, is_expired, is_spare},
+    packet::protocol::UDP,
+};
+
+use super::super::kernel::{
+    abi::{Abi, Slots},
+    clock::Clock,
+    element::gone,
+    part::{self, PartError},
+    sys,
+};
+
+/// A sweep was cut off; the next one starts anew.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// The flow tables could not be read.
+    #[error("reading the flow tables")]
+    Read(#[from] io::Error),
+    /// A flow or a count could not be written.
+    #[error("writing the flow tables")]
+    Write(#[from] MapError),
+    /// The kernel's clock could not be read.
+    #[error("reading the kernel's clock")]
+    Clock(#[source] io::Error),
+}
+
+/// What a sweep found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Flows that stay, IPv4.
+    pub v4: usize,
+    /// Flows that stay, IPv6.
+    pub v6: usize,
+    /// Flows that were removed.
+    pub removed: usize,
+}
+
+/// Sweeps the flow tables of one generation.
+pub struct Sweeper {
+    flows_v4: Map,
+    flows_v6: Map,
+    counts: Slots<FlowCounts>,
+    clock: Clock,
+    config: Config,
+}
+
+/// Seconds without a packet after which a flow is removed early, where its side has used up most of the
+/// endpoint's limit: one that is unanswered or closed, and a question with its answer over UDP.
+const SPARED: u32 = 5;
+const SPARED_UDP: u32 = 30;
+
+/// Which flows are over at one moment.
+struct Expiry<'a> {
+    live: &'a BTreeSet<EndpointId>,
+    /// Endpoints and sides near their limit.
+    pressed: BTreeSet<(EndpointId, u8)>,
+    /// Jiffies.
+    now: u64,
+    hz: u32,
+}
+
+impl Expiry<'_> {
+    fn is_over(&self, key: &impl Key, flow: &Flow) -> bool {
+        let endpoint = key.endpoint();
+        let idle_for =
+            |seconds: u32| idle(flow, self.now) > u64::from(seconds) * u64::from(self.hz);
+        let gives_way = (is_spare(&flow.state) && idle_for(SPARED))
+            || (key.protocol() == UDP && flow.state.verdict.allows() && idle_for(SPARED_UDP));
+        !self.live.contains(&endpoint)
+            || is_expired(flow, key.protocol(), self.now, self.hz)
+            || (gives_way && self.pressed.contains(&(endpoint, flow.state.opener)))
+    }
+}
+
+/// Live flows of one endpoint as a walk found them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    pod_opened: u64,
+    peer_opened: u64,
+}
+
+impl Sweeper {
+    /// Opens the flow tables of a loaded object.
+    pub(crate) fn of(ebpf: &Ebpf, clock: Clock, config: Config) -> Result<Self, PartError> {
+        Ok(Self {
+            flows_v4: part::open_untyped(ebpf, names::FLOWS_V4)?,
+            flows_v6: part::open_untyped(ebpf, names::FLOWS_V6)?,
+            counts: part::open(ebpf, names::FLOW_COUNTS)?,
+            clock,
+            config,
+        })
+    }
+
+    /// Removes expired flows and all flows of endpoints that are not `live`, and puts the counts
+    /// right.
+    ///
+    /// # Errors
+    /// The kernel's reason; what was done so far stays done, and the next sweep starts anew.
+    pub fn sweep(&mut self, live: &BTreeSet<EndpointId>) -> Result<Swept, SweepError> {
+        let now = self.clock.now().map_err(SweepError::Clock)?;
+        let before = self.read_counts()?;
+        let expiry = Expiry {
+            live,
+            pressed: self.pressed(&before),
+            now,
+            hz: self.config.hz,
+        };
+        let mut tallies = BTreeMap::new();
+        let (v4, removed_v4) = walk::<FlowKeyV4>(&mut self.flows_v4, &expiry, &mut tallies)?;
+        let (v6, removed_v6) = walk::<FlowKeyV6>(&mut self.flows_v6, &expiry, &mut tallies)?;
+        self.correct(&before, &tallies, live)?;
+        Ok(Swept {
+            v4,
+            v6,
+            removed: removed_v4 + removed_v6,
+        })
+    }
+
+    /// Endpoints and sides that have used up three quarters of their limit.
+    fn pressed(&self, counts: &[FlowCounts]) -> BTreeSet<(EndpointId, u8)> {
+        let is_near =
+            |count: u64, limit: u32| count.saturating_mul(4) >= u64::from(limit).saturating_mul(3);
+        (0..=u16::MAX)
+            .map(EndpointId)
+            .zip(counts)
+            .flat_map(|(endpoint, counts)| {
+                let pod = is_near(counts.pod_opened, self.config.pod_opened_limit)
+                    .then_some((endpoint, FlowState::OPENED_BY_POD));
+                let peer = is_near(counts.peer_opened, self.config.peer_opened_limit)
+                    .then_some((endpoint, FlowState::OPENED_BY_PEER));
+                pod.into_iter().chain(peer)
+            })
+            .collect()
+    }
+
+    fn read_counts(&self) -> Result<Vec<FlowCounts>, MapError> {
+        self.counts
+            .iter()
+            .map(|slot| slot.map(|Abi(counts)| counts))
+            .collect()
+    }
+
+    /// Writes counts that differ from the walk by more than what moved meanwhile.
+    fn correct(
+        &mut self,
+        before: &[FlowCounts],
+        tallies: &BTreeMap<EndpointId, Tally>,
+        live: &BTreeSet<EndpointId>,
+    ) -> Result<(), MapError> {
+        for (number, before) in (0..=u16::MAX).map(EndpointId).zip(before) {
+            let tally = tallies.get(&number).copied().unwrap_or_default();
+            if *before == FlowCounts::default() && tally == Tally::default() {
+                continue;
+            }
+            let slot = u32::from(number.0);
+            let Abi(after) = self.counts.get(&slot, 0)?;
+            let corrected = if live.contains(&number) {
+                FlowCounts {
+                    pod_opened: settle(before.pod_opened, after.pod_opened, tally.pod_opened),
+                    peer_opened: settle(before.peer_opened, after.peer_opened, tally.peer_opened),
+                    ..after
+                }
+            } else {
+                FlowCounts::default()
+            };
+            if corrected != after {
+                self.counts.set(slot, Abi(corrected), 0)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The count to keep: the walk's, unless the difference may come from flows that began or ended
+/// while it walked.
+fn settle(before: u64, after: u64, walked: u64) -> u64 {
+    if after.abs_diff(walked) > before.abs_diff(after) {
+        walked
+    } else {
+        after
+    }
+}
+
+/// A flow key of either family.
+trait Key: bytemuck::Pod {
+    fn endpoint(&self) -> EndpointId;
+    fn protocol(&self) -> u8;
+}
+
+impl Key for FlowKeyV4 {
+    fn endpoint(&self) -> EndpointId {
+        self.endpoint
+    }
+
+    fn protocol(&self) -> u8 {
+        self.protocol
+    }
+}
+
+impl Key for FlowKeyV6 {
+    fn endpoint(&self) -> EndpointId {
+        self.endpoint
+    }
+
+    fn protocol(&self) -> u8 {
+        self.protocol
+    }
+}
+
+/// Removes what is over from one table: how many flows stay, and how many were removed.
+fn walk<K: Key>(
+    map: &mut Map,
+    expiry: &Expiry<'_>,
+    tallies: &mut BTreeMap<EndpointId, Tally>,
+) -> Result<(usize, usize), SweepError> {
+    // Only a hash map whose sizes are those of the key and the value becomes a typed one.
+    let _: HashMap<&MapData, Abi<K>, Abi<Flow>> = (&*map).try_into()?;
+    let Map::HashMap(data) = &*map else {
+        return Err(MapError::InvalidMapType { map_type: 0 }.into());
+    };
+    let mut kept = 0;
+    let mut over = Vec::new();
+    sys::for_each(data, |key: K, flow: Flow| {
+        if expiry.is_over(&key, &flow) {
+            over.push(key);
+            return;
+        }
+        kept += 1;
+        let tally = tallies.entry(key.endpoint()).or_default();
+        if flow.state.opener == FlowState::OPENED_BY_POD {
+            tally.pod_opened += 1;
+        } else {
+            tally.peer_opened += 1;
+        }
+    })?;
+    let mut typed: HashMap<&mut MapData, Abi<K>, Abi<Flow>> = map.try_into()?;
+    let mut removed = 0;
+    for key in over {
+        // A packet may have opened the flow anew since it was read.
+        if let Ok(Abi(flow)) = typed.get(&Abi(key), 0)
+            && expiry.is_over(&key, &flow)
+        {
+            gone(typed.remove(&Abi(key)))?;
+            removed += 1;
+        }
+    }
+    Ok((kept, removed))
+}
+
+#[cfg(test)]
+mod tests {
+    use policy_common::Verdict;
+    use policy_ebpf::packet::protocol::TCP;
+
+    use super::*;
+
+    #[test]
+    fn a_count_is_corrected_only_beyond_what_moved_during_the_walk() {
+        assert_eq!(settle(10, 10, 7), 7);
+        assert_eq!(settle(10, 13, 11), 13);
+        assert_eq!(settle(u64::MAX, u64::MAX, 4), 4);
+    }
+
+    const HZ: u32 = 100;
+    const NOW: u64 = 1_000_000;
+    const POD: EndpointId = EndpointId(4);
+
+    fn is_over(expiry: &Expiry<'_>, phase: u8, opener: u8, verdict: Verdict, idle: u32) -> bool {
+        is_over_of(expiry, TCP, phase, opener, verdict, idle)
+    }
+
+    fn is_over_of(
+        expiry: &Expiry<'_>,
+        protocol: u8,
+        phase: u8,
+        opener: u8,
+        verdict: Verdict,
+        idle: u32,
+    ) -> bool {
+        let key = FlowKeyV4 {
+            endpoint: POD,
+            protocol,
+            ..FlowKeyV4::default()
+        };
+        let flow = Flow {
+            state: FlowState {
+                phase,
+                opener,
+                verdict,
+                ..FlowState::default()
+            },
+            last_seen: NOW - u64::from(idle * HZ),
+            ..Flow::default()
+        };
+        expiry.is_over(&key, &flow)
+    }
+
+    #[test]
+    fn near_the_limit_idle_flows_end_early_unless_they_are_connections() {
+        let (pod, peer) = (FlowState::OPENED_BY_POD, FlowState::OPENED_BY_PEER);
+        let live = BTreeSet::from([POD]);
+        let expiry = Expiry {
+            live: &live,
+            pressed: BTreeSet::from([(POD, peer)]),
+            now: NOW,
+            hz: HZ,
+        };
+        for spare in [FlowState::PHASE_NEW, FlowState::PHASE_CLOSING] {
+            assert!(is_over(&expiry, spare, peer, Verdict::ALLOW, 6));
+            assert!(!is_over(&expiry, spare, peer, Verdict::ALLOW, 5));
+            assert!(!is_over(&expiry, spare, pod, Verdict::ALLOW, 59));
+            assert!(!is_over(&expiry, spare, peer, Verdict::DENY, 59));
+            assert!(is_over(&expiry, spare, pod, Verdict::ALLOW, 61));
+        }
+        let answered = FlowState::PHASE_ESTABLISHED;
+        assert!(!is_over(&expiry, answered, peer, Verdict::ALLOW, 3_600));
+        let udp = |opener, verdict, idle| is_over_of(&expiry, UDP, answered, opener, verdict, idle);
+        assert!(udp(peer, Verdict::ALLOW, 31));
+        assert!(!udp(peer, Verdict::ALLOW, 30));
+        assert!(!udp(peer, Verdict::DENY, 119));
+        assert!(!udp(pod, Verdict::ALLOW, 119));
+    }
+}

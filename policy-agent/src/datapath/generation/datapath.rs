@@ -1,0 +1,180 @@
+//! One generation of the datapath: programs with their maps.
+
+use std::collections::BTreeSet;
+
+use aya::maps::MapError;
+use policy_common::{Config, Counter, Direction, Endpoint, EndpointId, Event, Reason, names};
+use policy_core::plan::Op;
+
+use super::{
+    super::{
+        events::{DebugLines, EventReader},
+        flows::{SweepError, Sweeper, Swept},
+        kernel::{
+            clock::Clock,
+            part::PartError,
+            test_run::{TestOrigin, TestOutcome},
+        },
+        pins::{PinDir, PinDirError},
+    },
+    counters::Counters,
+    failure::Failure,
+    load::{self, LoadError, LoadOptions},
+    programs::Programs,
+    writer::TableWriter,
+};
+
+/// Programs with their maps. Dropping it lets go of what is not pinned or attached.
+///
+/// The parts share nothing but the kernel's objects: each may be taken out and used in a thread of
+/// its own.
+pub struct Datapath {
+    /// Writes the tables.
+    pub tables: TableWriter,
+    /// What is attached.
+    pub programs: Programs,
+    /// Sweeps the flow tables.
+    pub flows: Sweeper,
+    /// What the programs tell of single packets.
+    pub events: EventReader,
+    /// What the programs counted.
+    pub counters: Counters,
+    /// The programs' debug lines, if they were asked for.
+    pub debug: Option<DebugLines>,
+    pins: Option<PinDir>,
+    hz: u32,
+}
+
+impl Datapath {
+    /// Loads a generation: empty tables, nothing attached, nothing pinned.
+    ///
+    /// # Errors
+    /// The kernel's or the loader's reason. Needs `CAP_BPF` and `CAP_NET_ADMIN` (or
+    /// `CAP_SYS_ADMIN` before Linux 5.8).
+    pub fn load(options: &LoadOptions<'_>) -> Result<Self, LoadError> {
+        let hz = load::hz(options)?;
+        let ebpf = load::load(options, hz)?;
+        let config = Config {
+            hz,
+            ..options.config
+        };
+        let before = options.pins.and_then(PinDir::node_state);
+        let tables = TableWriter::of(&ebpf, before)?;
+        let events = EventReader::of(&ebpf)?;
+        let counters = Counters::of(&ebpf)?;
+        let mut programs = Programs::new(ebpf)?;
+        let clock = Clock::new(programs.descriptor(names::JIFFIES)?);
+        let flows = Sweeper::of(programs.object(), clock, config)?;
+        let debug = (options.config.debug != 0)
+            .then(|| DebugLines::of(*programs.ids(names::FROM_POD).first()?))
+            .flatten();
+        Ok(Self {
+            tables,
+            programs,
+            flows,
+            events,
+            counters,
+            debug,
+            pins: options.pins.cloned(),
+            hz,
+        })
+    }
+
+    /// Puts this generation's maps in the place of those that are pinned. Call it when the tables
+    /// are filled and before programs are attached: what a later run reads back is then at least as
+    /// new as what the attached programs read.
+    ///
+    /// # Errors
+    /// A pin cannot be replaced.
+    pub fn publish(&self) -> Result<(), PinDirError> {
+        self.pins.as_ref().map_or(Ok(()), PinDir::publish)
+    }
+
+    /// See [`TableWriter::apply`].
+    pub fn apply(&mut self, ops: &[Op]) -> Vec<Failure> {
+        self.tables.apply(ops)
+    }
+
+    /// See [`TableWriter::settle`].
+    ///
+    /// # Errors
+    /// The kernel refuses to write the map.
+    pub fn settle(&mut self) -> Result<(), Failure> {
+        self.tables.settle()
+    }
+
+    /// Operations that wait because of a refused write.
+    pub fn waiting(&self) -> usize {
+        self.tables.waiting()
+    }
+
+    /// Every endpoint that the programs know.
+    ///
+    /// # Errors
+    /// The kernel refuses to read the map.
+    pub fn endpoints(&self) -> Result<Vec<Endpoint>, MapError> {
+        self.tables.endpoints()
+    }
+
+    /// Tells the programs on which UDP ports this node unpacks tunnels.
+    ///
+    /// # Errors
+    /// The kernel refuses to write the map.
+    pub fn set_tunnel_ports(&mut self, ports: &[u16]) -> Result<(), MapError> {
+        self.tables.set_tunnel_ports(ports)
+    }
+
+    /// See [`Sweeper::sweep`].
+    ///
+    /// # Errors
+    /// The kernel's reason; the next sweep starts anew.
+    pub fn sweep(&mut self, live: &BTreeSet<EndpointId>) -> Result<Swept, SweepError> {
+        self.flows.sweep(live)
+    }
+
+    /// See [`EventReader::read`].
+    pub fn read_events(&mut self, most: usize) -> Vec<Event> {
+        self.events.read(most)
+    }
+
+    /// Passes debug lines on that the programs wrote since the last call.
+    pub fn flush_debug(&mut self) {
+        if let Some(debug) = &mut self.debug {
+            debug.flush();
+        }
+    }
+
+    /// See [`Counters::all`].
+    ///
+    /// # Errors
+    /// The kernel refuses to read the map.
+    pub fn counters(&self) -> Result<Vec<(Direction, Reason, Counter)>, PartError> {
+        self.counters.all()
+    }
+
+    /// See [`Counters::one`].
+    ///
+    /// # Errors
+    /// The kernel refuses to read the map.
+    pub fn counter(&self, direction: Direction, reason: Reason) -> Result<Counter, PartError> {
+        self.counters.one(direction, reason)
+    }
+
+    /// See [`Programs::test_run`].
+    ///
+    /// # Errors
+    /// There is no such program, or the kernel refuses the packet.
+    pub fn test_run(
+        &mut self,
+        program: &'static str,
+        packet: &[u8],
+        origin: TestOrigin,
+    ) -> Result<TestOutcome, PartError> {
+        self.programs.test_run(program, packet, origin)
+    }
+
+    /// Jiffies per second of the running kernel.
+    pub fn hz(&self) -> u32 {
+        self.hz
+    }
+}

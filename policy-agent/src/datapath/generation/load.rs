@@ -1,0 +1,226 @@
+//! Loads the object: maps of the wanted sizes, the configuration, the programs.
+//!
+//! Owns what a generation of the datapath consists of; must not know interfaces or policy.
+//! Invariant: loading changes nothing that is enforced – a new generation stands beside the old
+//! one until its links are moved and its pins replace the old pins.
+
+use std::collections::BTreeMap;
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{MapError, MapInfo},
+};
+use policy_common::{
+    Config, Counter, Flow, FlowCounts, FragmentPorts, LAYOUT_VERSION, NodeState, Recent, limits,
+    names,
+};
+
+use super::{
+    super::{
+        kernel::{
+            abi::Abi,
+            hz,
+            part::{PartError, load_program},
+        },
+        pins::{PinDir, PinDirError},
+    },
+    carry, object,
+};
+
+/// Loading failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The binary carries no object.
+    #[error("built without the eBPF object: run `cargo xtask build-ebpf`, then build again")]
+    NoObject,
+    /// The kernel or the loader refused the object.
+    #[error("loading the eBPF object")]
+    Object(#[from] aya::EbpfError),
+    /// A part of the object is not as expected.
+    #[error(transparent)]
+    Part(#[from] PartError),
+    /// The kernel's HZ could not be measured.
+    #[error("measuring the kernel's HZ")]
+    Hz(#[from] hz::HzError),
+    /// The pin directory refused the new maps.
+    #[error(transparent)]
+    Pins(#[from] PinDirError),
+    /// A table could not be prepared.
+    #[error("preparing the tables")]
+    Table(#[from] MapError),
+}
+
+/// Most entries of the tables. The defaults are what the object declares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
+pub struct TableSizes {
+    /// Most pods on this node
+    #[arg(long, value_name = "N", default_value_t = limits::MAX_ENDPOINTS, value_parser = clap::value_parser!(u32).range(2..=i64::from(limits::MAX_ENDPOINTS)))]
+    pub max_endpoints: u32,
+    /// Most addresses of each family with an identity
+    #[arg(long, value_name = "N", default_value_t = limits::MAX_ADDRESSES, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_addresses: u32,
+    /// Most prefixes of each family
+    #[arg(long, value_name = "N", default_value_t = limits::MAX_CIDRS, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_cidrs: u32,
+    /// Most pairs of a ruleset and an identity
+    #[arg(long, value_name = "N", default_value_t = limits::MAX_RULES, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_rules: u32,
+    /// Most port sets
+    #[arg(long, value_name = "N", default_value_t = limits::MAX_PORT_SETS, value_parser = clap::value_parser!(u32).range(2..))]
+    pub max_port_sets: u32,
+    /// Most entries of port sets that are too large to stand inline
+    #[arg(long, value_name = "N", default_value_t = limits::MAX_PORTS, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_ports: u32,
+    /// Most tracked connections of each family
+    #[arg(long, value_name = "N", default_value_t = limits::MAX_FLOWS, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_flows: u32,
+}
+
+impl Default for TableSizes {
+    fn default() -> Self {
+        Self {
+            max_endpoints: limits::MAX_ENDPOINTS,
+            max_addresses: limits::MAX_ADDRESSES,
+            max_cidrs: limits::MAX_CIDRS,
+            max_rules: limits::MAX_RULES,
+            max_port_sets: limits::MAX_PORT_SETS,
+            max_ports: limits::MAX_PORTS,
+            max_flows: limits::MAX_FLOWS,
+        }
+    }
+}
+
+impl TableSizes {
+    /// Entries per map, by name.
+    pub(crate) fn entries(&self) -> BTreeMap<&'static str, u32> {
+        BTreeMap::from([
+            (names::INTERFACES, self.max_endpoints),
+            (names::ENDPOINTS, self.max_endpoints),
+            (names::ADDRESSES_V4, self.max_addresses),
+            (names::ADDRESSES_V6, self.max_addresses),
+            (names::CIDRS_V4, self.max_cidrs),
+            (names::CIDRS_V6, self.max_cidrs),
+            (names::RULES, self.max_rules),
+            (names::PORT_SETS, self.max_port_sets),
+            (names::PORTS, self.max_ports),
+            (names::FLOWS_V4, self.max_flows),
+            (names::FLOWS_V6, self.max_flows),
+            (names::FLOW_COUNTS, self.max_endpoints),
+            (names::EVENT_BUDGETS, self.max_endpoints),
+            (
+                names::RECENT,
+                self.max_endpoints.saturating_mul(2 * limits::RECENT_FLOWS),
+            ),
+        ])
+    }
+}
+
+/// How to load a generation.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions<'a> {
+    /// The object; [`LoadOptions::embedded`] takes the one in this binary.
+    pub object: &'a [u8],
+    /// What the programs are told; `hz` is measured and overwritten unless it is set here.
+    pub config: Config,
+    /// `None`: measure the kernel's HZ.
+    pub hz: Option<u32>,
+    /// Sizes of the tables.
+    pub sizes: TableSizes,
+    /// The prepared pin directory: its kept maps (flows, counts, node state) are used again where
+    /// they fit, the others get pins beside those in force. `None`: private to this process.
+    pub pins: Option<&'a PinDir>,
+}
+
+impl LoadOptions<'static> {
+    /// The embedded object with the default configuration, private to this process.
+    ///
+    /// # Errors
+    /// [`LoadError::NoObject`].
+    pub fn embedded() -> Result<Self, LoadError> {
+        Ok(Self {
+            object: object::EMBEDDED.ok_or(LoadError::NoObject)?,
+            config: Config::DEFAULT,
+            hz: None,
+            sizes: TableSizes::default(),
+            pins: None,
+        })
+    }
+}
+
+/// The HZ that the programs are told.
+pub(crate) fn hz(options: &LoadOptions<'_>) -> Result<u32, LoadError> {
+    match options.hz {
+        Some(hz) => Ok(hz),
+        None => {
+            let entries = TableSizes::default().entries();
+            hz::measure(options.object, entries.into_keys()).map_err(Into::into)
+        }
+    }
+}
+
+/// Loads the object with its maps and programs.
+pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<Ebpf, LoadError> {
+    let config = Abi(Config {
+        hz,
+        ..options.config
+    });
+    let entries = options.sizes.entries();
+    let reused = options
+        .pins
+        .map(|pins| reusable(pins, &entries))
+        .unwrap_or_default();
+    let mut loader = EbpfLoader::new();
+    loader.override_global(Config::SYMBOL, &config, true);
+    for (name, size) in &entries {
+        loader.map_max_entries(name, *size);
+    }
+    if let Some(pins) = options.pins {
+        for name in &reused {
+            loader.map_pin_path(name, pins.path().join(name));
+        }
+    }
+    let mut ebpf = loader.load(options.object)?;
+    for name in [names::FROM_POD, names::TO_POD, names::JIFFIES] {
+        load_program(&mut ebpf, name)?;
+    }
+    if ebpf.program(names::CLEAR_STAMP).is_some() {
+        load_program(&mut ebpf, names::CLEAR_STAMP)?;
+    }
+    if let Some(pins) = options.pins {
+        pins.pin_next(&ebpf, &reused)?;
+        carry::flows(pins, &PinDir::new(pins.next()))?;
+    }
+    Ok(ebpf)
+}
+
+/// The kept maps in a pin directory that a new generation can use: none when another layout wrote them.
+/// One whose size differs from the wanted size is made anew, and so is one of another layout that a run
+/// left behind which was cut off while it put new pins in place.
+fn reusable(pins: &PinDir, entries: &BTreeMap<&'static str, u32>) -> Vec<&'static str> {
+    let layout = pins.node_state().map(|state| state.layout);
+    if layout != Some(LAYOUT_VERSION) {
+        return Vec::new();
+    }
+    let fits = |name: &&'static str| {
+        MapInfo::from_pin(pins.path().join(name)).is_ok_and(|info| {
+            kept_value_size(name).is_some_and(|wanted| wanted == info.value_size() as usize)
+                && entries
+                    .get(name)
+                    .is_none_or(|wanted| *wanted == info.max_entries())
+        })
+    };
+    names::KEPT.into_iter().filter(fits).collect()
+}
+
+/// Bytes of a value of a map that a restart keeps.
+fn kept_value_size(name: &str) -> Option<usize> {
+    match name {
+        names::FLOWS_V4 | names::FLOWS_V6 => Some(size_of::<Flow>()),
+        names::FRAGMENTS => Some(size_of::<FragmentPorts>()),
+        names::FLOW_COUNTS => Some(size_of::<FlowCounts>()),
+        names::RECENT => Some(size_of::<Recent>()),
+        names::METRICS => Some(size_of::<Counter>()),
+        names::NODE_STATE => Some(size_of::<NodeState>()),
+        _ => None,
+    }
+}

@@ -1,0 +1,28 @@
+//! A generation: programs with their maps, from loading to the writes of every plan.
+//!
+//! Knows operations of `policy-core` and layouts of `policy-common`; must not know interfaces.
+//! Invariant: a write that fails leaves what was enforced before.
+
+mod backlog;
+mod carry;
+mod counters;
+mod datapath;
+mod encode;
+mod failure;
+mod fill;
+mod ids;
+mod load;
+mod object;
+mod programs;
+mod tables;
+mod writer;
+
+pub use counters::Counters;
+pub use datapath::Datapath;
+pub use failure::Failure;
+pub use fill::{MapFill, fill};
+pub use ids::EndpointIds;
+pub use load::{LoadError, LoadOptions, TableSizes};
+pub use object::EMBEDDED;
+pub use programs::Programs;
+pub use writer::TableWriter;

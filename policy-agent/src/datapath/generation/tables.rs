@@ -1,0 +1,294 @@
+//! The maps that the agent writes, typed.
+//!
+//! Owns the handles; must not know plans. One method per kind of write; a write that the kernel
+//! refuses changes nothing.
+
+use std::net::IpAddr;
+
+use aya::{Ebpf, maps::MapError};
+use ipnet::IpNet;
+use policy_common::{
+    AddressEntry, Control, Endpoint, EndpointId, IdentityId, NodeState, PortEntry, PortKey,
+    PortSet, PortSetId, RuleKey, V4, V6, Verdict, names,
+};
+
+use super::{
+    super::kernel::{
+        abi::{Abi, Hash, Slots, Trie, prefix},
+        element::{found, gone},
+        part::{PartError, open},
+    },
+    encode::EncodedPortSet,
+};
+
+/// Typed handles of the maps that hold policy.
+pub(crate) struct Tables {
+    interfaces: Hash<u32, EndpointId>,
+    endpoints: Hash<u32, Endpoint>,
+    addresses_v4: Hash<V4, AddressEntry>,
+    addresses_v6: Hash<V6, AddressEntry>,
+    cidrs_v4: Trie<V4, IdentityId>,
+    cidrs_v6: Trie<V6, IdentityId>,
+    rules: Hash<RuleKey, PortSetId>,
+    port_sets: Slots<PortSet>,
+    ports: Trie<PortKey, Verdict>,
+    node_state: Slots<NodeState>,
+    /// The globals of the programs, and what stands there.
+    globals: Slots<Control>,
+    control: Control,
+    tunnel_ports: Slots<u64>,
+}
+
+impl Tables {
+    /// Opens the maps of a loaded object.
+    pub(crate) fn of(ebpf: &Ebpf) -> Result<Self, PartError> {
+        Ok(Self {
+            interfaces: open(ebpf, names::INTERFACES)?,
+            endpoints: open(ebpf, names::ENDPOINTS)?,
+            addresses_v4: open(ebpf, names::ADDRESSES_V4)?,
+            addresses_v6: open(ebpf, names::ADDRESSES_V6)?,
+            cidrs_v4: open(ebpf, names::CIDRS_V4)?,
+            cidrs_v6: open(ebpf, names::CIDRS_V6)?,
+            rules: open(ebpf, names::RULES)?,
+            port_sets: open(ebpf, names::PORT_SETS)?,
+            ports: open(ebpf, names::PORTS)?,
+            node_state: open(ebpf, names::NODE_STATE)?,
+            globals: open(ebpf, Control::MAP)?,
+            control: Control::default(),
+            tunnel_ports: open(ebpf, names::TUNNEL_PORTS)?,
+        })
+    }
+
+    /// The endpoint of an interface.
+    pub(crate) fn endpoint_at(&self, ifindex: u32) -> Result<Option<Endpoint>, MapError> {
+        let Some(id) = found(self.interfaces.get(&Abi(ifindex), 0))? else {
+            return Ok(None);
+        };
+        found(self.endpoints.get(&Abi(id.0.into()), 0))
+    }
+
+    /// Every endpoint that an interface names.
+    pub(crate) fn endpoints(&self) -> Result<Vec<Endpoint>, MapError> {
+        self.interfaces
+            .keys()
+            .filter_map(|ifindex| {
+                ifindex
+                    .and_then(|Abi(ifindex)| self.endpoint_at(ifindex))
+                    .transpose()
+            })
+            .collect()
+    }
+
+    /// Writes an endpoint, sealed, and what its interface is. The number that the interface had before
+    /// goes last: at every step the interface has the old endpoint or the new one.
+    pub(crate) fn put_endpoint(&mut self, value: Endpoint) -> Result<(), MapError> {
+        self.unsettle()?;
+        let interface = Abi(value.ifindex);
+        let before = found(self.interfaces.get(&interface, 0))?;
+        self.endpoints
+            .insert(Abi(u32::from(value.id.0)), Abi(value), 0)?;
+        let Some(before) = before else {
+            let named = self.interfaces.insert(interface, Abi(value.id), 0);
+            if named.is_err() {
+                // Nobody finds it: its room is better free.
+                gone(self.endpoints.remove(&Abi(value.id.0.into())))?;
+            }
+            return named;
+        };
+        if before != value.id {
+            self.interfaces.insert(interface, Abi(value.id), 0)?;
+            gone(self.endpoints.remove(&Abi(before.0.into())))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn delete_endpoint(&mut self, ifindex: u32, id: EndpointId) -> Result<(), MapError> {
+        self.unsettle()?;
+        gone(self.interfaces.remove(&Abi(ifindex)))?;
+        gone(self.endpoints.remove(&Abi(id.0.into())))
+    }
+
+    /// Whether programs read the tables anew for every packet.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.control.begun != self.control.settled
+    }
+
+    /// Has programs read the tables anew for every packet from now on. Comes before every write:
+    /// what a program remembers of a table is not older than the table.
+    fn unsettle(&mut self) -> Result<(), MapError> {
+        if self.is_unsettled() {
+            return Ok(());
+        }
+        self.put_control(Control {
+            begun: self.control.begun + 1,
+            ..self.control
+        })
+    }
+
+    /// Lets programs remember what they read. Call it when no program runs that began before the last
+    /// change.
+    pub(crate) fn settle(&mut self) -> Result<(), MapError> {
+        self.put_control(Control {
+            settled: self.control.begun,
+            ..self.control
+        })
+    }
+
+    fn put_control(&mut self, control: Control) -> Result<(), MapError> {
+        self.globals.set(0, Abi(control), 0)?;
+        self.control = control;
+        Ok(())
+    }
+
+    pub(crate) fn address(&self, address: IpAddr) -> Result<Option<AddressEntry>, MapError> {
+        found(match address {
+            IpAddr::V4(address) => self.addresses_v4.get(&Abi(V4(address.octets())), 0),
+            IpAddr::V6(address) => self.addresses_v6.get(&Abi(V6(address.octets())), 0),
+        })
+    }
+
+    pub(crate) fn put_address(
+        &mut self,
+        address: IpAddr,
+        entry: AddressEntry,
+    ) -> Result<(), MapError> {
+        self.unsettle()?;
+        match address {
+            IpAddr::V4(address) => {
+                let key = Abi(V4(address.octets()));
+                self.addresses_v4.insert(key, Abi(entry), 0)
+            }
+            IpAddr::V6(address) => {
+                let key = Abi(V6(address.octets()));
+                self.addresses_v6.insert(key, Abi(entry), 0)
+            }
+        }
+    }
+
+    pub(crate) fn delete_address(&mut self, address: IpAddr) -> Result<(), MapError> {
+        self.unsettle()?;
+        gone(match address {
+            IpAddr::V4(address) => self.addresses_v4.remove(&Abi(V4(address.octets()))),
+            IpAddr::V6(address) => self.addresses_v6.remove(&Abi(V6(address.octets()))),
+        })
+    }
+
+    /// The identity of exactly this prefix; the one around it when it has no entry of its own.
+    pub(crate) fn cidr(&self, cidr: IpNet) -> Result<Option<IdentityId>, MapError> {
+        let bits = u32::from(cidr.prefix_len());
+        found(match cidr.addr() {
+            IpAddr::V4(address) => self.cidrs_v4.get(&prefix(bits, V4(address.octets())), 0),
+            IpAddr::V6(address) => self.cidrs_v6.get(&prefix(bits, V6(address.octets())), 0),
+        })
+    }
+
+    pub(crate) fn put_cidr(&mut self, cidr: IpNet, identity: IdentityId) -> Result<(), MapError> {
+        self.unsettle()?;
+        let bits = u32::from(cidr.prefix_len());
+        match cidr.addr() {
+            IpAddr::V4(address) => {
+                let key = prefix(bits, V4(address.octets()));
+                self.cidrs_v4.insert(&key, Abi(identity), 0)
+            }
+            IpAddr::V6(address) => {
+                let key = prefix(bits, V6(address.octets()));
+                self.cidrs_v6.insert(&key, Abi(identity), 0)
+            }
+        }
+    }
+
+    pub(crate) fn delete_cidr(&mut self, cidr: IpNet) -> Result<(), MapError> {
+        self.unsettle()?;
+        let bits = u32::from(cidr.prefix_len());
+        gone(match cidr.addr() {
+            IpAddr::V4(address) => self.cidrs_v4.remove(&prefix(bits, V4(address.octets()))),
+            IpAddr::V6(address) => self.cidrs_v6.remove(&prefix(bits, V6(address.octets()))),
+        })
+    }
+
+    pub(crate) fn put_rule(&mut self, key: RuleKey, ports: PortSetId) -> Result<(), MapError> {
+        self.unsettle()?;
+        self.rules.insert(Abi(key), Abi(ports), 0)
+    }
+
+    pub(crate) fn delete_rule(&mut self, key: RuleKey) -> Result<(), MapError> {
+        self.unsettle()?;
+        gone(self.rules.remove(&Abi(key)))
+    }
+
+    /// Writes the entries before the header that makes them count. When an entry does not fit,
+    /// those already written are taken back.
+    pub(crate) fn put_port_set(
+        &mut self,
+        id: PortSetId,
+        set: &EncodedPortSet,
+    ) -> Result<(), MapError> {
+        self.unsettle()?;
+        for (written, entry) in set.trie.iter().enumerate() {
+            let key = prefix(entry.bits, entry.key);
+            if let Err(error) = self.ports.insert(&key, Abi(entry.verdict), 0) {
+                self.delete_ports(&set.trie[..written])?;
+                return Err(error);
+            }
+        }
+        self.put_port_set_header(id, set.header)
+    }
+
+    pub(crate) fn put_port_set_header(
+        &mut self,
+        id: PortSetId,
+        header: PortSet,
+    ) -> Result<(), MapError> {
+        self.unsettle()?;
+        self.port_sets.set(id.0, Abi(header), 0)
+    }
+
+    /// Makes the set deny everything, then removes its entries.
+    pub(crate) fn delete_port_set(
+        &mut self,
+        id: PortSetId,
+        set: &EncodedPortSet,
+    ) -> Result<(), MapError> {
+        self.put_port_set_header(id, PortSet::default())?;
+        self.delete_ports(&set.trie)
+    }
+
+    fn delete_ports(&mut self, entries: &[super::encode::TrieEntry]) -> Result<(), MapError> {
+        entries
+            .iter()
+            .try_for_each(|entry| gone(self.ports.remove(&prefix(entry.bits, entry.key))))
+    }
+
+    pub(crate) fn put_node_state(&mut self, state: NodeState) -> Result<(), MapError> {
+        self.node_state.set(0, Abi(state), 0)
+    }
+
+    /// Sets the bit of every UDP port on which this node unpacks tunnels, and clears the others.
+    pub(crate) fn put_tunnel_ports(&mut self, ports: &[u16]) -> Result<(), MapError> {
+        let mut words = vec![0u64; self.tunnel_ports.len() as usize];
+        for port in ports {
+            if let Some(word) = words.get_mut(usize::from(*port) / 64) {
+                *word |= 1 << (port % 64);
+            }
+        }
+        (0..)
+            .zip(words)
+            .try_for_each(|(index, word)| self.tunnel_ports.set(index, Abi(word), 0))
+    }
+}
+
+impl Tables {
+    /// Number 0 denies everything as zeroed memory does; number 1 allows everything.
+    pub(crate) fn put_built_in_port_sets(&mut self) -> Result<(), MapError> {
+        let mut allow_all = PortSet {
+            count: 1,
+            ..PortSet::default()
+        };
+        allow_all.inline[0] = PortEntry {
+            any_protocol: 1,
+            verdict: Verdict::ALLOW,
+            ..PortEntry::default()
+        };
+        self.put_port_set_header(PortSetId::ALLOW_ALL, allow_all)
+    }
+}

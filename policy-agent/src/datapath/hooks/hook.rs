@@ -1,0 +1,68 @@
+//! The places where programs stand, and the interfaces that have them.
+
+use aya::programs::TcAttachType;
+use policy_common::names;
+
+/// One place for one program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hook {
+    /// TC ingress of a pod's host-side interface.
+    FromPod,
+    /// TC egress of a pod's host-side interface.
+    ToPod,
+    /// TC ingress of a bridge port that is no pod's.
+    ClearStamp,
+}
+
+impl Hook {
+    /// The hooks of an endpoint's interface, in the order in which they are attached: nothing may
+    /// reach a pod that cannot be answered for.
+    pub const ENDPOINT: [Self; 2] = [Self::FromPod, Self::ToPod];
+
+    /// Every hook.
+    pub const ALL: [Self; 3] = [Self::FromPod, Self::ToPod, Self::ClearStamp];
+
+    /// The program's name.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::FromPod => names::FROM_POD,
+            Self::ToPod => names::TO_POD,
+            Self::ClearStamp => names::CLEAR_STAMP,
+        }
+    }
+
+    /// The direction from the interface's side, as TC has it.
+    pub const fn direction(self) -> TcAttachType {
+        match self {
+            Self::FromPod | Self::ClearStamp => TcAttachType::Ingress,
+            Self::ToPod => TcAttachType::Egress,
+        }
+    }
+}
+
+/// An interface of this network namespace, with the name that it has now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Interface {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+}
+
+impl Interface {
+    /// `None`: there is no interface of this index.
+    pub(crate) fn current(index: u32) -> Option<Self> {
+        let name = nix::net::if_::if_indextoname(index)
+            .ok()
+            .and_then(|name| name.into_string().ok());
+        name.map(|name| Self { index, name })
+    }
+}
+
+/// The name that an interface has now.
+pub fn interface_name(index: u32) -> Option<String> {
+    Interface::current(index).map(|interface| interface.name)
+}
+
+/// The index of the interface with this name.
+pub(crate) fn current_index(name: &str) -> Option<u32> {
+    nix::net::if_::if_nametoindex(name).ok()
+}

@@ -1,0 +1,17 @@
+//! Programs on interfaces: putting them there, first in their chains, and who else stands there.
+//!
+//! Knows generations and pins; must not know policy. Invariant: an interface that has the programs
+//! keeps them – links and filters are replaced in place, never taken off first.
+
+mod attach;
+pub mod chain;
+mod clsact;
+mod error;
+mod hook;
+mod position;
+mod tcx;
+
+pub use attach::{AttachMode, Attacher, Mechanism, has_tcx};
+pub use chain::ChainError;
+pub use error::AttachError;
+pub use hook::{Hook, interface_name};

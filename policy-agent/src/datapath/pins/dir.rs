@@ -1,0 +1,186 @@
+//! The pin directory: what outlives the agent, and who may change it.
+//!
+//! Owns paths under `--pin-path`. Maps stand under
+//! their names, TCX links under `links/`, the programs of clsact filters under `filters/`, both as
+//! `<interface index>-<program>`; `next/` holds a generation that is not in force yet. Invariant: a
+//! map's pin is replaced by a rename, so that a reader finds the old map or the new one.
+
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf,
+    maps::{Map, MapData},
+};
+use nix::mount::MsFlags;
+use policy_common::{Control, NodeState, names};
+
+use super::{
+    super::kernel::abi::Slots,
+    error::{BPFFS, PinDirError, io_error},
+    file::{entries, is_bpffs, remove, rename},
+    lock::{PinLock, run_file},
+};
+
+/// Where pins stand unless `--pin-path` says otherwise.
+pub const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/policy-agent";
+
+/// A pin directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinDir {
+    path: PathBuf,
+}
+
+impl PinDir {
+    /// Names the directory; touches nothing.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the lock.
+    ///
+    /// # Errors
+    /// [`PinDirError::Locked`] names the process that holds it.
+    pub fn lock(&self) -> Result<PinLock, PinDirError> {
+        PinLock::take(&self.path)
+    }
+
+    /// Removes lock and socket, the last step of a cleanup.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn remove_run_files(&self, lock: PinLock) -> Result<(), PinDirError> {
+        remove(&self.socket())?;
+        lock.remove()
+    }
+
+    /// The socket on which the agent of this directory answers `status`.
+    pub fn socket(&self) -> PathBuf {
+        run_file(&self.path, "sock")
+    }
+
+    /// Makes the directory, mounting the BPF file system where it is missing, and clears what a
+    /// run that was cut off left in `next/`. Needs the lock.
+    ///
+    /// # Errors
+    /// The directory is on another file system, or cannot be made.
+    pub fn prepare(&self, _lock: &PinLock) -> Result<(), PinDirError> {
+        if self.path.starts_with(BPFFS) {
+            mount_bpffs()?;
+        }
+        for directory in [self.path.clone(), self.links(), self.filters(), self.next()] {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&directory)
+                .map_err(io_error("making", &directory))?;
+        }
+        if !is_bpffs(&self.path)? {
+            return Err(PinDirError::NotBpffs {
+                path: self.path.clone(),
+            });
+        }
+        for leftover in entries(&self.next())? {
+            remove(&leftover)?;
+        }
+        Ok(())
+    }
+
+    /// Pins the maps of a new generation beside those in force.
+    pub(crate) fn pin_next(&self, ebpf: &Ebpf, reused: &[&str]) -> Result<(), PinDirError> {
+        for (name, map) in ebpf.maps() {
+            // Other names with a dot are the loader's own, and bpffs refuses them.
+            let name = if name == Control::MAP {
+                names::CONTROL
+            } else {
+                name
+            };
+            if name.starts_with('.') || reused.contains(&name) {
+                continue;
+            }
+            let path = self.next().join(name);
+            map.pin(&path)
+                .map_err(|source| PinDirError::Pin { path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Puts the pins of the new generation in the place of the old ones.
+    pub(crate) fn publish(&self) -> Result<(), PinDirError> {
+        // First what remembers the epoch, so that no later run starts behind a published endpoint.
+        let mut fresh = entries(&self.next())?;
+        fresh.sort_by_key(|path| !path.ends_with(names::NODE_STATE));
+        for from in fresh {
+            if let Some(name) = from.file_name() {
+                rename(&from, &self.path.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the directory remembers, `None` when there is nothing to read.
+    pub fn node_state(&self) -> Option<NodeState> {
+        let data = MapData::from_pin(self.path.join(names::NODE_STATE)).ok()?;
+        let slots: Slots<NodeState> = Map::from_map_data(data).ok()?.try_into().ok()?;
+        slots.get(&0, 0).ok().map(|state| state.0)
+    }
+
+    /// Pins of TCX links.
+    pub(crate) fn links(&self) -> PathBuf {
+        self.path.join("links")
+    }
+
+    /// Pins of the programs of clsact filters, which have no links.
+    pub(crate) fn filters(&self) -> PathBuf {
+        self.path.join("filters")
+    }
+
+    /// What is not in force yet.
+    pub(crate) fn next(&self) -> PathBuf {
+        self.path.join("next")
+    }
+
+    /// Removes every pin and the directory. What is still attached by a link ends with it.
+    ///
+    /// # Errors
+    /// A pin cannot be removed; the others are.
+    pub fn remove_all(&self) -> Result<(), PinDirError> {
+        let mut result = Ok(());
+        for directory in [self.links(), self.filters(), self.next(), self.path.clone()] {
+            if !directory.exists() {
+                continue;
+            }
+            for entry in entries(&directory)? {
+                if !entry.is_dir() {
+                    result = result.and(remove(&entry));
+                }
+            }
+            result =
+                result.and(fs::remove_dir(&directory).map_err(io_error("removing", &directory)));
+        }
+        result
+    }
+}
+
+fn mount_bpffs() -> Result<(), PinDirError> {
+    let path = Path::new(BPFFS);
+    if is_bpffs(path)? {
+        return Ok(());
+    }
+    nix::mount::mount(
+        Some("bpf"),
+        path,
+        Some("bpf"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+        Some("mode=0700"),
+    )
+    .map_err(|errno| io_error("mounting the BPF file system on", path)(errno.into()))
+}

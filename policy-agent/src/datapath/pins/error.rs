@@ -1,0 +1,67 @@
+//! Why a pin directory cannot be used.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use aya::maps::MapError;
+
+/// Where the BPF file system is.
+pub(super) const BPFFS: &str = "/sys/fs/bpf";
+
+/// The pin directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PinDirError {
+    /// Another agent works there.
+    #[error("{path} belongs to another agent (process {holder}): one agent per --pin-path")]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The process, as far as the lock file says.
+        holder: String,
+    },
+    /// The directory is on an ordinary file system.
+    #[error("{path} is not on a BPF file system: choose a --pin-path under {BPFFS}")]
+    NotBpffs {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A file operation failed.
+    #[error("{action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A map could not be pinned.
+    #[error("pinning {path}")]
+    Pin {
+        /// The pin.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: aya::pin::PinError,
+    },
+    /// A pinned map could not be read.
+    #[error("reading the pinned map {name}")]
+    Map {
+        /// Its name.
+        name: &'static str,
+        /// The reason.
+        #[source]
+        source: MapError,
+    },
+}
+
+pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PinDirError {
+    move |source| PinDirError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}

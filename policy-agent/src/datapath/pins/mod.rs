@@ -1,0 +1,15 @@
+//! What outlives the agent: the pin directory, and who may change it.
+//!
+//! Must not know policy or interfaces.
+
+mod dir;
+mod endpoints;
+mod error;
+mod file;
+mod lock;
+
+pub use dir::{DEFAULT_PIN_PATH, PinDir};
+pub use error::PinDirError;
+pub use file::is_bpffs;
+pub(crate) use file::{entries, remove, rename};
+pub use lock::PinLock;

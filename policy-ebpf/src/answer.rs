@@ -1,0 +1,65 @@
+//! What the rules say of a packet: from what this processor remembers, else from the tables.
+//!
+//! Invariant: an answer is remembered only if it depends on nothing but its question.
+
+use policy_common::Direction;
+
+use crate::{
+    case::Case,
+    family::Family,
+    lookup::Tables,
+    packet::Bytes,
+    question::{Answer, Question},
+    rules::{ask_as_opened, identify},
+};
+
+/// What the rules say of a connection opened in `direction`. `is_first`: the packet opens it, so
+/// where the packet came from counts.
+#[inline(always)]
+pub(crate) fn answer<F: Family, W: Tables<F>, B: ?Sized + Bytes>(
+    world: &W,
+    case: &Case<'_, F, B>,
+    direction: Direction,
+    is_first: bool,
+) -> Answer {
+    let peer = case.peer();
+    let port = case.judged_port(direction);
+    let question = Question {
+        endpoint: case.endpoint.id,
+        direction,
+        protocol: case.segment.protocol(),
+        port,
+        peer,
+    };
+    let version = world.version();
+    // What the endpoint says to itself depends on more than the question.
+    let is_plain = peer != F::of(case.endpoint) && version != 0;
+    if is_plain && let Some(answer) = world.known_answer(&question, version) {
+        return answer;
+    }
+    let answer = consult(world, case, direction, is_first);
+    if is_plain {
+        world.know_answer(&question, version, answer);
+    }
+    answer
+}
+
+/// As [`answer`], from the tables.
+#[inline(never)]
+fn consult<F: Family, W: Tables<F>, B: ?Sized + Bytes>(
+    world: &W,
+    case: &Case<'_, F, B>,
+    direction: Direction,
+    is_first: bool,
+) -> Answer {
+    let origin = is_first.then_some(case.origin);
+    let identity = identify(world, case.endpoint, direction, origin, case.peer());
+    ask_as_opened(
+        world,
+        case.endpoint,
+        direction,
+        identity,
+        case.segment.protocol(),
+        case.judged_port(direction),
+    )
+}

@@ -1,0 +1,73 @@
+//! One packet at one endpoint's hook, and what follows from its headers alone.
+
+use policy_common::{Direction, Endpoint};
+
+use crate::{
+    family::Family,
+    origin::Origin,
+    packet::{Bytes, IpPacket, Numbers, Segment, numbers::numbers, transport::Kind},
+};
+
+/// One packet at one endpoint's hook.
+pub struct Case<'a, F, B: ?Sized> {
+    /// Its bytes, for what few packets need.
+    pub frame: &'a B,
+    /// The endpoint.
+    pub endpoint: &'a Endpoint,
+    /// Where the packet goes, from the pod's side.
+    pub direction: Direction,
+    /// Where it came from.
+    pub origin: &'a Origin,
+    /// Its addresses.
+    pub packet: &'a IpPacket<F>,
+    /// Its transport header.
+    pub segment: Segment,
+}
+
+impl<F: Family, B: Bytes + ?Sized> Case<'_, F, B> {
+    #[inline(always)]
+    pub(crate) fn peer(&self) -> F {
+        match self.direction {
+            Direction::Ingress => self.packet.source,
+            Direction::Egress => self.packet.destination,
+        }
+    }
+
+    /// The key of its flow.
+    #[inline(always)]
+    pub(crate) fn key(&self) -> F::Key {
+        let (source_port, destination_port) = self.segment.flow_ports();
+        let source = (self.packet.source, source_port);
+        let destination = (self.packet.destination, destination_port);
+        let (pod, peer) = match self.direction {
+            Direction::Ingress => (destination, source),
+            Direction::Egress => (source, destination),
+        };
+        F::key(self.endpoint.id, self.segment.protocol(), pod, peer)
+    }
+
+    /// The port that the rules judge for a connection opened in `direction`, host byte order.
+    #[inline(always)]
+    pub(crate) fn judged_port(&self, direction: Direction) -> Option<u16> {
+        if !self.segment.has_ports() {
+            return None;
+        }
+        Some(u16::from_be_bytes(if direction == self.direction {
+            self.segment.destination_port()
+        } else {
+            self.segment.source_port()
+        }))
+    }
+
+    /// The packet begins a connection whatever came before.
+    #[inline(always)]
+    pub(crate) const fn reopens(&self) -> bool {
+        self.segment.opens() && matches!(self.segment.kind(), Kind::Tcp | Kind::Sctp)
+    }
+
+    /// Its sequence numbers, read now.
+    #[inline(always)]
+    pub(crate) fn numbers(&self) -> Numbers {
+        numbers(self.frame, self.packet, self.segment)
+    }
+}

@@ -1,0 +1,170 @@
+//! A packet that finds its flow: it rides on it, or has it judged again; one that finds none may open
+//! one.
+
+use policy_common::{Flow, FlowState, IdentityId, Reason};
+
+use super::{
+    life::{idle, is_expired, opened_in, sender},
+    open::Found,
+    phase::{advance, asks_for_numbers},
+};
+use crate::{
+    answer::answer,
+    case::Case,
+    decision::Decision,
+    family::Family,
+    lookup::Tables,
+    packet::{Bytes, Numbers, transport::tcp},
+    question::Answer,
+    rules::is_isolated,
+};
+
+/// [`look_up`] found that the packet may open a flow.
+pub(crate) const MAY_OPEN: Decision = Decision(u64::MAX);
+
+/// Judges by the tables. A function of its own, like the others that are not inlined: the kernel
+/// gives all frames of a program 512 bytes of stack.
+#[inline(never)]
+pub(crate) fn look_up<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
+    world: &W,
+    case: &Case<'_, F, B>,
+    found: &mut Found<F::Key>,
+) -> Decision {
+    let now = world.now();
+    // No `Option<Flow>`: registers that hold nothing are not readable to the verifier.
+    let mut state = FlowState::default();
+    let mut lives = false;
+    // Whether a connection may begin anew does not depend on the one before.
+    if case.segment.is_tracked()
+        && !case.reopens()
+        && let Some(entry) = world.flow(&found.key)
+    {
+        lives = !is_expired(&entry, case.segment.protocol(), now, world.hz());
+        state = entry.state;
+        found.before = entry;
+        found.flow = entry;
+    }
+    if lives && state.epoch == case.endpoint.epoch {
+        return ride(world, case, found, now);
+    }
+    let direction = if lives {
+        opened_in(&state)
+    } else {
+        case.direction
+    };
+    if !lives && !case.segment.opens() && !is_isolated(case.endpoint, direction) {
+        return Decision::of(Reason::NotIsolated);
+    }
+    let answer = answer(world, case, direction, !lives);
+    if lives {
+        return revise(world, case, found, answer, now);
+    }
+    if !answer.verdict().allows() {
+        return Decision::by_rules(Reason::Policy, answer);
+    }
+    if !case.segment.opens() {
+        // Nothing is remembered of a packet that cannot open a flow.
+        return Decision::by_rules(Reason::Allowed, answer);
+    }
+    found.flow = Flow {
+        state: FlowState {
+            epoch: case.endpoint.epoch,
+            verdict: answer.verdict(),
+            phase: FlowState::PHASE_NEW,
+            opener: sender(case.direction),
+            seen: 0,
+        },
+        last_seen: now,
+        identity: answer.identity().0,
+        ..Flow::default()
+    };
+    MAY_OPEN
+}
+
+/// Whether the packet passes by this flow and changes nothing about it: then a copy that is not older
+/// than a second is as good as the entry. A verdict that changed has another epoch, and an entry that
+/// was used within the last second is removed only with its endpoint, whose successor has another
+/// epoch too.
+#[inline(always)]
+pub(crate) fn rides_unchanged<F: Family, B: Bytes + ?Sized>(
+    case: &Case<'_, F, B>,
+    state: &FlowState,
+    last_seen: u64,
+    now: u64,
+    hz: u32,
+) -> bool {
+    const ORDINARY: u8 = tcp::FIN | tcp::SYN | tcp::RST;
+    const STANDING: u8 = FlowState::SEEN_ANSWER | FlowState::SEEN_CONFIRMATION;
+    case.segment.is_tracked()
+        && state.epoch == case.endpoint.epoch
+        && state.verdict.allows()
+        && state.phase == FlowState::PHASE_ESTABLISHED
+        && state.seen & !STANDING == 0
+        && case.segment.tcp_flags() & ORDINARY == 0
+        && !case.reopens()
+        && now.wrapping_sub(last_seen) < u64::from(hz)
+}
+
+/// What the packet makes of the flow. A function of its own, for its stack.
+#[inline(never)]
+pub(super) fn step<F: Family, B: Bytes + ?Sized>(
+    case: &Case<'_, F, B>,
+    flow: &mut Flow,
+    is_due: bool,
+) -> bool {
+    let numbers = if is_due || asks_for_numbers(&flow.state, case.segment) {
+        case.numbers()
+    } else {
+        Numbers::default()
+    };
+    advance(flow, case.direction, case.segment, &numbers, is_due);
+    true
+}
+
+/// A packet of a live flow whose verdict is current: `found.before` is what the table holds.
+#[inline(always)]
+fn ride<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
+    world: &W,
+    case: &Case<'_, F, B>,
+    found: &mut Found<F::Key>,
+    now: u64,
+) -> Decision {
+    let passes = found.flow.state.verdict.allows();
+    // A tombstone does not live longer because of packets that it stops.
+    if passes {
+        let is_due = idle(&found.flow, now) >= u64::from(world.hz());
+        step(case, &mut found.flow, is_due);
+        if is_due || found.is_changed() {
+            found.flow.last_seen = now;
+        }
+    }
+    if found.is_changed() {
+        world.update_flow(&found.key, &found.flow);
+    }
+    world.know_flow(&found.key, &found.flow);
+    if passes {
+        Decision::of(Reason::Flow)
+    } else {
+        Decision::by_rules(
+            Reason::FlowDenied,
+            Answer::new(found.flow.state.verdict, IdentityId(found.flow.identity)),
+        )
+    }
+}
+
+/// After a change a flow is judged again in the direction in which it was opened; one that is
+/// forbidden now stays as a tombstone, so that the other side's next packet does not open it in
+/// reverse.
+#[inline(always)]
+fn revise<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
+    world: &W,
+    case: &Case<'_, F, B>,
+    found: &mut Found<F::Key>,
+    answer: Answer,
+    now: u64,
+) -> Decision {
+    found.flow.state.epoch = case.endpoint.epoch;
+    found.flow.state.verdict = answer.verdict();
+    found.flow.identity = answer.identity().0;
+    ride(world, case, found, now)
+}

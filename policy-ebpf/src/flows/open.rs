@@ -1,0 +1,195 @@
+//! A packet that opens a connection, and the entry that it gets in the flow table.
+
+use policy_common::{Direction, EndpointId, Flow, FlowState, IdentityId, Reason};
+
+use super::{
+    life::is_expired,
+    limits::{make_room, remember},
+    look_up::step,
+};
+use crate::{
+    case::Case,
+    decision::Decision,
+    family::Family,
+    lookup::{Flows, Full, Shares, Tables, World},
+    packet::{Bytes, transport::Kind},
+    rules::is_isolated,
+};
+
+/// What a packet that opens a flow found under its key in the flow table. Only integers: the memory
+/// is lent.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Found<K> {
+    pub(crate) key: K,
+    /// The entry, where there is one.
+    pub(crate) before: Flow,
+    /// What the packet would make of it.
+    pub(crate) flow: Flow,
+    /// [`Self::PRESENT`], [`Self::LIVE`].
+    pub(crate) status: u64,
+}
+
+impl<K> Found<K> {
+    /// There is an entry.
+    pub(crate) const PRESENT: u64 = 1;
+    /// There is an entry, and its life is not over.
+    pub(crate) const LIVE: u64 = 2;
+
+    /// Whether the packet makes another entry of the one that is there.
+    #[inline(always)]
+    pub(crate) fn is_changed(&self) -> bool {
+        let (before, flow) = (&self.before, &self.flow);
+        before.state != flow.state
+            || before.last_seen != flow.last_seen
+            || before.pod_next != flow.pod_next
+            || before.peer_next != flow.peer_next
+    }
+}
+
+/// A packet that opens a connection, and may.
+#[inline(never)]
+pub(crate) fn open<F: Family, W: Tables<F> + World, B: Bytes + ?Sized>(
+    world: &W,
+    case: &Case<'_, F, B>,
+    found: &mut Found<F::Key>,
+) -> Decision {
+    let identity = IdentityId(found.flow.identity);
+    let passes = Decision::about(
+        if is_isolated(case.endpoint, case.direction) {
+            Reason::Allowed
+        } else {
+            Reason::NotIsolated
+        },
+        identity,
+    );
+    if identity == IdentityId::SELF {
+        return passes;
+    }
+    if add::<F, W>(world, case.endpoint.id, found) {
+        return passes;
+    }
+    found.status = 0;
+    if let Some(before) = Flows::<F>::flow(world, &found.key) {
+        found.before = before;
+        found.status = Found::<F::Key>::PRESENT;
+        if !is_expired(
+            &before,
+            case.segment.protocol(),
+            found.flow.last_seen,
+            world.hz(),
+        ) {
+            found.status |= Found::<F::Key>::LIVE;
+        }
+    }
+    let live = found.before.state;
+    let replaceable = live.phase == FlowState::PHASE_CLOSING || !live.verdict.allows();
+    if found.status & Found::<F::Key>::LIVE != 0 && !replaceable {
+        // A SYN on a connection that lives is a retransmission, or a peer that forgot it. It never
+        // changes who opened the connection.
+        if live.opener == found.flow.state.opener {
+            found.flow.state.phase = live.phase;
+            found.flow.state.seen = live.seen;
+            found.flow.pod_next = found.before.pod_next;
+            found.flow.peer_next = found.before.peer_next;
+            keep::<F, W>(world, found);
+        } else if live.epoch == case.endpoint.epoch {
+            // Both sides open at once: the other's SYN is its answer. It does not make an older
+            // verdict current.
+            found.flow = found.before;
+            step(case, &mut found.flow, false);
+            if found.is_changed() {
+                keep::<F, W>(world, found);
+            }
+        }
+        return passes;
+    }
+    match track::<F, W>(world, case.endpoint.id, found) {
+        Ok(()) => passes,
+        // Without an entry the answers could not come back.
+        Err(reason) if needs_entry(case) => Decision::about(reason, identity),
+        Err(_) => passes,
+    }
+}
+
+/// Writes what the packet makes of an entry that is there.
+#[inline(always)]
+fn keep<F: Family, W: Tables<F>>(world: &W, found: &Found<F::Key>) {
+    world.update_flow(&found.key, &found.flow);
+    world.know_flow(&found.key, &found.flow);
+}
+
+/// Whether a packet that may open a flow is in vain without one: the other direction is isolated. A
+/// packet in an open direction may be an answer itself, where every packet may open a flow.
+#[inline(always)]
+fn needs_entry<F: Family, B: Bytes + ?Sized>(case: &Case<'_, F, B>) -> bool {
+    is_isolated(case.endpoint, reverse(case.direction))
+        && (is_isolated(case.endpoint, case.direction)
+            || matches!(case.segment.kind(), Kind::Tcp | Kind::Sctp | Kind::Icmp))
+}
+
+#[inline(always)]
+const fn reverse(direction: Direction) -> Direction {
+    match direction {
+        Direction::Ingress => Direction::Egress,
+        Direction::Egress => Direction::Ingress,
+    }
+}
+
+/// Makes the entry of a flow without a look at the table, as most new flows allow: whether there was none
+/// before, and room.
+#[inline(always)]
+fn add<F: Family, W: Tables<F>>(world: &W, endpoint: EndpointId, found: &Found<F::Key>) -> bool {
+    let opener = found.flow.state.opener;
+    let limit = u64::from(world.flow_limit(opener));
+    let count = world.live(endpoint, opener);
+    if count >= limit || !world.add_flow(&found.key, &found.flow) {
+        return false;
+    }
+    count_in::<F, W>(world, endpoint, found, count);
+    true
+}
+
+/// Writes the entry of a new flow and counts it.
+#[inline(always)]
+fn track<F: Family, W: Tables<F> + World>(
+    world: &W,
+    endpoint: EndpointId,
+    found: &Found<F::Key>,
+) -> Result<(), Reason> {
+    let opener = found.flow.state.opener;
+    if found.status & Found::<F::Key>::PRESENT != 0 {
+        let before = found.before.state.opener;
+        Flows::<F>::replace_flow(world, &found.key, &found.flow)
+            .map_err(|Full| Reason::FlowTableFull)?;
+        if before != opener {
+            world.charge(endpoint, before, false);
+            world.charge(endpoint, opener, true);
+        }
+        return Ok(());
+    }
+    let limit = u64::from(world.flow_limit(opener));
+    let count = world.live(endpoint, opener);
+    if count >= limit && !make_room(world, endpoint, opener) {
+        return Err(Reason::FlowLimit);
+    }
+    Flows::<F>::replace_flow(world, &found.key, &found.flow)
+        .map_err(|Full| Reason::FlowTableFull)?;
+    count_in::<F, W>(world, endpoint, found, count);
+    Ok(())
+}
+
+/// Counts one flow more than `count`.
+#[inline(always)]
+fn count_in<F: Family, W: Shares>(
+    world: &W,
+    endpoint: EndpointId,
+    found: &Found<F::Key>,
+    count: u64,
+) {
+    let opener = found.flow.state.opener;
+    world.charge(endpoint, opener, true);
+    // Early enough to know a few when the limit is reached.
+    if count >= u64::from(world.flow_limit(opener)) / 2 {
+        remember::<F, W>(world, endpoint, opener, &found.key);
+    }
+}

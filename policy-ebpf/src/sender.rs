@@ -1,0 +1,164 @@
+//! What a pod may send at all, with or without policy: addresses that are its own, and nothing that
+//! speaks for a router or for another, or enters a tunnel's end on this node.
+//!
+//! Knows no policy: what passes here is judged elsewhere.
+
+use policy_common::{Endpoint, Reason, V4};
+
+use crate::{
+    decision::Decision,
+    family::Family,
+    link::{self, LinkControl},
+    lookup::{Addresses, Policy},
+    packet::{Bytes, IpPacket, Segment, Wire, arp, icmp, protocol, transport::Kind},
+    related,
+};
+
+const DHCP_CLIENT: [u8; 2] = 68u16.to_be_bytes();
+const DHCP_SERVER: [u8; 2] = 67u16.to_be_bytes();
+
+/// Decides about an ARP packet.
+#[inline(always)]
+pub(crate) fn decide_arp<W, B>(world: &W, frame: &B, endpoint: &Endpoint) -> Decision
+where
+    W: Addresses<V4>,
+    B: Bytes + ?Sized,
+{
+    let Some(sender) = arp::sender(frame, B::LINK_HEADER) else {
+        return Decision::of(Reason::Malformed);
+    };
+    let unchecked = endpoint.has(Endpoint::NO_SOURCE_CHECK);
+    // A probe (RFC 5227) has no sender address.
+    if unchecked || sender.is_unspecified() || link::may_claim(world, endpoint, sender) {
+        Decision::of(Reason::LinkControl)
+    } else {
+        Decision::of(Reason::ArpSender)
+    }
+}
+
+/// Why the pod may not send this packet at all: a reason to drop it, or that it keeps the link
+/// alive.
+#[inline(always)]
+pub(crate) fn check<F, W, B>(
+    world: &W,
+    frame: &B,
+    endpoint: &Endpoint,
+    packet: &IpPacket<F>,
+    segment: Segment,
+) -> Option<Reason>
+where
+    F: Wire,
+    W: Addresses<F> + Policy,
+    B: Bytes + ?Sized,
+{
+    if !may_send_from(world, endpoint, packet, segment) {
+        return Some(Reason::SourceAddress);
+    }
+    match segment.kind() {
+        Kind::Icmp => {
+            let kind = segment.icmp_type();
+            if icmp::is_router_message(packet.protocol(), kind)
+                && (F::VERSION == 6) == (packet.protocol() == protocol::ICMPV6)
+            {
+                return Some(Reason::RouterMessage);
+            }
+            if !is_unchecked(endpoint)
+                && icmp::is_error(packet.protocol(), kind)
+                && !packet.is_later_fragment()
+                && !related::may_send(frame, packet)
+            {
+                return Some(Reason::ForgedError);
+            }
+        }
+        Kind::Udp if world.is_tunnel_port(u16::from_be_bytes(segment.destination_port())) => {
+            return reaches_host(world, packet).then_some(Reason::Encapsulation);
+        }
+        Kind::Other
+            if matches!(
+                packet.protocol(),
+                protocol::IPIP | protocol::IPV6 | protocol::GRE
+            ) =>
+        {
+            return reaches_host(world, packet).then_some(Reason::Encapsulation);
+        }
+        _ => {}
+    }
+    match link::classify(world, frame, packet, segment, Some(endpoint)) {
+        LinkControl::No => None,
+        LinkControl::Yes => Some(Reason::LinkControl),
+        LinkControl::Forged => Some(Reason::NeighbourSender),
+    }
+}
+
+/// Whether nobody can say which addresses are the endpoint's.
+#[inline(always)]
+const fn is_unchecked(endpoint: &Endpoint) -> bool {
+    endpoint.has(Endpoint::NO_SOURCE_CHECK) || endpoint.has(Endpoint::UNKNOWN)
+}
+
+#[inline(never)]
+fn reaches_host<F: Family, W: Addresses<F>>(world: &W, packet: &IpPacket<F>) -> bool {
+    let destination = packet.destination;
+    destination.is_multicast()
+        || destination.is_broadcast()
+        || world
+            .address(destination)
+            .is_some_and(|entry| entry.is_host())
+}
+
+/// The source check.
+#[inline(always)]
+fn may_send_from<F, W>(
+    world: &W,
+    endpoint: &Endpoint,
+    packet: &IpPacket<F>,
+    segment: Segment,
+) -> bool
+where
+    F: Family,
+    W: Addresses<F>,
+{
+    let source = packet.source;
+    is_unchecked(endpoint)
+        || (source == F::of(endpoint) && !source.is_unspecified())
+        || may_borrow(world, endpoint, packet, segment)
+}
+
+/// Whether the endpoint may send from a source that is not its first address.
+#[inline(never)]
+fn may_borrow<F, W>(world: &W, endpoint: &Endpoint, packet: &IpPacket<F>, segment: Segment) -> bool
+where
+    F: Family,
+    W: Addresses<F>,
+{
+    let source = packet.source;
+    if source.is_unspecified() {
+        return match F::VERSION {
+            4 => {
+                // A client without an address asks everybody (RFC 2131, 4.1).
+                matches!(segment.kind(), Kind::Udp)
+                    && packet.destination.is_broadcast()
+                    && segment.source_port() == DHCP_CLIENT
+                    && segment.destination_port() == DHCP_SERVER
+            }
+            // Duplicate address detection, and reports about its groups (RFC 3590).
+            _ => {
+                matches!(segment.kind(), Kind::Icmp)
+                    && packet.protocol() == protocol::ICMPV6
+                    && packet.destination.is_multicast()
+                    && packet.destination.is_link_scope()
+                    && (segment.icmp_type() == icmp::V6_NEIGHBOUR_SOLICITATION
+                        || icmp::is_listener_discovery(segment.icmp_type()))
+            }
+        };
+    }
+    if source.is_link_local() {
+        // Linux asks whether a neighbour is still there from its link-local address, also for a
+        // global one.
+        let stays = packet.destination.is_link_scope() || link::is_bare(packet, segment);
+        return stays && link::may_claim(world, endpoint, source);
+    }
+    world
+        .address(source)
+        .is_some_and(|entry| entry.owner == endpoint.id && !entry.is_host())
+}
