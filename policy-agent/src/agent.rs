@@ -13,6 +13,7 @@ mod drops;
 mod endpoints;
 mod options;
 mod position;
+mod shortage;
 mod sources;
 mod status;
 
@@ -276,17 +277,34 @@ impl Agent {
         }
         self.attribution.record(ops, &self.resolver);
         let mut failures = self.datapath.apply(ops);
+        if !self.datapath.tables.is_exact() {
+            failures = self.datapath.fit(&self.resolver.full());
+        }
         failures.extend(self.datapath.settle().err());
-        let failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
+        let mut failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
+        failures.extend(shortage::describe(
+            &self.datapath.tables,
+            &self.resolver,
+            |ifindex| self.pod_or_interface(ifindex),
+        ));
         for failure in &failures {
             if !self.failures.contains(failure) {
-                tracing::error!("{failure}; the old state stays in force");
+                tracing::error!("{failure}");
             }
         }
         if failures.is_empty() && !self.failures.is_empty() {
             tracing::info!("all tables are up to date again");
         }
         self.failures = failures;
+    }
+
+    /// The pod behind an interface, or the interface's name.
+    fn pod_or_interface(&self, ifindex: u32) -> String {
+        let pod = self.endpoints.get(&ifindex);
+        match pod.and_then(|endpoint| endpoint.pod.as_ref()) {
+            Some(pod) => pod.to_string(),
+            None => self.name(ifindex),
+        }
     }
 
     /// Once everything is known: fills the tables, replaces the pins and attaches.
@@ -324,10 +342,15 @@ impl Agent {
         self.report_drops();
         self.datapath.flush_debug();
         self.verify_positions();
-        let refused = self.datapath.waiting() > 0;
+        let refused = self.datapath.tables.is_refused();
         if self.collection.take_due(Instant::now(), refused) {
             // May leave identities unused in its turn: it counts as a change.
-            let ops = self.resolver.collect();
+            let tables = &self.datapath.tables;
+            let ops = if tables.is_exact() {
+                self.resolver.collect()
+            } else {
+                self.resolver.collect_but(&tables.held())
+            };
             self.execute(&ops);
         }
         self.settle_source();
@@ -339,7 +362,7 @@ impl Agent {
         }
         match self.datapath.sweep(&self.ids.live()) {
             // While removals wait, an endpoint that is gone may still make flows.
-            Ok(_) if self.datapath.waiting() == 0 => self.ids.swept(),
+            Ok(_) if !self.datapath.tables.is_refused() => self.ids.swept(),
             Ok(_) => {}
             Err(error) => tracing::warn!("sweeping flows: {error}"),
         }

@@ -96,7 +96,7 @@ impl Agent {
 
     /// Once what was applied is what packets meet, its revision is in force.
     pub(super) fn settle_source(&mut self) {
-        if self.enforcing && self.failures.is_empty() && self.datapath.waiting() == 0 {
+        if self.enforcing && self.datapath.waiting() == 0 {
             self.source.settled();
         }
     }
