@@ -1,5 +1,4 @@
 //! What the virtual machines run passes on this machine's kernel too.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
 
