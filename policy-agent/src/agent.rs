@@ -12,7 +12,6 @@ mod collection;
 mod drops;
 mod endpoints;
 mod options;
-mod own;
 mod position;
 mod shortage;
 mod sources;
@@ -78,8 +77,6 @@ struct Agent {
     recorded: BTreeSet<u32>,
     /// Those of them whose other end moved to another network namespace.
     moved: BTreeSet<u32>,
-    /// Addresses that interfaces came with.
-    own: own::Own,
     /// Endpoints of the run before, for their numbers.
     earlier: BTreeMap<u32, Endpoint>,
     /// What is attached.
@@ -107,7 +104,6 @@ struct Agent {
 struct NodeSynced {
     interfaces: bool,
     addresses: bool,
-    routes: bool,
     tunnels: bool,
 }
 
@@ -201,7 +197,6 @@ impl Agent {
             // Whoever was a pod's interface stays one: a restart must not open it.
             recorded: earlier.iter().map(|endpoint| endpoint.ifindex).collect(),
             moved: BTreeSet::new(),
-            own: own::Own::of_earlier(&earlier),
             earlier: earlier
                 .into_iter()
                 .map(|endpoint| (endpoint.ifindex, endpoint))
@@ -253,15 +248,6 @@ impl Agent {
                     .set_tunnel_ports(&ports)
                     .map_err(|source| AgentError::Map {
                         what: policy_common::names::TUNNEL_PORTS,
-                        source,
-                    })?;
-            }
-            NodeEvent::LocalRoutes(routes) => {
-                self.node_synced.routes = true;
-                self.datapath
-                    .set_local_routes(&routes)
-                    .map_err(|source| AgentError::Map {
-                        what: policy_common::names::LOCALS_V4,
                         source,
                     })?;
             }
@@ -326,10 +312,9 @@ impl Agent {
         let NodeSynced {
             interfaces,
             addresses,
-            routes,
             tunnels,
         } = self.node_synced;
-        if self.enforcing || !(self.source.synced && interfaces && addresses && routes && tunnels) {
+        if self.enforcing || !(self.source.synced && interfaces && addresses && tunnels) {
             return Ok(());
         }
         // Nobody reads the new tables yet: one batch.

@@ -27,15 +27,9 @@ where
     let Some(sender) = arp::sender(frame, B::LINK_HEADER) else {
         return Decision::of(Reason::Malformed);
     };
-    if !arp::is_alone(frame, B::LINK_HEADER) {
-        return Decision::of(Reason::LinkData);
-    }
-    if endpoint.has(Endpoint::NO_SOURCE_CHECK) {
-        return Decision::of(Reason::LinkControl);
-    }
+    let unchecked = endpoint.has(Endpoint::NO_SOURCE_CHECK);
     // A probe (RFC 5227) has no sender address.
-    let is_own = sender.is_unspecified() || link::may_claim(world, endpoint, sender);
-    if is_own && arp::is_plain(frame, B::LINK_HEADER) {
+    if unchecked || sender.is_unspecified() || link::may_claim(world, endpoint, sender) {
         Decision::of(Reason::LinkControl)
     } else {
         Decision::of(Reason::ArpSender)
@@ -57,7 +51,7 @@ where
     W: Addresses<F> + Policy,
     B: Bytes + ?Sized,
 {
-    if !may_send_from(world, frame, endpoint, packet, segment) {
+    if !may_send_from(world, endpoint, packet, segment) {
         return Some(Reason::SourceAddress);
     }
     match segment.kind() {
@@ -68,7 +62,7 @@ where
             {
                 return Some(Reason::RouterMessage);
             }
-            if !endpoint.has(Endpoint::NO_SOURCE_CHECK)
+            if !is_unchecked(endpoint)
                 && icmp::is_error(packet.protocol(), kind)
                 && !packet.is_later_fragment()
                 && !related::may_send(frame, packet)
@@ -77,10 +71,15 @@ where
             }
         }
         Kind::Udp if world.is_tunnel_port(u16::from_be_bytes(segment.destination_port())) => {
-            return may_be_unpacked(world, packet).then_some(Reason::Encapsulation);
+            return reaches_host(world, packet).then_some(Reason::Encapsulation);
         }
-        Kind::Other if protocol::is_tunnel(packet.protocol()) => {
-            return may_be_unpacked(world, packet).then_some(Reason::Encapsulation);
+        Kind::Other
+            if matches!(
+                packet.protocol(),
+                protocol::IPIP | protocol::IPV6 | protocol::GRE
+            ) =>
+        {
+            return reaches_host(world, packet).then_some(Reason::Encapsulation);
         }
         _ => {}
     }
@@ -91,53 +90,46 @@ where
     }
 }
 
-/// Whether this node, or another of the cluster, may take the packet for its own: addresses of
-/// interfaces, and whatever else the kernel delivers locally.
+/// Whether nobody can say which addresses are the endpoint's.
+#[inline(always)]
+const fn is_unchecked(endpoint: &Endpoint) -> bool {
+    endpoint.has(Endpoint::NO_SOURCE_CHECK) || endpoint.has(Endpoint::UNKNOWN)
+}
+
 #[inline(never)]
-fn may_be_unpacked<F: Family, W: Addresses<F>>(world: &W, packet: &IpPacket<F>) -> bool {
+fn reaches_host<F: Family, W: Addresses<F>>(world: &W, packet: &IpPacket<F>) -> bool {
     let destination = packet.destination;
     destination.is_multicast()
         || destination.is_broadcast()
-        || destination.is_unspecified()
         || world
             .address(destination)
-            .is_some_and(|entry| entry.is_node())
-        || world.is_local(destination)
+            .is_some_and(|entry| entry.is_host())
 }
 
 /// The source check.
 #[inline(always)]
-fn may_send_from<F, W, B>(
+fn may_send_from<F, W>(
     world: &W,
-    frame: &B,
     endpoint: &Endpoint,
     packet: &IpPacket<F>,
     segment: Segment,
 ) -> bool
 where
-    F: Wire,
+    F: Family,
     W: Addresses<F>,
-    B: Bytes + ?Sized,
 {
     let source = packet.source;
-    endpoint.has(Endpoint::NO_SOURCE_CHECK)
+    is_unchecked(endpoint)
         || (source == F::of(endpoint) && !source.is_unspecified())
-        || may_borrow(world, frame, endpoint, packet, segment)
+        || may_borrow(world, endpoint, packet, segment)
 }
 
 /// Whether the endpoint may send from a source that is not its first address.
 #[inline(never)]
-fn may_borrow<F, W, B>(
-    world: &W,
-    frame: &B,
-    endpoint: &Endpoint,
-    packet: &IpPacket<F>,
-    segment: Segment,
-) -> bool
+fn may_borrow<F, W>(world: &W, endpoint: &Endpoint, packet: &IpPacket<F>, segment: Segment) -> bool
 where
-    F: Wire,
+    F: Family,
     W: Addresses<F>,
-    B: Bytes + ?Sized,
 {
     let source = packet.source;
     if source.is_unspecified() {
@@ -163,9 +155,8 @@ where
     if source.is_link_local() {
         // Linux asks whether a neighbour is still there from its link-local address, also for a
         // global one.
-        return link::may_claim(world, endpoint, source)
-            && (packet.destination.is_link_scope()
-                || link::probes(world, frame, packet, segment, endpoint));
+        let stays = packet.destination.is_link_scope() || link::is_bare(packet, segment);
+        return stays && link::may_claim(world, endpoint, source);
     }
     world
         .address(source)

@@ -55,7 +55,6 @@ impl Agent {
         } else {
             self.binder.interface(fact(&interface))
         };
-        self.own.seen(&interface);
         self.interfaces.insert(ifindex, interface);
         for event in events {
             self.on_bind(event);
@@ -74,7 +73,6 @@ impl Agent {
         self.interfaces.remove(&ifindex);
         self.recorded.remove(&ifindex);
         self.moved.remove(&ifindex);
-        self.own.gone(ifindex);
         self.bind_problems.remove(&ifindex);
         for event in events {
             self.on_bind(event);
@@ -128,16 +126,12 @@ impl Agent {
             self.not_enforced(ifindex, reason.into());
             return;
         };
-        let pod = self.binder.pod_behind(ifindex).cloned();
-        if let Some(pod) = &pod {
-            self.own.recorded(ifindex, self.binder.addresses(pod));
-        }
         let fact = EndpointFact {
             ifindex,
             id,
             bridge,
-            pod,
-            own: self.own.addresses(ifindex),
+            pod: self.binder.pod_behind(ifindex).cloned(),
+            tag: self.binder.tag(ifindex),
         };
         if self.endpoints.get(&ifindex) == Some(&fact) {
             return;

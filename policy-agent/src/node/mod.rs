@@ -13,7 +13,6 @@
 mod event;
 mod link;
 mod namespace;
-mod routes;
 mod tunnel;
 mod view;
 mod watch;

@@ -165,6 +165,7 @@ pub(crate) fn pod() -> impl Strategy<Value = PodFact> {
             prop::bool::weighted(0.05),
             prop::bool::weighted(0.9),
             0..3_i64,
+            prop::bool::weighted(0.05),
         ),
     )
         .prop_map(|((name, uid), labels, v4, v6, ports, flags)| PodFact {
@@ -177,6 +178,8 @@ pub(crate) fn pod() -> impl Strategy<Value = PodFact> {
             finished: flags.1,
             running: flags.2,
             started: flags.3,
+            node: arc(""),
+            unreadable: flags.4,
         })
 }
 
@@ -236,11 +239,7 @@ fn endpoint() -> impl Strategy<Value = EndpointFact> {
             id: EndpointId(ifindex as u16 + 100),
             bridge,
             pod,
-            // Nobody's: what the endpoint sends from while its pod is not known.
-            own: ["10.0.0.99", "fd00::99"]
-                .iter()
-                .filter_map(|text| text.parse().ok())
-                .collect(),
+            ..EndpointFact::default()
         }
     })
 }

@@ -11,7 +11,6 @@ mod failure;
 mod fill;
 mod ids;
 mod load;
-mod locals;
 mod object;
 mod programs;
 mod tables;
