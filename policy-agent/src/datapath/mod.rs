@@ -29,7 +29,8 @@ pub use generation::{
     Datapath, EMBEDDED, EndpointIds, Failure, LoadError, LoadOptions, MapFill, TableSizes, fill,
 };
 pub use hooks::{
-    AttachError, AttachMode, Attacher, ChainError, Hook, Mechanism, chain, has_tcx, interface_name,
+    AttachError, AttachMode, Attacher, ChainError, Hook, Mechanism, Place, Programs, chain, has_tcx,
+    interface_name,
 };
 pub use kernel::{
     hz::HzError,

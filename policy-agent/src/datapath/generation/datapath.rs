@@ -1,6 +1,6 @@
 //! One generation of the datapath: programs with their maps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use aya::{Ebpf, maps::MapError};
 use policy_common::{
@@ -26,7 +26,7 @@ use super::{
 
 /// Programs with their maps. Dropping it lets go of what is not pinned or attached.
 pub struct Datapath {
-    pub(in crate::datapath) ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     pub(in crate::datapath) tables: Tables,
     pub(in crate::datapath) grace: Grace,
     /// Operations that the kernel refused, and those that wait behind them.
@@ -36,8 +36,6 @@ pub struct Datapath {
     pub(in crate::datapath) config: Config,
     /// For loading twins.
     pub(in crate::datapath) object: Vec<u8>,
-    /// Second copies of programs, by name.
-    pub(in crate::datapath) twins: BTreeMap<&'static str, Ebpf>,
     sweeper: Sweeper,
     events: EventReader,
     debug: Option<DebugLines>,
@@ -81,7 +79,6 @@ impl Datapath {
             grace: Grace::new()?,
             backlog: Vec::new(),
             object: options.object.to_vec(),
-            twins: BTreeMap::new(),
             node,
             pins: options.pins.cloned(),
         })

@@ -2,12 +2,13 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use aya::Ebpf;
-
 use super::{
-    super::kernel::{
-        part::{self, PartError},
-        test_run::{self, TestOrigin, TestOutcome},
+    super::{
+        hooks::{AttachError, Hook, Programs},
+        kernel::{
+            part::{self, PartError},
+            test_run::{self, TestOrigin, TestOutcome},
+        },
     },
     Datapath,
     load::{self, LoadError},
@@ -50,19 +51,34 @@ impl Datapath {
             .map_err(|error| failed(error.into()))
     }
 
-    /// A second copy of a program over the same maps.
-    pub(in crate::datapath) fn twin(&mut self, name: &'static str) -> Result<&mut Ebpf, LoadError> {
-        if !self.twins.contains_key(name) {
-            let pins = self.pins.as_ref().ok_or(LoadError::Unpinned)?;
-            let twin = load::twin(&self.object, self.config, pins, name);
-            // The loader clears the global that the programs share; until it is restored they
-            // remember nothing.
-            self.tables.restore_control()?;
-            let twin = twin?;
-            self.twins.insert(name, twin);
+    /// Handles of the programs, for attaching on whatever thread.
+    ///
+    /// # Errors
+    /// The object lacks a program, or the process has no descriptors left.
+    pub fn programs(&mut self) -> Result<Programs, AttachError> {
+        let mut programs = Programs::default();
+        for hook in Hook::ALL {
+            if self.ebpf.program(hook.program()).is_some() {
+                programs.add(hook, part::classifier(&mut self.ebpf, hook.program())?)?;
+            }
         }
-        self.twins
-            .get_mut(name)
-            .ok_or(PartError::MissingProgram { name }.into())
+        Ok(programs)
+    }
+
+    /// A second copy of a hook's program over the same maps, for [`Programs::extend`]: a hook
+    /// refuses one program twice, so a program moves ahead of others only with a twin's help.
+    ///
+    /// # Errors
+    /// This generation is not pinned, or the kernel's reason.
+    pub fn twin(&mut self, hook: Hook) -> Result<Programs, AttachError> {
+        let pins = self.pins.as_ref().ok_or(LoadError::Unpinned)?;
+        let twin = load::twin(&self.object, self.config, pins, hook.program());
+        // The loader clears the global that the programs share; until it is restored they
+        // remember nothing.
+        self.tables.restore_control().map_err(LoadError::Table)?;
+        let mut twin = twin?;
+        let mut programs = Programs::default();
+        programs.add(hook, part::classifier(&mut twin, hook.program())?)?;
+        Ok(programs)
     }
 }

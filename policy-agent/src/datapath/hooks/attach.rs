@@ -9,14 +9,11 @@ use std::collections::BTreeSet;
 use aya::util::KernelVersion;
 
 use super::{
-    super::{
-        generation::Datapath,
-        kernel::part,
-        pins::{self, PinDir},
-    },
+    super::pins::{self, PinDir},
     clsact,
     error::{AttachError, gone, interface},
     hook::{Hook, Interface, current_index},
+    programs::Programs,
     tcx,
 };
 
@@ -83,12 +80,12 @@ impl Attacher {
     /// [`AttachError::Gone`] when the interface vanished meanwhile, else the kernel's reason.
     pub fn attach(
         &self,
-        datapath: &mut Datapath,
+        programs: &mut Programs,
         index: u32,
         hook: Hook,
     ) -> Result<(), AttachError> {
         let interface = interface(index)?;
-        let program = part::classifier(&mut datapath.ebpf, hook.program())?;
+        let program = programs.first(hook)?;
         match self.mechanism {
             Mechanism::Tcx => {
                 tcx::attach(program, &interface, hook, &self.link_pin(index, hook))?;

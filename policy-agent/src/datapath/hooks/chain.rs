@@ -39,6 +39,8 @@ const TCA_BPF_ID: u16 = 11;
 /// How often a list that changed while it was read is read again.
 const ATTEMPTS: usize = 8;
 
+/// The parent of clsact, and of the `ingress` qdisc.
+const CLSACT: u32 = 0xffff_fff1;
 /// Parents of clsact's two blocks.
 const CLSACT_INGRESS: u32 = 0xffff_fff2;
 const CLSACT_EGRESS: u32 = 0xffff_fff3;
@@ -164,6 +166,29 @@ fn clsact(ifindex: u32, parent: u32) -> Result<Vec<Entry>, ChainError> {
         result => result.map_err(|source| {
             NetlinkError::Request {
                 what: "filters",
+                source,
+            }
+            .into()
+        }),
+    }
+}
+
+/// The kind of the qdisc that has the place of clsact, if there is one.
+pub(super) fn ingress_qdisc(ifindex: u32) -> Result<Option<String>, ChainError> {
+    let mut body = vec![0; TCMSG];
+    body.splice(4..8, ifindex.to_ne_bytes());
+    body.splice(12..16, CLSACT.to_ne_bytes());
+    let mut requests = Requests::open(rtnetlink::sys::protocols::NETLINK_ROUTE)?;
+    let kind = |message: &Message<'_>| {
+        attributes(message.payload, TCMSG)
+            .find(|(kind, _)| *kind == libc::TCA_KIND)
+            .map(|(_, value)| text(value))
+    };
+    match requests.get(libc::RTM_GETQDISC.into(), &body, kind) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => Ok(None),
+        result => result.map_err(|source| {
+            NetlinkError::Request {
+                what: "qdiscs",
                 source,
             }
             .into()

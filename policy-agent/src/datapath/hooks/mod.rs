@@ -8,10 +8,14 @@ pub mod chain;
 mod clsact;
 mod error;
 mod hook;
+mod observe;
 mod position;
+mod programs;
 mod tcx;
 
 pub use attach::{AttachMode, Attacher, Mechanism, has_tcx};
 pub use chain::ChainError;
 pub use error::AttachError;
 pub use hook::{Hook, interface_name};
+pub use observe::Place;
+pub use programs::Programs;
