@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    launch::{self, Profile},
+    launch::{self, Profile, Program},
     setup::{self, Need},
     workspace::Workspace,
 };
@@ -31,8 +31,11 @@ pub(crate) struct Args {
     markdown: Option<String>,
 }
 
-/// The agent that the bench starts is built with it.
-const PROGRAMS: [&str; 2] = ["bench", "policy-test-agent"];
+/// The bench starts the agent of the suites, which is built with it.
+const PROGRAMS: [Program; 2] = [
+    ("policy-bench", "bench"),
+    ("policy-suites", "policy-test-agent"),
+];
 
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace, args: Args) -> Result<()> {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    launch::{self, Profile},
+    launch::{self, Profile, Program},
     workspace::Workspace,
 };
 
@@ -28,6 +28,8 @@ pub(crate) struct Args {
     allow_unsupported: bool,
 }
 
+const PROGRAM: Program = ("policy-conformance", "conformance");
+
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace, args: Args) -> Result<()> {
     let mut passed = args.directories;
@@ -43,5 +45,5 @@ pub(crate) fn run(workspace: &Workspace, args: Args) -> Result<()> {
     if let Some(filter) = args.filter {
         passed.extend(["--filter".to_owned(), filter]);
     }
-    launch::run(workspace, &["conformance"], Profile::Dev, &passed)
+    launch::run(workspace, &[PROGRAM], Profile::Dev, &passed)
 }

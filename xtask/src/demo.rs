@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    launch::{self, Profile},
+    launch::{self, Profile, Program},
     workspace::Workspace,
 };
 
@@ -16,7 +16,10 @@ pub(crate) struct Args {
     args: Vec<String>,
 }
 
+/// The demo starts the released agent, which lies beside it.
+const PROGRAMS: [Program; 2] = [("policy-demo", "demo"), ("policy-agent", "policy-agent")];
+
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace, args: Args) -> Result<()> {
-    launch::run(workspace, &["demo"], Profile::Release, &args.args)
+    launch::run(workspace, &PROGRAMS, Profile::Release, &args.args)
 }

@@ -1,5 +1,5 @@
-//! Building a program of the `tests` crate and running it as root on the fresh eBPF object: what
-//! the demo and the conformance runner share.
+//! Building a program of a crate under `tests` and running it as root on the fresh eBPF object: what
+//! the demo, the bench and the conformance runner share.
 
 use std::path::PathBuf;
 
@@ -12,6 +12,9 @@ use crate::{
     workspace::Workspace,
 };
 
+/// A program: its package and its name.
+pub(crate) type Program = (&'static str, &'static str);
+
 /// How the host programs are compiled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
@@ -19,11 +22,11 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Sets the machine up, builds the object, the agent and `programs`, then runs the first of them as
+/// Sets the machine up, builds the object and `programs`, then runs the first of them as
 /// root with `args`.
 pub(crate) fn run(
     workspace: &Workspace,
-    programs: &[&str],
+    programs: &[Program],
     profile: Profile,
     args: &[String],
 ) -> Result<()> {
@@ -31,23 +34,18 @@ pub(crate) fn run(
     let root = Root::acquire("make network namespaces and load BPF programs")?;
     build_ebpf::release(workspace)?;
     let directory = build(workspace, programs, profile)?;
-    let first = programs.first().context("no program")?;
+    let (_, first) = programs.first().context("no program")?;
     command::run(root.command(directory.join(first)).args(args))
 }
 
 /// The directory in which the programs are then.
-fn build(workspace: &Workspace, programs: &[&str], profile: Profile) -> Result<PathBuf> {
+fn build(workspace: &Workspace, programs: &[Program], profile: Profile) -> Result<PathBuf> {
     let mut cargo = workspace.cargo();
-    cargo
-        .args([
-            "build",
-            "--package",
-            "policy-agent",
-            "--bin",
-            "policy-agent",
-        ])
-        .args(["--package", "policy-tests"])
-        .args(programs.iter().flat_map(|program| ["--bin", program]));
+    cargo.arg("build").args(
+        programs
+            .iter()
+            .flat_map(|(package, program)| ["--package", package, "--bin", program]),
+    );
     let directory = match profile {
         Profile::Dev => "debug",
         Profile::Release => {

@@ -23,7 +23,14 @@ use crate::{
 pub(crate) struct Args {}
 
 /// The packages whose tests make network namespaces and load programs.
-const NEED_ROOT: [&str; 2] = ["policy-agent", "policy-tests"];
+const NEED_ROOT: [&str; 6] = [
+    "policy-agent",
+    "policy-harness",
+    "policy-suites",
+    "policy-conformance",
+    "policy-bench",
+    "policy-demo",
+];
 
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace, _: &Args) -> Result<()> {
@@ -60,10 +67,21 @@ fn invocations(workspace: &Workspace, root: Root) -> Vec<Command> {
         Root::Sudo => {
             // `cfg(all())` holds for every target.
             let runner = "target.'cfg(all())'.runner=['sudo', '-E', '--']";
-            let [agent, tests] = NEED_ROOT;
+            let others = NEED_ROOT.iter().flat_map(|package| ["--exclude", package]);
+            let these = NEED_ROOT.iter().flat_map(|package| ["--package", package]);
             vec![
-                test(&["--workspace", "--exclude", agent, "--exclude", tests]),
-                test(&["--package", agent, "--package", tests, "--config", runner]),
+                test(
+                    &["--workspace"]
+                        .into_iter()
+                        .chain(others)
+                        .collect::<Vec<_>>(),
+                ),
+                test(
+                    &["--config", runner]
+                        .into_iter()
+                        .chain(these)
+                        .collect::<Vec<_>>(),
+                ),
             ]
         }
     }

@@ -36,7 +36,10 @@ impl Agent {
         Some(Drop {
             direction,
             interface: self.name(event.ifindex),
-            policies: self.resolver.policies_of(event.ifindex, direction),
+            policies: pod
+                .as_ref()
+                .map(|pod| self.resolver.policies_of(pod, direction))
+                .unwrap_or_default(),
             pod,
             peer: peer.map(|address| self.peer(address)),
             protocol: event.protocol,

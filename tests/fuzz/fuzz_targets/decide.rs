@@ -1,11 +1,11 @@
 //! Random packets at a node in memory. What must hold, and the same bytes as a named case, are in
-//! `policy_tests::fuzz`.
+//! `policy_fuzz`.
 //!
 //! Built without cargo-fuzz it runs the body once on each file that it is given: a crash reproduced
 //! by an ordinary build.
 #![cfg_attr(fuzzing, no_main)]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| policy_tests::fuzz::run(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| policy_fuzz::run(bytes));
 
 #[cfg(not(fuzzing))]
 fn main() -> anyhow::Result<()> {
@@ -14,7 +14,7 @@ fn main() -> anyhow::Result<()> {
     for path in std::env::args_os().skip(1) {
         println!("{}", path.display());
         let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        policy_tests::fuzz::run(&bytes);
+        policy_fuzz::run(&bytes);
     }
     Ok(())
 }

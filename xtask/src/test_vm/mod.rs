@@ -195,7 +195,7 @@ fn build_test_program(workspace: &Workspace) -> Result<PathBuf> {
             "--target",
             TARGET,
             "--package",
-            "policy-tests",
+            "policy-vmtest",
             "--bin",
             "vmtest",
         ]);

@@ -36,10 +36,11 @@ mod tables;
 
 use std::collections::BTreeMap;
 
+use policy_common::RulesetId;
+
 use self::{
     compile::{block::Blocks, predicate::Predicates, term::Scopes},
     facts::cluster::Cluster,
-    pass::endpoint::Isolation,
     tables::{identity::Identities, port_set::PortSets, ruleset::Rulesets},
 };
 use crate::{model::Change, plan::EndpointEntry};
@@ -49,12 +50,12 @@ pub use ask::{
     view::{Conflict, EndpointView},
 };
 
-/// What ENDPOINTS says of an interface, and why.
+/// What ENDPOINTS says of an interface.
 #[derive(Debug)]
 struct Written {
     entry: EndpointEntry,
-    ingress: Option<Isolation>,
-    egress: Option<Isolation>,
+    ingress: Option<RulesetId>,
+    egress: Option<RulesetId>,
 }
 
 /// The incremental resolver.

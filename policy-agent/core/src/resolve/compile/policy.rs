@@ -64,19 +64,18 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// What a pod's ruleset says, and the policies that say it, by name; `None` when the direction
-    /// is not isolated.
+    /// What a pod's ruleset says; `None` when the direction is not isolated.
     pub(crate) fn content(
         &mut self,
         namespace: &Namespace,
         pod: &Pod,
         traits: &Traits,
         direction: Direction,
-    ) -> Option<(Content, Arc<[ObjectName]>)> {
-        let mut policies = Vec::new();
+    ) -> Option<Content> {
+        let mut isolated = false;
         let mut items = Vec::new();
         for policy in policies_of(namespace, pod, traits, direction) {
-            policies.push(policy.name.clone());
+            isolated = true;
             for (peer, ports) in self.drafts(policy, direction).iter() {
                 let mut push = |ports| items.push(Item { peer: *peer, ports });
                 match ports {
@@ -89,7 +88,7 @@ impl<'a> Compiler<'a> {
                 }
             }
         }
-        (!policies.is_empty()).then(|| (Content::new(direction, items), policies.into()))
+        isolated.then(|| Content::new(direction, items))
     }
 
     fn drafts(&mut self, policy: &PolicyFact, direction: Direction) -> Arc<[DraftItem]> {

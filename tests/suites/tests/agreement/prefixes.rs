@@ -1,0 +1,208 @@
+//! Every prefix of a plan, executed in the kernel, gives the old or the new verdict.
+
+use std::net::{IpAddr, SocketAddr};
+
+use policy_agent::datapath::{Datapath, LoadOptions, TestOrigin};
+use policy_common::{Config, Direction, names};
+use policy_core::{
+    model::Peer,
+    plan::{MemoryTables, Op},
+    resolve::Resolver,
+};
+use policy_harness::wire::{Ethernet, Tcp, icmp, ip, sctp};
+
+use crate::{
+    cluster::{inhabit, open, small},
+    generate,
+    random::Random,
+};
+
+const CLUSTERS: usize = 5;
+const CHANGES: usize = 15;
+const UPLINK: u32 = 2_000;
+const TIMESTAMP: u8 = 13;
+const DATA: u8 = 0;
+
+/// One packet that opens nothing, so that no probe answers for a later one.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    ifindex: u32,
+    direction: Direction,
+    peer: Peer,
+    protocol: u8,
+    port: Option<u16>,
+}
+
+fn probes() -> Vec<Probe> {
+    let outside = ["10.0.0.9", "192.168.0.1", "192.168.0.77", "2001:db8::1"];
+    let addresses = generate::V4.iter().chain(&generate::V6).chain(&outside);
+    let peers: Vec<Peer> = addresses
+        .map(|text| Peer::Address(text.parse().unwrap()))
+        .chain([Peer::Host])
+        .collect();
+    let packets = [
+        (6, Some(80)),
+        (6, Some(81)),
+        (6, Some(65_535)),
+        (132, Some(80)),
+        (1, None),
+    ];
+    let mut probes = Vec::new();
+    for ifindex in generate::INTERFACES {
+        for direction in [Direction::Ingress, Direction::Egress] {
+            for &peer in &peers {
+                probes.extend(packets.map(|(protocol, port)| Probe {
+                    ifindex,
+                    direction,
+                    peer,
+                    protocol,
+                    port,
+                }));
+            }
+        }
+    }
+    probes
+}
+
+impl Probe {
+    /// The pod's address, when it has the same one before and after: a packet of an address that
+    /// is not the pod's is dropped for that.
+    fn own(&self, before: &MemoryTables, after: &MemoryTables) -> Option<IpAddr> {
+        let v6 = match self.peer {
+            Peer::Address(address) => address.is_ipv6(),
+            // As destination that is an address like another.
+            Peer::Host if self.direction == Direction::Egress => return None,
+            Peer::Host => false,
+        };
+        let own = |tables: &MemoryTables| {
+            let entry = tables.endpoints.get(&self.ifindex)?;
+            let mut addresses = entry.addresses.iter().copied();
+            let nobodys = if v6 { "fd00::99" } else { "10.0.0.99" };
+            addresses
+                .find(|address| address.is_ipv6() == v6)
+                .or_else(|| entry.unknown.then(|| nobodys.parse().unwrap()))
+        };
+        own(before).filter(|address| own(after) == Some(*address))
+    }
+
+    fn expected(&self, tables: &MemoryTables) -> bool {
+        let Self {
+            ifindex,
+            direction,
+            peer,
+            protocol,
+            port,
+        } = *self;
+        tables.verdict(ifindex, direction, peer, protocol, port)
+    }
+
+    fn passes(&self, kernel: &mut Datapath, own: IpAddr) -> bool {
+        let (peer, is_host) = match self.peer {
+            Peer::Address(address) => (address, false),
+            Peer::Host => ("203.0.113.1".parse().unwrap(), true),
+        };
+        let (program, source, destination) = match self.direction {
+            Direction::Ingress => (names::TO_POD, peer, own),
+            Direction::Egress => (names::FROM_POD, own, peer),
+        };
+        let origin = TestOrigin {
+            ifindex: self.ifindex,
+            ingress_ifindex: match self.direction {
+                Direction::Ingress if is_host => 0,
+                // What comes from the pod's own address came from the pod.
+                Direction::Ingress if peer != own => UPLINK,
+                _ => self.ifindex,
+            },
+            socket: is_host,
+            stamp: 0,
+        };
+        let port = self.port.unwrap_or_default();
+        let payload = match self.protocol {
+            6 => Tcp::new(0x10).segment(
+                SocketAddr::new(source, 40_000),
+                SocketAddr::new(destination, port),
+            ),
+            132 => sctp::packet(40_000, port, 1, &[DATA, 0, 0, 4]),
+            _ => icmp::message(source, destination, TIMESTAMP, 0, &[0; 16]),
+        };
+        let packet = ip::packet(source, destination, self.protocol, &payload);
+        let frame = Ethernet::new([2; 6], [2; 6]).ip(&packet);
+        kernel.test_run(program, &frame, origin).unwrap().passed
+    }
+}
+
+/// Operations that no packet can see.
+fn is_invisible(op: &Op) -> bool {
+    matches!(op, Op::PutPortSet(..) | Op::PutRule(..) | Op::Grace)
+}
+
+/// Executes a plan step by step. How many verdicts changed.
+fn check(kernel: &mut Datapath, tables: &mut MemoryTables, ops: &[Op], probes: &[Probe]) -> usize {
+    let before = tables.clone();
+    ops.iter().for_each(|op| tables.execute(op));
+    let judged: Vec<_> = probes
+        .iter()
+        .filter_map(|probe| {
+            let own = probe.own(&before, tables)?;
+            Some((probe, own, probe.expected(&before), probe.expected(tables)))
+        })
+        .collect();
+    for (step, op) in ops.iter().enumerate() {
+        let failures = kernel.apply(std::slice::from_ref(op));
+        assert!(failures.is_empty(), "{failures:?}");
+        let is_last = step + 1 == ops.len();
+        if is_invisible(op) && !is_last {
+            continue;
+        }
+        for &(probe, own, old, new) in &judged {
+            let now = probe.passes(kernel, own);
+            assert!(
+                now == new || (now == old && !is_last),
+                "after step {step} of {ops:#?}: {probe:?} from or to {own} is {now}, was {old}, \
+                 will be {new}"
+            );
+        }
+    }
+    judged.iter().filter(|(_, _, old, new)| old != new).count()
+}
+
+#[test]
+fn every_prefix_of_a_plan_executed_in_the_kernel_gives_old_or_new_verdicts() {
+    let mut random = Random::new();
+    let mut changed = 0;
+    for _ in 0..CLUSTERS {
+        let mut kernel = Datapath::load(&LoadOptions {
+            config: Config {
+                test_seam: 1,
+                ..Config::DEFAULT
+            },
+            sizes: small(),
+            ..LoadOptions::embedded().unwrap()
+        })
+        .unwrap();
+        let mut resolver = Resolver::new();
+        let mut tables = MemoryTables::default();
+        let facts = random.value(&generate::facts());
+        facts.changes().for_each(|change| resolver.apply(change));
+        generate::INTERFACES.for_each(|ifindex| resolver.apply(inhabit(ifindex)));
+        let ops = resolver.commit();
+        assert!(kernel.apply(&ops).is_empty());
+        ops.iter().for_each(|op| tables.execute(op));
+        let probes = probes();
+        for step in 0..CHANGES {
+            for change in [random.value(&generate::change()), open(step)] {
+                resolver.apply(change);
+                let ops = resolver.commit();
+                changed += check(&mut kernel, &mut tables, &ops, &probes);
+            }
+            if step % 3 == 0 {
+                let ops = resolver.collect();
+                changed += check(&mut kernel, &mut tables, &ops, &probes);
+            }
+        }
+    }
+    assert!(
+        changed > 1_000,
+        "only {changed} verdicts changed: the test says little"
+    );
+}

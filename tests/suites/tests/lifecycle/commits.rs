@@ -1,0 +1,143 @@
+//! A thousand commits under traffic, one at a time: the programs drop exactly what they must.
+
+use std::collections::BTreeMap;
+
+use policy_agent::datapath::{AttachMode, Attacher, Datapath, Hook, LoadOptions, PinDir, PinLock};
+use policy_common::{Config, Reason};
+use policy_core::{model::Change, plan::Op, resolve::Resolver};
+use policy_harness::{
+    Attach,
+    topology::{HOST_V4, HOST_V6},
+};
+
+use crate::{
+    random::{Random, batch},
+    scene::{SETTINGS, Scene},
+    steady::{self, Steady},
+    world::{ALWAYS, NEVER, World},
+};
+
+/// Commits that wrote something.
+const COMMITS: usize = 1000;
+
+/// The datapath of the scene's node without an agent: whoever holds it says when what is written.
+/// The scene's agent, which never ran, cleans up.
+struct Direct {
+    resolver: Resolver,
+    datapath: Datapath,
+    _lock: PinLock,
+}
+
+impl Direct {
+    fn new(scene: &Scene, world: &mut World) -> Self {
+        let pins = PinDir::new(scene.cluster.agent.pin_path());
+        let lock = pins.lock().unwrap();
+        pins.prepare(&lock).unwrap();
+        let many = 200_000;
+        let datapath = Datapath::load(&LoadOptions {
+            config: Config {
+                pod_opened_limit: many,
+                peer_opened_limit: many,
+                ..Config::DEFAULT
+            },
+            ..LoadOptions::embedded().unwrap()
+        });
+        let mut direct = Self {
+            resolver: Resolver::new(),
+            datapath: datapath.unwrap(),
+            _lock: lock,
+        };
+        let host = [HOST_V4, HOST_V6, "169.254.1.1", "fe80::1"];
+        let host = host.map(|address| address.parse().unwrap()).to_vec();
+        world.facts.apply(&Change::HostAddresses(host));
+        for change in world.facts.changes() {
+            direct.resolver.apply(change);
+        }
+        assert!(direct.commit());
+        let mechanism = match scene.cluster.agent.attach() {
+            Attach::Tcx => AttachMode::Tcx,
+            Attach::Clsact => AttachMode::Clsact,
+        };
+        let attacher = Attacher::new(pins, mechanism.mechanism());
+        let attach = || {
+            for endpoint in &world.facts.endpoints {
+                for hook in Hook::ENDPOINT {
+                    let datapath = &mut direct.datapath;
+                    attacher.attach(datapath, endpoint.ifindex, hook).unwrap();
+                }
+            }
+        };
+        scene.netns("host").run(attach).unwrap();
+        direct
+    }
+
+    /// Commits what was applied, and says whether that wrote anything.
+    fn commit(&mut self) -> bool {
+        let ops = self.resolver.commit();
+        self.execute(&ops)
+    }
+
+    fn execute(&mut self, ops: &[Op]) -> bool {
+        let failures = self.datapath.apply(ops);
+        assert!(failures.is_empty(), "{failures:?}");
+        !ops.is_empty()
+    }
+
+    /// How many packets were dropped so far, by reason.
+    fn drops(&self) -> BTreeMap<&'static str, u64> {
+        let mut drops = BTreeMap::new();
+        for (_, reason, counter) in self.datapath.counters().unwrap() {
+            if reason.is_drop() {
+                *drops.entry(reason.name()).or_default() += counter.packets;
+            }
+        }
+        drops
+    }
+}
+
+#[test]
+fn a_thousand_commits_drop_no_packet_that_is_allowed_and_pass_none_that_is_not() {
+    for (wiring, attach) in SETTINGS {
+        eprintln!("{wiring:?}, {attach:?}");
+        let mut scene = Scene::stopped(wiring, attach);
+        under_traffic(&mut scene);
+    }
+}
+
+fn under_traffic(scene: &mut Scene) {
+    let mut random = Random::new();
+    let mut world = World::new(scene);
+    let mut direct = Direct::new(scene, &mut world);
+    let (mut allowed, mut forbidden) = (Vec::new(), Vec::new());
+    for v6 in [false, true] {
+        for (from, to) in ALWAYS {
+            allowed.push(Steady::allowed(scene.netns(from), scene.server(to, v6)));
+        }
+        for (from, to) in NEVER {
+            forbidden.push(Steady::forbidden(scene.netns(from), scene.server(to, v6)));
+        }
+    }
+    let (mut commits, mut round) = (0, 0);
+    while commits < COMMITS {
+        for (file, text, removes) in batch(&mut random, round) {
+            let removed = removes.then(|| world.remove(&file)).flatten();
+            let change = removed.unwrap_or_else(|| world.write(&file, &text));
+            world.holds(scene);
+            direct.resolver.apply(change);
+            if direct.commit() {
+                commits += 1;
+                steady::go_on(allowed.iter().chain(&forbidden));
+            }
+        }
+        // What the agent does when nothing has changed for a while.
+        let unused = direct.resolver.collect();
+        direct.execute(&unused);
+        round += 1;
+    }
+    let answered: u64 = allowed.into_iter().map(Steady::end).sum();
+    let rounds: u64 = forbidden.into_iter().map(Steady::end).sum();
+    assert!(answered > COMMITS as u64, "{answered} rounds of traffic");
+    // TCP would send again what a wrong verdict dropped; the counters tell.
+    let wanted = BTreeMap::from([(Reason::Policy.name(), rounds * Steady::FORBIDDEN_PACKETS)]);
+    assert_eq!(direct.drops(), wanted);
+}

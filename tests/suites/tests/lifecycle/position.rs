@@ -1,0 +1,146 @@
+//! Our programs among those of others.
+
+use aya::{
+    maps::{Array, Map, MapData, MapInfo},
+    programs::{TcAttachType, loaded_programs},
+};
+use policy_agent::datapath::chain;
+use policy_common::names;
+use policy_harness::{Attach, Foreign, foreign::Place, traffic::Outcome};
+
+use crate::scene::{DENY_ALL, Scene, in_every_setting};
+
+const UNSPEC: i32 = -1;
+const OK: i32 = 0;
+const SHOT: i32 = 2;
+
+/// Takes everything off a pod's interface, as somebody else would.
+fn strip(scene: &Scene, pod: &str) {
+    let found = scene.cluster.pod(pod).unwrap();
+    match scene.cluster.agent.attach() {
+        Attach::Clsact => {
+            let arguments = ["qdisc", "del", "dev", found.interface.as_str(), "clsact"];
+            scene.netns("host").exec("tc", &arguments).unwrap();
+        }
+        Attach::Tcx => {
+            let links = scene.cluster.agent.pin_path().join("links");
+            for link in std::fs::read_dir(links).unwrap().flatten() {
+                let path = link.path();
+                if path
+                    .file_name()
+                    .unwrap()
+                    .to_string_lossy()
+                    .starts_with(&format!("{}-", found.ifindex))
+                {
+                    let arguments = ["link", "detach", "pinned", path.to_str().unwrap()];
+                    scene.netns("host").exec("bpftool", &arguments).unwrap();
+                }
+            }
+        }
+    }
+}
+
+/// Whether a program reads the global that the agent writes, and may remember what it reads.
+fn hears_the_agent(scene: &Scene, program: u32) -> bool {
+    let pin = scene.cluster.agent.pin_path().join(names::CONTROL);
+    let words = Map::from_map_data(MapData::from_pin(&pin).unwrap()).unwrap();
+    let words: Array<_, [u64; 3]> = words.try_into().unwrap();
+    let [begun, settled, _] = words.get(&0, 0).unwrap();
+    assert!(begun == settled && begun != 0, "{begun} and {settled}");
+    let control = MapInfo::from_pin(pin).unwrap().id();
+    let ours = loaded_programs()
+        .flatten()
+        .find(|loaded| loaded.id() == program);
+    ours.unwrap().map_ids().unwrap().unwrap().contains(&control)
+}
+
+#[test]
+fn programs_that_somebody_removes_are_put_back() {
+    in_every_setting(&[], |scene| {
+        scene.pod("shop/web", "app: web", 10);
+        scene.policy("deny", DENY_ALL);
+        scene.is_silent("outside", "shop/web");
+        strip(scene, "shop/web");
+        scene.becomes("outside", "shop/web", Outcome::Denied);
+        scene.becomes("shop/web", "outside", Outcome::Denied);
+        scene.passes("host", "shop/web");
+        assert!(
+            scene
+                .cluster
+                .agent
+                .log()
+                .contains("was removed by somebody")
+        );
+    });
+}
+
+#[test]
+fn programs_of_others_still_run_after_ours() {
+    in_every_setting(&[], |scene| {
+        scene.pod("shop/web", "app: web", 10);
+        scene.passes("outside", "shop/web");
+        let interface = scene.cluster.pod("shop/web").unwrap().interface.clone();
+        let place = match scene.cluster.agent.attach() {
+            Attach::Tcx => Place::TcxLast,
+            Attach::Clsact => Place::Clsact(10),
+        };
+        for hook in [TcAttachType::Ingress, TcAttachType::Egress] {
+            let mut foreign = Foreign::returning("lifecycle_shot", SHOT).unwrap();
+            let host = scene.netns("host");
+            let attached = foreign.attach(host, &interface, hook, place).unwrap();
+            scene.is_silent("outside", "shop/web");
+            drop(attached);
+            scene.passes("outside", "shop/web");
+        }
+    });
+}
+
+#[test]
+fn a_program_that_lets_everything_pass_is_overtaken() {
+    in_every_setting(&[], |scene| {
+        scene.pod("shop/web", "app: web", 10);
+        // Answers leave freely: only the hook that the other program usurps stands in the way.
+        scene.policy("deny", "{podSelector: {}, policyTypes: [Ingress]}");
+        scene.is_silent("outside", "shop/web");
+        let pod = scene.cluster.pod("shop/web").unwrap();
+        let (interface, ifindex) = (pod.interface.clone(), pod.ifindex);
+        let mut foreign = Foreign::returning("lifecycle_ok", OK).unwrap();
+        let host = scene.netns("host");
+        let (place, hook) = match scene.cluster.agent.attach() {
+            Attach::Tcx => (Place::TcxFirst, TcAttachType::Egress),
+            // The kernel runs the newest filter of a preference first.
+            Attach::Clsact => (Place::Clsact(1), TcAttachType::Egress),
+        };
+        let _attached = foreign.attach(host, &interface, hook, place).unwrap();
+        scene.becomes("outside", "shop/web", Outcome::Denied);
+        let chain = scene.cluster.node.host.run(|| chain::chain(ifindex, hook));
+        let entries = chain.unwrap().unwrap().entries;
+        assert_eq!(entries.len(), 2, "the other one stays: {entries:?}");
+        assert_eq!(entries[1].prog_id, Some(foreign.id()));
+        assert!(
+            hears_the_agent(scene, entries[0].prog_id.unwrap()),
+            "the program that came first does not learn when tables change"
+        );
+        scene.passes("host", "shop/web");
+    });
+}
+
+#[test]
+fn a_program_that_has_no_opinion_changes_nothing() {
+    in_every_setting(&[], |scene| {
+        scene.pod("shop/web", "app: web", 10);
+        let interface = scene.cluster.pod("shop/web").unwrap().interface.clone();
+        let mut foreign = Foreign::returning("lifecycle_none", UNSPEC).unwrap();
+        let place = match scene.cluster.agent.attach() {
+            Attach::Tcx => Place::TcxFirst,
+            Attach::Clsact => Place::Clsact(10),
+        };
+        let host = scene.netns("host");
+        let _attached = foreign
+            .attach(host, &interface, TcAttachType::Egress, place)
+            .unwrap();
+        scene.passes("outside", "shop/web");
+        scene.policy("deny", DENY_ALL);
+        scene.is_silent("outside", "shop/web");
+    });
+}

@@ -1,0 +1,73 @@
+//! What the kernel matrix runs inside each virtual machine: `vmtest OBJECT` loads every program of
+//! the eBPF object and so has this kernel's verifier judge it, then has the agent's datapath enforce
+//! a policy between two pods, by every mechanism of attachment that the kernel has.
+//!
+//! Needs no files but the object, no programs but an `ip`, and little memory.
+//! Prints lines for the matrix: one per program that begins with `@@PROGRAM`, and a last one that
+//! begins with `@@SUMMARY`.
+
+mod network;
+mod suite;
+
+use std::{env, fs, path::PathBuf, time::Instant};
+
+use anyhow::{Context as _, Result, bail};
+use aya::{
+    EbpfLoader,
+    programs::{Program, SchedClassifier},
+};
+use policy_agent::datapath::{Mechanism, has_tcx};
+use policy_bpf::ProgramFacts;
+
+fn main() -> Result<()> {
+    let object: PathBuf = env::args_os()
+        .nth(1)
+        .context("usage: vmtest OBJECT")?
+        .into();
+    let mut ebpf = EbpfLoader::new()
+        .load_file(&object)
+        .with_context(|| format!("loading {}", object.display()))?;
+    let mut verified = Vec::new();
+    for (name, program) in ebpf.programs_mut() {
+        let Program::SchedClassifier(classifier) = program else {
+            bail!("{name} is no TC program");
+        };
+        verified.push(format!("{name}: {}", verify(name, classifier)?));
+    }
+    if verified.is_empty() {
+        bail!("{} has no programs", object.display());
+    }
+    verified.sort();
+    for program in &verified {
+        println!("@@PROGRAM {program}");
+    }
+    // Its tables have the sizes of a large node.
+    drop(ebpf);
+    let object = fs::read(&object).context("reading the object")?;
+    let mut enforced = Vec::new();
+    for mechanism in [Mechanism::Tcx, Mechanism::Clsact] {
+        if mechanism == Mechanism::Tcx && !has_tcx() {
+            continue;
+        }
+        let checks = suite::run(&object, mechanism)
+            .with_context(|| format!("with programs attached by {mechanism:?}"))?;
+        enforced.push(format!("{mechanism:?} {checks}"));
+    }
+    println!(
+        "@@SUMMARY programs verified: {}; checks passed: {}",
+        verified.len(),
+        enforced.join(", ")
+    );
+    Ok(())
+}
+
+/// Loads one program and says what the kernel made of it, and how long that took.
+fn verify(name: &str, classifier: &mut SchedClassifier) -> Result<String> {
+    let begun = Instant::now();
+    classifier
+        .load()
+        .with_context(|| format!("the verifier refuses {name}"))?;
+    let milliseconds = begun.elapsed().as_millis();
+    let facts = ProgramFacts::of(classifier.fd()?).with_context(|| format!("asking for {name}"))?;
+    Ok(format!("{facts}, loaded in {milliseconds} ms"))
+}

@@ -1,0 +1,367 @@
+//! What must hold on every kernel: the core of the suites that run on the machine itself.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use policy_agent::datapath::{
+    Attacher, Datapath, Hook, LoadOptions, Mechanism, PinDir, TableSizes,
+};
+use policy_common::{Config, Direction, EndpointId, Reason};
+use policy_core::{
+    model::{
+        Change, EndpointFact, ObjectName, PeerMatch, Peers, PodFact, PolicyFact, PortMatch, Ports,
+        Protocol as Kind, Requirement, Rule, Selector,
+    },
+    resolve::Resolver,
+};
+use policy_harness::traffic::{Connection, Outcome, Protocol, Server, ping, probe};
+
+use crate::network::{HOST, Network, STRANGER};
+
+/// The agent's state.
+const PINS: &str = "/sys/fs/bpf/vmtest";
+/// For what must come: emulated processors are slow.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// For what must not come.
+const SILENCE: Duration = Duration::from_millis(400);
+
+/// Runs all checks; how many passed.
+pub(crate) fn run(object: &[u8], mechanism: Mechanism) -> Result<u32> {
+    let pins = PinDir::new(format!("{PINS}-{}", std::process::id()));
+    let lock = pins.lock()?;
+    pins.prepare(&lock)?;
+    let outcome = Node::start(object, mechanism, pins.clone()).and_then(Node::check);
+    pins.remove_all()?;
+    pins.remove_run_files(lock)?;
+    outcome
+}
+
+/// The network with the datapath on it.
+struct Node<'o> {
+    network: Network,
+    object: &'o [u8],
+    pins: PinDir,
+    attacher: Attacher,
+    facts: Vec<Change>,
+    resolver: Resolver,
+    datapath: Datapath,
+    checks: u32,
+}
+
+impl<'o> Node<'o> {
+    fn start(object: &'o [u8], mechanism: Mechanism, pins: PinDir) -> Result<Self> {
+        let network = Network::new()?;
+        let mut facts = vec![Change::HostAddresses(
+            HOST.iter()
+                .map(|text| text.parse())
+                .collect::<Result<_, _>>()?,
+        )];
+        for (pod, name) in network.pods.iter().zip(["a", "b"]) {
+            facts.push(Change::Pod(PodFact {
+                name: ObjectName::new("default", name),
+                uid: name.into(),
+                labels: BTreeMap::from([("app".into(), name.into())]),
+                addresses: pod.addresses.to_vec(),
+                ports: Vec::new(),
+                host_network: false,
+                finished: false,
+                running: true,
+                started: 1,
+            }));
+            facts.push(Change::Endpoint(EndpointFact {
+                ifindex: pod.ifindex,
+                id: EndpointId(pod.ifindex as u16),
+                bridge: None,
+                pod: Some(ObjectName::new("default", name)),
+            }));
+        }
+        let datapath = load(object, &pins)?;
+        let mut node = Self {
+            network,
+            object,
+            attacher: Attacher::new(pins.clone(), mechanism),
+            pins,
+            resolver: Resolver::new(),
+            datapath,
+            facts,
+            checks: 0,
+        };
+        node.enforce()?;
+        Ok(node)
+    }
+
+    /// A full compile of the facts into a fresh generation, which takes over.
+    fn enforce(&mut self) -> Result<()> {
+        self.resolver = Resolver::new();
+        for fact in &self.facts {
+            self.resolver.apply(fact.clone());
+        }
+        let failures = self.datapath.apply(&self.resolver.commit());
+        ensure!(failures.is_empty(), "{failures:?}");
+        self.datapath.publish()?;
+        let (attacher, datapath) = (&self.attacher, &mut self.datapath);
+        let pods = &self.network.pods;
+        self.network.host.run(|| -> Result<()> {
+            for pod in pods {
+                for hook in Hook::ENDPOINT {
+                    attacher.attach(datapath, pod.ifindex, hook)?;
+                }
+            }
+            Ok(())
+        })?
+    }
+
+    fn change(&mut self, policy: PolicyFact) -> Result<()> {
+        let change = Change::Policy(policy);
+        self.facts.push(change.clone());
+        self.resolver.apply(change);
+        for ops in [self.resolver.commit(), self.resolver.collect()] {
+            let failures = self.datapath.apply(&ops);
+            ensure!(failures.is_empty(), "{failures:?}");
+        }
+        Ok(())
+    }
+
+    fn passed(&mut self, what: &str) {
+        self.checks += 1;
+        println!("ok: {what}");
+    }
+
+    /// All of it, in an order in which each check stands on those before.
+    fn check(mut self) -> Result<u32> {
+        let _servers = self.serve()?;
+        self.without_policy()?;
+        self.change(ingress_to_b(vec![web()]))?;
+        self.by_port()?;
+        self.the_host()?;
+        self.replies()?;
+        self.established_flow()?;
+        self.every_port()?;
+        self.forged_source()?;
+        self.takeover()?;
+        Ok(self.checks)
+    }
+
+    fn serve(&self) -> Result<Vec<Server>> {
+        let mut servers = Vec::new();
+        for pod in &self.network.pods {
+            for address in pod.addresses {
+                for (protocol, port) in [
+                    (Protocol::Tcp, 80),
+                    (Protocol::Tcp, 81),
+                    (Protocol::Udp, 53),
+                    (Protocol::Udp, 54),
+                ] {
+                    let at = SocketAddr::new(address, port);
+                    servers.push(Server::start(&pod.netns, protocol, at)?);
+                }
+            }
+        }
+        Ok(servers)
+    }
+
+    /// A connection from the first pod to the second, by both families.
+    fn expect(&self, protocol: Protocol, port: u16, wanted: Outcome) -> Result<()> {
+        let [a, b] = &self.network.pods;
+        for address in b.addresses {
+            let to = SocketAddr::new(address, port);
+            let got = probe(&a.netns, protocol, None, to, within(wanted))?;
+            ensure!(got == wanted, "{protocol:?} to {to}: {got:?}");
+        }
+        Ok(())
+    }
+
+    fn expect_ping(&self, wanted: Outcome) -> Result<()> {
+        let [a, b] = &self.network.pods;
+        for address in b.addresses {
+            let got = ping(&a.netns, address, within(wanted))?;
+            ensure!(got == wanted, "ping to {address}: {got:?}");
+        }
+        Ok(())
+    }
+
+    fn without_policy(&mut self) -> Result<()> {
+        self.expect(Protocol::Tcp, 81, Outcome::Allowed)?;
+        self.expect(Protocol::Udp, 54, Outcome::Allowed)?;
+        self.expect_ping(Outcome::Allowed)?;
+        self.passed("without policy everything passes");
+        Ok(())
+    }
+
+    fn by_port(&mut self) -> Result<()> {
+        self.expect(Protocol::Tcp, 80, Outcome::Allowed)?;
+        self.expect(Protocol::Udp, 53, Outcome::Allowed)?;
+        self.passed("the ports of the rule are open, by IPv4 and IPv6");
+        self.expect(Protocol::Tcp, 81, Outcome::Denied)?;
+        self.expect(Protocol::Udp, 54, Outcome::Denied)?;
+        self.passed("other ports are closed");
+        self.expect_ping(Outcome::Denied)?;
+        self.passed("a rule with ports does not allow ICMP");
+        let denied = self.datapath.counter(Direction::Ingress, Reason::Policy)?;
+        ensure!(
+            denied.packets > 0,
+            "nothing was counted as denied by policy"
+        );
+        self.passed("denied packets are counted");
+        Ok(())
+    }
+
+    fn the_host(&mut self) -> Result<()> {
+        for address in self.network.pods[1].addresses {
+            let to = SocketAddr::new(address, 81);
+            let got = probe(&self.network.host, Protocol::Tcp, None, to, PATIENCE)?;
+            ensure!(got == Outcome::Allowed, "the host to {to}: {got:?}");
+            let got = ping(&self.network.host, address, PATIENCE)?;
+            ensure!(got == Outcome::Allowed, "the host pings {address}: {got:?}");
+        }
+        self.passed("the host reaches the isolated pod");
+        Ok(())
+    }
+
+    fn replies(&mut self) -> Result<()> {
+        let [a, b] = &self.network.pods;
+        for address in a.addresses {
+            for (protocol, port) in [(Protocol::Tcp, 81), (Protocol::Udp, 54)] {
+                let to = SocketAddr::new(address, port);
+                let got = probe(&b.netns, protocol, None, to, PATIENCE)?;
+                ensure!(got == Outcome::Allowed, "{protocol:?} to {to}: {got:?}");
+            }
+        }
+        self.passed("replies to the isolated pod's own connections pass");
+        Ok(())
+    }
+
+    fn established_flow(&mut self) -> Result<()> {
+        let mut connections = Vec::new();
+        for address in self.network.pods[1].addresses {
+            let to = SocketAddr::new(address, 80);
+            let opened = Connection::open(&self.network.pods[0].netns, None, to, PATIENCE)?;
+            connections.push(opened.with_context(|| format!("no connection to {to}"))?);
+        }
+        let mut exchange = |wanted: Outcome| -> Result<()> {
+            for connection in &mut connections {
+                let got = connection.exchange(within(wanted))?;
+                ensure!(got == wanted, "the open connection: {got:?}");
+            }
+            Ok(())
+        };
+        exchange(Outcome::Allowed)?;
+        self.change(ingress_to_b(Vec::new()))?;
+        exchange(Outcome::Denied)?;
+        self.passed("a policy change cuts established connections");
+        self.change(ingress_to_b(vec![web()]))?;
+        exchange(Outcome::Allowed)?;
+        self.passed("the next change lets them go on");
+        Ok(())
+    }
+
+    fn every_port(&mut self) -> Result<()> {
+        self.change(ingress_to_b(vec![everything()]))?;
+        self.expect_ping(Outcome::Allowed)?;
+        self.expect(Protocol::Tcp, 81, Outcome::Allowed)?;
+        self.passed("a rule without ports allows ICMP");
+        Ok(())
+    }
+
+    fn forged_source(&mut self) -> Result<()> {
+        let [a, b] = &self.network.pods;
+        let source = SocketAddr::new(STRANGER.parse()?, 40_000);
+        let to = SocketAddr::new(b.addresses[0], 53);
+        let got = probe(&a.netns, Protocol::Udp, Some(source), to, SILENCE)?;
+        ensure!(got == Outcome::Denied, "a forged source passed");
+        let dropped = self
+            .datapath
+            .counter(Direction::Egress, Reason::SourceAddress)?;
+        ensure!(dropped.packets > 0, "the forged source was not the reason");
+        self.passed("a forged source address is dropped");
+        Ok(())
+    }
+
+    fn takeover(&mut self) -> Result<()> {
+        self.change(ingress_to_b(vec![web()]))?;
+        let to = SocketAddr::new(self.network.pods[1].addresses[0], 80);
+        let opened = Connection::open(&self.network.pods[0].netns, None, to, PATIENCE)?;
+        let mut connection = opened.context("no connection")?;
+        let mut exchange = |when: &str| -> Result<()> {
+            let got = connection.exchange(PATIENCE)?;
+            ensure!(
+                got == Outcome::Allowed,
+                "the open connection {when}: {got:?}"
+            );
+            Ok(())
+        };
+        exchange("before the restart")?;
+        let fresh = load(self.object, &self.pins)?;
+        drop(std::mem::replace(&mut self.datapath, fresh));
+        exchange("while the old generation enforces alone")?;
+        self.expect(Protocol::Tcp, 81, Outcome::Denied)?;
+        self.enforce()?;
+        exchange("after the restart")?;
+        self.expect(Protocol::Tcp, 81, Outcome::Denied)?;
+        self.expect(Protocol::Tcp, 80, Outcome::Allowed)?;
+        self.passed("a new generation takes over with the flows of the old one");
+        Ok(())
+    }
+}
+
+fn within(wanted: Outcome) -> Duration {
+    match wanted {
+        Outcome::Allowed => PATIENCE,
+        Outcome::Denied => SILENCE,
+    }
+}
+
+/// A generation for a small machine.
+fn load(object: &[u8], pins: &PinDir) -> Result<Datapath> {
+    Ok(Datapath::load(&LoadOptions {
+        object,
+        config: Config::DEFAULT,
+        hz: None,
+        sizes: TableSizes {
+            max_endpoints: 256,
+            max_addresses: 1_024,
+            max_cidrs: 64,
+            max_rules: 1_024,
+            max_port_sets: 64,
+            max_ports: 1_024,
+            max_flows: 4_096,
+        },
+        pins: Some(pins),
+    })?)
+}
+
+/// Who may connect to the second pod.
+fn ingress_to_b(rules: Vec<Rule>) -> PolicyFact {
+    PolicyFact {
+        name: ObjectName::new("default", "b"),
+        subjects: labelled("b"),
+        ingress: Some(rules),
+        egress: None,
+    }
+}
+
+fn labelled(app: &str) -> Selector {
+    Selector::new([Requirement::In("app".into(), vec![Arc::from(app)])])
+}
+
+/// The first pod, on one TCP and one UDP port.
+fn web() -> Rule {
+    Rule {
+        peers: Peers::AnyOf(vec![PeerMatch::Pods {
+            namespaces: None,
+            pods: labelled("a"),
+        }]),
+        ports: Ports::AnyOf(vec![
+            PortMatch::Range(Kind::Tcp, 80, 80),
+            PortMatch::Range(Kind::Udp, 53, 53),
+        ]),
+    }
+}
+
+/// Everybody, on every port.
+fn everything() -> Rule {
+    Rule {
+        peers: Peers::All,
+        ports: Ports::All,
+    }
+}
