@@ -163,7 +163,7 @@ fn a_second_generation_takes_over_in_place() {
                 assert!(datapath.apply(&[endpoint(host.ifindex)]).is_empty());
                 datapath.publish().unwrap();
                 for hook in Hook::ENDPOINT {
-                    attacher.attach(&mut datapath, host.ifindex, hook).unwrap();
+                    attacher.attach(&mut datapath.programs().unwrap(), host.ifindex, hook).unwrap();
                     let [entry] = &host.chain(hook)[..] else {
                         panic!("one program on the hook: {:?}", host.chain(hook));
                     };
@@ -200,7 +200,7 @@ fn the_other_mechanism_replaces_the_one_before() {
         for mechanism in [Mechanism::Tcx, Mechanism::Clsact, Mechanism::Tcx] {
             let attacher = host.attacher(mechanism);
             attacher
-                .attach(&mut datapath, host.ifindex, Hook::ToPod)
+                .attach(&mut datapath.programs().unwrap(), host.ifindex, Hook::ToPod)
                 .unwrap();
             let [entry] = &host.chain(Hook::ToPod)[..] else {
                 panic!("one program on the hook");
@@ -220,19 +220,37 @@ fn a_program_that_came_before_ours_is_overtaken() {
         let mut datapath = host.load();
         datapath.publish().unwrap();
         let attacher = host.attacher(Mechanism::Tcx);
+        let mut programs = datapath.programs().unwrap();
         attacher
-            .attach(&mut datapath, host.ifindex, Hook::FromPod)
+            .attach(&mut programs, host.ifindex, Hook::FromPod)
             .unwrap();
+        let place = |programs: &Programs| {
+            attacher
+                .place(programs, host.ifindex, Hook::FromPod)
+                .unwrap()
+        };
+        let alone = attach_foreign_first(Hook::FromPod);
+        let refused = attacher.move_first(&mut programs, host.ifindex, Hook::FromPod);
+        assert!(
+            matches!(refused, Err(AttachError::NoTwin { .. })),
+            "{refused:?}"
+        );
+        drop(alone);
+        programs.extend(datapath.twin(Hook::FromPod).unwrap());
         for _ in 0..3 {
             let _foreign = attach_foreign_first(Hook::FromPod);
             assert_eq!(host.names(Hook::FromPod), ["jiffies", "from_pod"]);
+            let behind = Place::Behind {
+                others: vec!["jiffies".into()],
+                fixed: false,
+            };
+            assert_eq!(place(&programs), behind);
             attacher
-                .move_first(&mut datapath, host.ifindex, Hook::FromPod)
+                .move_first(&mut programs, host.ifindex, Hook::FromPod)
                 .unwrap();
             assert_eq!(host.names(Hook::FromPod), ["from_pod", "jiffies"]);
             let first = host.chain(Hook::FromPod)[0].prog_id.unwrap();
-            let own = datapath.program_ids(Hook::FromPod).unwrap();
-            assert!(own.contains(&first));
+            assert_eq!(place(&programs), Place::First { prog_id: first });
         }
     });
 }
@@ -244,7 +262,7 @@ fn a_filter_that_came_before_ours_is_overtaken() {
         let mut datapath = host.load();
         let attacher = host.attacher(Mechanism::Clsact);
         attacher
-            .attach(&mut datapath, host.ifindex, Hook::FromPod)
+            .attach(&mut datapath.programs().unwrap(), host.ifindex, Hook::FromPod)
             .unwrap();
         let command = Command::new("tc")
             .args("filter add dev pod0 ingress pref 1 bpf bytecode".split(' '))
@@ -253,7 +271,7 @@ fn a_filter_that_came_before_ours_is_overtaken() {
         assert!(command.unwrap().success());
         for _ in 0..2 {
             attacher
-                .move_first(&mut datapath, host.ifindex, Hook::FromPod)
+                .move_first(&mut datapath.programs().unwrap(), host.ifindex, Hook::FromPod)
                 .unwrap();
             assert_eq!(host.names(Hook::FromPod), ["from_pod", "bpf"]);
         }
@@ -267,14 +285,14 @@ fn what_is_gone_is_no_error() {
         let mut datapath = host.load();
         let attacher = host.attacher(Mechanism::Tcx);
         attacher
-            .attach(&mut datapath, host.ifindex, Hook::FromPod)
+            .attach(&mut datapath.programs().unwrap(), host.ifindex, Hook::FromPod)
             .unwrap();
         ip("link del pod0");
         attacher.detach(host.ifindex, Hook::FromPod).unwrap();
         attacher.forget(host.ifindex).unwrap();
         assert!(
             attacher
-                .attach(&mut datapath, host.ifindex, Hook::FromPod)
+                .attach(&mut datapath.programs().unwrap(), host.ifindex, Hook::FromPod)
                 .is_err()
         );
         assert!(attacher.records().unwrap().is_empty());

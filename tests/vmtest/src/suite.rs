@@ -101,10 +101,11 @@ impl<'o> Node<'o> {
         self.datapath.publish()?;
         let (attacher, datapath) = (&self.attacher, &mut self.datapath);
         let pods = &self.network.pods;
+        let mut programs = datapath.programs()?;
         self.network.host.run(|| -> Result<()> {
             for pod in pods {
                 for hook in Hook::ENDPOINT {
-                    attacher.attach(datapath, pod.ifindex, hook)?;
+                    attacher.attach(&mut programs, pod.ifindex, hook)?;
                 }
             }
             Ok(())

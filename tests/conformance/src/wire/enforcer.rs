@@ -45,8 +45,9 @@ impl Enforcer {
 
     /// Puts the programs on the interface; call it inside the node's namespace.
     pub(crate) fn attach(&mut self, ifindex: u32) -> Result<()> {
+        let mut programs = self.datapath.programs()?;
         for hook in Hook::ENDPOINT {
-            self.attacher.attach(&mut self.datapath, ifindex, hook)?;
+            self.attacher.attach(&mut programs, ifindex, hook)?;
         }
         Ok(())
     }

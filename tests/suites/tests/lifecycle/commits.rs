@@ -62,8 +62,8 @@ impl Direct {
         let attach = || {
             for endpoint in &world.facts.endpoints {
                 for hook in Hook::ENDPOINT {
-                    let datapath = &mut direct.datapath;
-                    attacher.attach(datapath, endpoint.ifindex, hook).unwrap();
+                    let mut programs = direct.datapath.programs().unwrap();
+                    attacher.attach(&mut programs, endpoint.ifindex, hook).unwrap();
                 }
             }
         };
