@@ -36,10 +36,7 @@ impl Agent {
         Some(Drop {
             direction,
             interface: self.name(event.ifindex),
-            policies: pod
-                .as_ref()
-                .map(|pod| self.resolver.policies_of(pod, direction))
-                .unwrap_or_default(),
+            policies: self.resolver.policies_of(event.ifindex, direction),
             pod,
             peer: peer.map(|address| self.peer(address)),
             protocol: event.protocol,

@@ -109,7 +109,7 @@ pub struct UnenforcedInterface {
 }
 
 impl Isolation {
-    fn of(policies: &[&ObjectName], unknown: bool) -> Self {
+    fn of(policies: &[ObjectName], unknown: bool) -> Self {
         Self {
             isolated: unknown || !policies.is_empty(),
             policies: policies.iter().map(ToString::to_string).collect(),
@@ -129,8 +129,8 @@ impl Agent {
                 .map(ToString::to_string),
             problem: self.why_unknown(endpoint.ifindex),
             addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
-            ingress: Isolation::of(&endpoint.ingress, endpoint.unknown),
-            egress: Isolation::of(&endpoint.egress, endpoint.unknown),
+            ingress: Isolation::of(endpoint.ingress, endpoint.unknown),
+            egress: Isolation::of(endpoint.egress, endpoint.unknown),
         });
         let unenforced = self
             .unenforced

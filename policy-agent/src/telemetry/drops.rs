@@ -1,6 +1,6 @@
 //! One line per dropped packet.
 
-use std::{borrow::Cow, fmt, net::IpAddr};
+use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
 use policy_common::{Direction, Reason};
 use policy_core::model::ObjectName;
@@ -50,7 +50,7 @@ pub struct Drop {
     /// Why.
     pub reason: Reason,
     /// The policies that isolate the pod in the direction.
-    pub policies: Vec<ObjectName>,
+    pub policies: Arc<[ObjectName]>,
     /// How many more were dropped since the line before, without a line of their own.
     pub suppressed: u32,
 }
@@ -104,7 +104,7 @@ mod tests {
             port: 80,
             icmp: (0, 0),
             reason: Reason::Policy,
-            policies: Vec::new(),
+            policies: [].into(),
             suppressed: 0,
         }
     }

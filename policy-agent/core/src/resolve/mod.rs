@@ -36,11 +36,10 @@ mod tables;
 
 use std::collections::BTreeMap;
 
-use policy_common::RulesetId;
-
 use self::{
     compile::{block::Blocks, predicate::Predicates, term::Scopes},
     facts::cluster::Cluster,
+    pass::endpoint::Isolation,
     tables::{identity::Identities, port_set::PortSets, ruleset::Rulesets},
 };
 use crate::{model::Change, plan::EndpointEntry};
@@ -50,12 +49,12 @@ pub use ask::{
     view::{Conflict, EndpointView},
 };
 
-/// What ENDPOINTS says of an interface.
+/// What ENDPOINTS says of an interface, and why.
 #[derive(Debug)]
 struct Written {
     entry: EndpointEntry,
-    ingress: Option<RulesetId>,
-    egress: Option<RulesetId>,
+    ingress: Option<Isolation>,
+    egress: Option<Isolation>,
 }
 
 /// The incremental resolver.

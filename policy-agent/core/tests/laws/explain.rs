@@ -30,8 +30,8 @@ fn the_policies_and_rules_that_decide_are_named() {
         )),
     ]);
     let endpoint = node.resolver.endpoint(1).expect("the endpoint");
-    assert_eq!(endpoint.ingress, [&name("a/deny"), &name("a/web")]);
-    assert_eq!(endpoint.egress, [] as [&policy_core::model::ObjectName; 0]);
+    assert_eq!(endpoint.ingress, [name("a/deny"), name("a/web")]);
+    assert_eq!(endpoint.egress, []);
     let pod = name("a/p");
     let question = |port| Question {
         pod: &pod,
@@ -68,6 +68,8 @@ proptest! {
                 protocol: probe.protocol,
                 port: probe.port,
             });
+            let kept = resolver.policies_of(probe.ifindex, probe.direction);
+            prop_assert_eq!(&*kept, &*explanation.isolated_by, "{:?}", probe);
             prop_assert_eq!(explanation.allowed, ask(&tables, &probe), "{:?} {:?}", probe, explanation);
         }
     }

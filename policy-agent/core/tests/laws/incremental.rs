@@ -141,6 +141,8 @@ proptest! {
         let mut full = MemoryTables::default();
         execute(&mut full, &again.commit());
         prop_assert_eq!(again.collect(), []);
+        let views = |resolver: &Resolver| format!("{:?}", resolver.endpoints().collect::<Vec<_>>());
+        prop_assert_eq!(views(&resolver), views(&again));
         prop_assert_eq!(canonical(&restarted), canonical(&full));
         prop_assert_eq!(leaks(&restarted), [] as [String; 0]);
         prop_assert_eq!(resolver.commit(), []);

@@ -3,11 +3,13 @@
 //! Reads the rules literally, from the facts and not from the tables: an answer that contradicts
 //! the kernel shows an error of the compiler instead of repeating it.
 
+use std::net::IpAddr;
+
 use policy_common::Direction;
 
 use crate::{
     model::{
-        ObjectName, Peer,
+        ObjectName, Peer, PodFact,
         literal::{Other, rule_allows},
     },
     resolve::{
@@ -78,30 +80,29 @@ impl Resolver {
             protocol,
             port,
         } = question;
-        let isolated_by = self.policies_of(pod, direction);
         let peer_name = self.name_peer(pod, direction, peer);
-        let mut allowed_by = Vec::new();
         let subject = self.cluster.pod(pod);
         let namespace = self.cluster.namespaces.get(&pod.namespace);
-        if let (Some(subject), Some(namespace), Peer::Address(address)) = (subject, namespace, peer)
-        {
-            let owner = self.cluster.owner(address);
-            let owner = owner.map(|owner| self.cluster.fact(owner));
-            let fact = self.cluster.fact(subject);
+        let (mut isolated_by, mut allowed_by) = (Vec::new(), Vec::new());
+        if let (Some(subject), Some(namespace)) = (subject, namespace) {
             let traits = &self.cluster.group_of(subject).traits;
-            let other = Other {
-                address,
-                pod: owner.as_ref(),
-                namespace_labels: owner.as_ref().and_then(|owner| {
-                    let namespace = self.cluster.namespaces.get(&owner.name.namespace)?;
-                    namespace.labels.as_ref()
-                }),
+            let fact = self.cluster.fact(subject);
+            let owner = match peer {
+                Peer::Address(address) => self.cluster.owner(address),
+                Peer::Host => None,
+            };
+            let owner = owner.map(|owner| self.cluster.fact(owner));
+            let other = match peer {
+                Peer::Host => None,
+                Peer::Address(address) => Some(self.other(address, owner.as_ref())),
             };
             for policy in policies_of(namespace, subject, traits, direction) {
+                isolated_by.push(policy.name.clone());
+                let Some(other) = &other else { continue };
                 let rules = rules_of(policy, direction).unwrap_or_default();
                 for (index, rule) in rules.iter().enumerate() {
                     let own = &policy.name.namespace;
-                    if rule_allows(rule, own, direction, &fact, &other, protocol, port) {
+                    if rule_allows(rule, own, direction, &fact, other, protocol, port) {
                         allowed_by.push(AllowingRule {
                             policy: policy.name.clone(),
                             rule: index,
@@ -119,6 +120,17 @@ impl Resolver {
             peer: peer_name,
             isolated_by,
             allowed_by,
+        }
+    }
+
+    fn other<'a>(&'a self, address: IpAddr, pod: Option<&'a PodFact>) -> Other<'a> {
+        Other {
+            address,
+            pod,
+            namespace_labels: pod.and_then(|pod| {
+                let namespace = self.cluster.namespaces.get(&pod.name.namespace)?;
+                namespace.labels.as_ref()
+            }),
         }
     }
 

@@ -1,13 +1,13 @@
 //! What others may ask about the tables and the facts behind them.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use policy_common::{Direction, EndpointId};
 
 use crate::{
     model::ObjectName,
     plan::{AddressWrite, EndpointEntry, Op},
-    resolve::{Resolver, compile::policy::policies_of, tables::ruleset::reserved_rules},
+    resolve::{Resolver, pass::endpoint::Isolation, tables::ruleset::reserved_rules},
 };
 
 /// One endpoint, for logs and `status`.
@@ -24,9 +24,9 @@ pub struct EndpointView<'a> {
     /// The addresses that the pod has.
     pub addresses: &'a [IpAddr],
     /// The policies that isolate connections to the pod; none when it is not isolated.
-    pub ingress: Vec<&'a ObjectName>,
+    pub ingress: &'a [ObjectName],
     /// The policies that isolate connections from the pod; none when it is not isolated.
-    pub egress: Vec<&'a ObjectName>,
+    pub egress: &'a [ObjectName],
 }
 
 /// An address that several pods claim.
@@ -50,21 +50,18 @@ impl Resolver {
 
     /// The endpoint of an interface as of the last commit.
     pub fn endpoint(&self, ifindex: u32) -> Option<EndpointView<'_>> {
-        let entry = &self.endpoints.get(&ifindex)?.entry;
+        let written = self.endpoints.get(&ifindex)?;
+        let entry = &written.entry;
         let fact = self.cluster.endpoints.get(&ifindex);
         let pod = fact.and_then(|fact| fact.pod.as_ref());
-        let policies = |direction| {
-            pod.map(|pod| self.isolating(pod, direction))
-                .unwrap_or_default()
-        };
         Some(EndpointView {
             ifindex,
             id: entry.id,
             pod,
             unknown: entry.unknown,
             addresses: &entry.addresses,
-            ingress: policies(Direction::Ingress),
-            egress: policies(Direction::Egress),
+            ingress: names(written.ingress.as_ref()),
+            egress: names(written.egress.as_ref()),
         })
     }
 
@@ -83,24 +80,16 @@ impl Resolver {
             .collect()
     }
 
-    /// The policies that isolate a pod in a direction, by name; none when it is not isolated or
-    /// not known.
-    pub fn policies_of(&self, pod: &ObjectName, direction: Direction) -> Vec<ObjectName> {
-        let policies = self.isolating(pod, direction);
-        policies.into_iter().cloned().collect()
-    }
-
-    fn isolating(&self, pod: &ObjectName, direction: Direction) -> Vec<&ObjectName> {
-        let pod = self.cluster.pod(pod);
-        let namespace = pod.and_then(|pod| self.cluster.namespaces.get(&pod.name.namespace));
-        pod.zip(namespace)
-            .map(|(pod, namespace)| {
-                let traits = &self.cluster.group_of(pod).traits;
-                policies_of(namespace, pod, traits, direction)
-                    .map(|policy| &policy.name)
-                    .collect()
-            })
-            .unwrap_or_default()
+    /// The policies that isolate the endpoint of an interface in a direction as of the last commit,
+    /// by name; none when it is not isolated or not known. Costs one look-up, however many policies
+    /// there are: fit for every event of a flood.
+    pub fn policies_of(&self, ifindex: u32, direction: Direction) -> Arc<[ObjectName]> {
+        let written = self.endpoints.get(&ifindex);
+        let isolation = written.and_then(|written| match direction {
+            Direction::Ingress => written.ingress.as_ref(),
+            Direction::Egress => written.egress.as_ref(),
+        });
+        isolation.map_or_else(|| [].into(), |isolation| isolation.policies.clone())
     }
 
     /// The pod that has an address.
@@ -143,4 +132,8 @@ impl Resolver {
             .chain(endpoints)
             .collect()
     }
+}
+
+fn names(isolation: Option<&Isolation>) -> &[ObjectName] {
+    isolation.map_or(&[], |isolation| &isolation.policies)
 }

@@ -64,18 +64,19 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// What a pod's ruleset says; `None` when the direction is not isolated.
+    /// What a pod's ruleset says, and the policies that say it, by name; `None` when the direction
+    /// is not isolated.
     pub(crate) fn content(
         &mut self,
         namespace: &Namespace,
         pod: &Pod,
         traits: &Traits,
         direction: Direction,
-    ) -> Option<Content> {
-        let mut isolated = false;
+    ) -> Option<(Content, Arc<[ObjectName]>)> {
+        let mut policies = Vec::new();
         let mut items = Vec::new();
         for policy in policies_of(namespace, pod, traits, direction) {
-            isolated = true;
+            policies.push(policy.name.clone());
             for (peer, ports) in self.drafts(policy, direction).iter() {
                 let mut push = |ports| items.push(Item { peer: *peer, ports });
                 match ports {
@@ -88,7 +89,7 @@ impl<'a> Compiler<'a> {
                 }
             }
         }
-        isolated.then(|| Content::new(direction, items))
+        (!policies.is_empty()).then(|| (Content::new(direction, items), policies.into()))
     }
 
     fn drafts(&mut self, policy: &PolicyFact, direction: Direction) -> Arc<[DraftItem]> {

@@ -3,7 +3,7 @@
 use policy_common::{Direction, RulesetId};
 use rustc_hash::FxHashSet;
 
-use super::endpoint::Choice;
+use super::endpoint::{Choice, Isolation};
 use crate::{
     plan::{Delta, Op},
     resolve::{
@@ -92,12 +92,16 @@ impl Resolver {
         let mut choices = Vec::with_capacity(contents.len());
         for (ifindex, ingress, egress) in contents {
             let mut acquire = |content: Option<_>| {
+                let (content, policies) = content?;
                 let parts = Parts {
                     predicates: &mut self.predicates,
                     identities: &self.identities,
                     port_sets: &mut self.port_sets,
                 };
-                Some(self.rulesets.acquire(content?, ifindex, parts))
+                Some(Isolation {
+                    ruleset: self.rulesets.acquire(content, ifindex, parts),
+                    policies,
+                })
             };
             choices.push(Choice {
                 ifindex,

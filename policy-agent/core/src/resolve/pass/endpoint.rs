@@ -3,6 +3,8 @@
 //! Invariant: an endpoint is written when something about it changed, or when one of its rulesets
 //! says something else of an address; only then.
 
+use std::sync::Arc;
+
 use policy_common::{IdentityId, PortSetId, RulesetId};
 use rustc_hash::FxHashSet;
 
@@ -12,11 +14,23 @@ use crate::{
     resolve::{Resolver, Written},
 };
 
+/// What isolates an endpoint in one direction.
+#[derive(Clone, Debug)]
+pub(crate) struct Isolation {
+    pub(crate) ruleset: RulesetId,
+    /// The policies behind the ruleset, by name; never none.
+    pub(crate) policies: Arc<[ObjectName]>,
+}
+
+fn ruleset(isolation: &Option<Isolation>) -> Option<RulesetId> {
+    isolation.as_ref().map(|isolation| isolation.ruleset)
+}
+
 /// The rulesets of one endpoint.
 pub(crate) struct Choice {
     pub(crate) ifindex: u32,
-    pub(crate) ingress: Option<RulesetId>,
-    pub(crate) egress: Option<RulesetId>,
+    pub(crate) ingress: Option<Isolation>,
+    pub(crate) egress: Option<Isolation>,
 }
 
 impl Resolver {
@@ -84,13 +98,14 @@ impl Resolver {
             let written = self.endpoints.get(&ifindex)?;
             Some(Choice {
                 ifindex,
-                ingress: written.ingress,
-                egress: written.egress,
+                ingress: written.ingress.clone(),
+                egress: written.egress.clone(),
             })
         }));
         choices.sort_unstable_by_key(|choice| choice.ifindex);
         for choice in choices {
             let after = self.endpoint_entry(&choice);
+            let chosen = [ruleset(&choice.ingress), ruleset(&choice.egress)];
             let before = match after.clone() {
                 Some(entry) => self.endpoints.insert(
                     choice.ifindex,
@@ -103,10 +118,8 @@ impl Resolver {
                 None => self.endpoints.remove(&choice.ifindex),
             };
             if let Some(before) = &before {
-                for (old, new) in [
-                    (before.ingress, choice.ingress),
-                    (before.egress, choice.egress),
-                ] {
+                let before = [ruleset(&before.ingress), ruleset(&before.egress)];
+                for (old, new) in before.into_iter().zip(chosen) {
                     if let Some(old) = old.filter(|_| old != new) {
                         self.rulesets.release(old, choice.ifindex);
                     }
@@ -155,8 +168,8 @@ impl Resolver {
             ifindex: fact.ifindex,
             id: fact.id,
             bridge: fact.bridge,
-            ingress: direction(choice.ingress),
-            egress: direction(choice.egress),
+            ingress: direction(ruleset(&choice.ingress)),
+            egress: direction(ruleset(&choice.egress)),
             addresses,
             unknown: pod.is_none(),
             pod_tag: pod.map_or(0, |pod| {
