@@ -26,7 +26,7 @@ mod pins;
 
 pub use flows::{SweepError, Swept};
 pub use generation::{
-    Datapath, EMBEDDED, EndpointIds, Failure, LoadError, LoadOptions, MapFill, TableSizes, fill,
+    Datapath, EMBEDDED, Failure, LoadError, LoadOptions, MapFill, TableSizes, fill,
 };
 pub use hooks::{
     AttachError, AttachMode, Attacher, ChainError, Hook, Mechanism, Place, Programs, chain, has_tcx,

@@ -1,7 +1,7 @@
 //! Which interface is which pod.
 //!
-//! Pure: interfaces and pods come in, decisions come out; numbers of endpoints, attaching and
-//! waiting are others' work. A pod is recognised by its recorded addresses (`status.podIPs`), as
+//! Pure: interfaces and pods come in, decisions come out; attaching and waiting are others'
+//! work. A pod is recognised by its recorded addresses (`status.podIPs`), as
 //! they are seen inside the network namespace behind an interface. A pod controls what is inside,
 //! so a decision is made once:
 //!
@@ -18,12 +18,14 @@
 
 mod binder;
 mod decide;
+mod numbers;
 
 use std::{net::IpAddr, sync::Arc};
 
 use crate::model::ObjectName;
 
 pub use binder::Binder;
+pub use numbers::EndpointIds;
 
 /// One interface of the host as netlink shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,200 @@
+//! The thread that puts programs on interfaces and looks where they stand.
+//!
+//! Owns the [`Attacher`] and the handles of the programs: one attach waits some ten milliseconds
+//! for the kernel. Decides nothing: jobs come one by one from whoever reconciles, in the order in
+//! which they are to be done. Invariant: every job is answered, by what was seen after it.
+
+use std::{
+    collections::BTreeSet,
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{
+    AgentError, causes,
+    hook_state::{Cause, Seen},
+    reconcile::Verb,
+};
+use crate::datapath::{AttachError, Attacher, Hook, Place, Programs};
+
+/// One job.
+pub(super) enum Job {
+    /// Something at one hook.
+    At {
+        /// The interface.
+        ifindex: u32,
+        /// The hook.
+        hook: Hook,
+        /// What.
+        verb: Verb,
+    },
+    /// The kernel removed an interface: forget what was there.
+    Forget(u32),
+    /// The programs of this run.
+    Programs(Programs),
+    /// The second copy of a program that was wanted, or why there is none.
+    Twin(Hook, Result<Programs, AttachError>),
+}
+
+/// What came of a job.
+pub(super) enum Done {
+    /// At one hook.
+    At {
+        /// The interface.
+        ifindex: u32,
+        /// The hook.
+        hook: Hook,
+        /// What was done.
+        verb: Verb,
+        /// What was seen.
+        seen: Seen,
+    },
+    /// An interface is forgotten.
+    Forgotten,
+    /// A second copy of a program is needed.
+    WantTwin(Hook),
+}
+
+/// The loop's end.
+pub(super) struct Hooks {
+    jobs: Sender<Job>,
+    pub(super) done: UnboundedReceiver<Done>,
+}
+
+impl Hooks {
+    /// Starts the thread.
+    pub(super) fn start(attacher: Attacher) -> Result<Self, AgentError> {
+        let (jobs, inbox) = channel();
+        let (outbox, done) = unbounded_channel();
+        thread::Builder::new()
+            .name("hooks".into())
+            .spawn(move || Worker::new(attacher, outbox).run(&inbox))
+            .map_err(AgentError::Thread)?;
+        Ok(Self { jobs, done })
+    }
+
+    /// Gives a job; when the thread has ended, `done` ends too.
+    pub(super) fn give(&self, job: Job) {
+        drop(self.jobs.send(job));
+    }
+}
+
+struct Worker {
+    attacher: Attacher,
+    programs: Programs,
+    done: UnboundedSender<Done>,
+    /// Moves that wait for a second copy of their program.
+    parked: Vec<(u32, Hook)>,
+    wanted_twins: BTreeSet<Hook>,
+}
+
+impl Worker {
+    fn new(attacher: Attacher, done: UnboundedSender<Done>) -> Self {
+        Self {
+            attacher,
+            programs: Programs::default(),
+            done,
+            parked: Vec::new(),
+            wanted_twins: BTreeSet::new(),
+        }
+    }
+
+    fn run(mut self, inbox: &Receiver<Job>) {
+        while let Ok(job) = inbox.recv() {
+            match job {
+                Job::At {
+                    ifindex,
+                    hook,
+                    verb,
+                } => self.at(ifindex, hook, verb),
+                Job::Forget(ifindex) => {
+                    if let Err(error) = self.attacher.forget(ifindex) {
+                        tracing::warn!("forgetting interface {ifindex}: {}", causes(&error));
+                    }
+                    self.say(Done::Forgotten);
+                }
+                Job::Programs(programs) => self.programs = programs,
+                Job::Twin(hook, twin) => self.unpark(hook, twin),
+            }
+        }
+    }
+
+    fn unpark(&mut self, hook: Hook, twin: Result<Programs, AttachError>) {
+        self.wanted_twins.remove(&hook);
+        let (moves, others) = std::mem::take(&mut self.parked)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(_, parked)| *parked == hook);
+        self.parked = others;
+        let failed = twin.map(|twin| self.programs.extend(twin)).err();
+        for (ifindex, hook) in moves {
+            match &failed {
+                None => self.at(ifindex, hook, Verb::Move),
+                Some(error) => self.answer(ifindex, hook, Verb::Move, Seen::Failed(cause(error))),
+            }
+        }
+    }
+
+    fn at(&mut self, ifindex: u32, hook: Hook, verb: Verb) {
+        match self.execute(ifindex, hook, verb) {
+            Ok(seen) => self.answer(ifindex, hook, verb, seen),
+            Err(AttachError::NoTwin { hook }) => {
+                self.parked.push((ifindex, hook));
+                if self.wanted_twins.insert(hook) {
+                    self.say(Done::WantTwin(hook));
+                }
+            }
+            Err(error) => self.answer(ifindex, hook, verb, Seen::Failed(cause(&error))),
+        }
+    }
+
+    fn execute(&mut self, ifindex: u32, hook: Hook, verb: Verb) -> Result<Seen, AttachError> {
+        let Self {
+            attacher, programs, ..
+        } = self;
+        match verb {
+            Verb::Detach => {
+                attacher.detach(ifindex, hook)?;
+                return Ok(Seen::Missing);
+            }
+            Verb::Bridge => return Ok(Seen::NoBridge),
+            Verb::Attach => attacher.attach(programs, ifindex, hook)?,
+            Verb::Move => attacher.move_first(programs, ifindex, hook)?,
+            Verb::Look => {}
+        }
+        Ok(match attacher.place(programs, ifindex, hook)? {
+            Place::First { prog_id } => Seen::Front {
+                prog_id,
+                bridged: false,
+            },
+            Place::Behind { others, fixed } => Seen::Behind {
+                names: others,
+                fixed,
+            },
+            Place::Missing => Seen::Missing,
+        })
+    }
+
+    fn answer(&self, ifindex: u32, hook: Hook, verb: Verb, seen: Seen) {
+        self.say(Done::At {
+            ifindex,
+            hook,
+            verb,
+            seen,
+        });
+    }
+
+    fn say(&self, done: Done) {
+        // The loop may have ended: then this thread ends too.
+        drop(self.done.send(done));
+    }
+}
+
+fn cause(error: &AttachError) -> Cause {
+    Cause {
+        error: causes(error),
+        remedy: error.remedy(),
+        gone: matches!(error, AttachError::Gone { .. }),
+    }
+}
