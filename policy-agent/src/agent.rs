@@ -12,6 +12,7 @@ mod drops;
 mod endpoints;
 mod options;
 mod position;
+mod sources;
 mod status;
 
 use std::{
@@ -26,19 +27,21 @@ use policy_core::{
     plan::Op,
     resolve::Resolver,
 };
-use tokio::{sync::mpsc, task::JoinHandle, time::MissedTickBehavior};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+    time::MissedTickBehavior,
+};
 
-use self::collection::Collection;
+use self::{collection::Collection, sources::SourceState};
 use crate::{
     datapath::{Attacher, Datapath, EndpointIds, Hook, LoadOptions, PinDir},
     node::{self, NodeEvent},
-    source::{
-        SourceEvent,
-        manifests::{ManifestSource, Problem},
-    },
+    source::Source,
 };
 
 pub use options::{AgentError, AgentOptions, UnknownEndpoint};
+pub use sources::SourceStatus;
 pub use status::{
     AgentStatus, EndpointStatus, Isolation, Snapshot, StatusError, UnenforcedInterface, query,
 };
@@ -81,14 +84,13 @@ struct Agent {
     /// Why the pod behind an interface is not known.
     bind_problems: BTreeMap<u32, BindProblem>,
     host_addresses: BTreeSet<std::net::IpAddr>,
-    problems: Vec<Problem>,
+    source: SourceState,
     conflicts: Vec<String>,
     failures: Vec<String>,
     /// When programs were last moved to the front.
     moves: BTreeMap<(u32, Hook), Instant>,
     /// Interfaces whose chains changed.
     verify: BTreeSet<u32>,
-    source_synced: bool,
     node_synced: NodeSynced,
     enforcing: bool,
     collection: Collection,
@@ -102,7 +104,8 @@ struct NodeSynced {
     tunnels: bool,
 }
 
-/// Runs until `shutdown` is ready. What is enforced then stays enforced.
+/// Runs until `shutdown` is ready. What is enforced then stays enforced. Whenever `reload` is
+/// notified, the source reads everything again.
 ///
 /// Must be called in the host's network namespace, on a runtime of one thread, so that every
 /// socket is opened in that namespace.
@@ -112,15 +115,16 @@ struct NodeSynced {
 pub async fn run(
     options: AgentOptions,
     shutdown: impl Future<Output = ()>,
+    reload: &Notify,
 ) -> Result<(), AgentError> {
     let lock = options.pins.lock()?;
     options.pins.prepare(&lock)?;
-    let mut source = ManifestSource::open(&options.manifests)?;
+    let mut source = Source::open(&options.source)?;
     let watcher = node::Watcher::open(&node::Options::default())?;
     let (sender, mut node_events) = mpsc::channel(NODE_EVENTS);
     let mut node_task = tokio::spawn(watcher.run(sender));
     let mut queries = status::listen(&options.pins)?;
-    let mut agent = Agent::new(&options)?;
+    let mut agent = Agent::new(&options, source.name())?;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sweep = tokio::time::interval(SWEEP);
@@ -131,6 +135,10 @@ pub async fn run(
     loop {
         tokio::select! {
             () = &mut shutdown => break,
+            () = reload.notified() => {
+                tracing::info!("reading everything again");
+                source.reload();
+            }
             event = source.next() => agent.on_source(event?)?,
             event = node_events.recv() => match event {
                 Some(event) => agent.on_node(event)?,
@@ -159,7 +167,7 @@ async fn ended(task: &mut JoinHandle<Result<(), node::NodeError>>) -> AgentError
 }
 
 impl Agent {
-    fn new(options: &AgentOptions) -> Result<Self, AgentError> {
+    fn new(options: &AgentOptions, source: String) -> Result<Self, AgentError> {
         let earlier = options.pins.endpoints()?;
         let mut datapath = Datapath::load(&LoadOptions {
             config: options.config,
@@ -194,33 +202,15 @@ impl Agent {
             unenforced: BTreeMap::new(),
             bind_problems: BTreeMap::new(),
             host_addresses: BTreeSet::new(),
-            problems: Vec::new(),
+            source: SourceState::new(source),
             conflicts: Vec::new(),
             failures: Vec::new(),
             moves: BTreeMap::new(),
             verify: BTreeSet::new(),
-            source_synced: false,
             node_synced: NodeSynced::default(),
             enforcing: false,
             collection: Collection::default(),
         })
-    }
-
-    fn on_source(&mut self, event: SourceEvent) -> Result<(), AgentError> {
-        match event {
-            SourceEvent::Changes(changes) => {
-                for change in changes {
-                    self.on_change(change);
-                }
-                self.report_conflicts();
-            }
-            SourceEvent::Synced => {
-                self.source_synced = true;
-                self.begin()?;
-            }
-            SourceEvent::Problems(problems) => self.report_problems(problems),
-        }
-        Ok(())
     }
 
     fn on_change(&mut self, change: Change) {
@@ -301,7 +291,7 @@ impl Agent {
             addresses,
             tunnels,
         } = self.node_synced;
-        if self.enforcing || !(self.source_synced && interfaces && addresses && tunnels) {
+        if self.enforcing || !(self.source.synced && interfaces && addresses && tunnels) {
             return Ok(());
         }
         // Nobody reads the new tables yet: one batch.
@@ -311,6 +301,7 @@ impl Agent {
         self.enforcing = true;
         self.datapath.publish()?;
         self.attach_all()?;
+        self.settle_source();
         self.report_conflicts();
         tracing::info!(
             endpoints = self.endpoints.len(),
@@ -334,6 +325,7 @@ impl Agent {
             let ops = self.resolver.collect();
             self.execute(&ops);
         }
+        self.settle_source();
     }
 
     fn on_sweep(&mut self) {
@@ -346,15 +338,6 @@ impl Agent {
             Ok(_) => {}
             Err(error) => tracing::warn!("sweeping flows: {error}"),
         }
-    }
-
-    fn report_problems(&mut self, problems: Vec<Problem>) {
-        for problem in &problems {
-            if !self.problems.contains(problem) {
-                tracing::error!("refused: {problem}");
-            }
-        }
-        self.problems = problems;
     }
 
     fn report_conflicts(&mut self) {

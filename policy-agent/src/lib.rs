@@ -13,3 +13,4 @@ pub mod netlink;
 pub mod node;
 pub mod source;
 pub mod telemetry;
+mod text;

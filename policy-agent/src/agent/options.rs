@@ -1,14 +1,12 @@
 //! How the agent is told to run, and why it stops.
 
-use std::path::PathBuf;
-
 use policy_common::Config;
 
 use super::status::StatusError;
 use crate::{
     datapath::{AttachError, AttachMode, LoadError, PinDir, PinDirError, TableSizes},
     node::NodeError,
-    source::manifests::ManifestSourceError,
+    source::{SourceError, SourceOptions},
 };
 
 /// What happens to interfaces that lead into another network namespace while no pod is known
@@ -26,8 +24,8 @@ pub enum UnknownEndpoint {
 /// How the agent runs.
 #[derive(Clone, Debug)]
 pub struct AgentOptions {
-    /// The directory of manifests.
-    pub manifests: PathBuf,
+    /// Where policies, namespaces and pods come from.
+    pub source: SourceOptions,
     /// Where maps, links and the lock are.
     pub pins: PinDir,
     /// How programs are attached.
@@ -52,9 +50,9 @@ pub enum AgentError {
     /// Programs of an earlier run could not be found.
     #[error(transparent)]
     Attach(#[from] AttachError),
-    /// The manifests cannot be followed.
+    /// The source cannot be followed.
     #[error(transparent)]
-    Source(#[from] ManifestSourceError),
+    Source(#[from] SourceError),
     /// The node's network cannot be followed.
     #[error("following the node's network")]
     Node(#[from] NodeError),

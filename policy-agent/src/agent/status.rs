@@ -13,7 +13,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::{Agent, endpoints};
+use super::{Agent, SourceStatus, endpoints};
 use crate::datapath::{Mechanism, PinDir};
 
 /// `status` cannot be asked or answered.
@@ -41,6 +41,8 @@ pub enum StatusError {
 pub struct Snapshot {
     /// The process.
     pub agent: AgentStatus,
+    /// Where facts come from, and how much of what was said there is in force.
+    pub sources: Vec<SourceStatus>,
     /// Enforced interfaces.
     pub endpoints: Vec<EndpointStatus>,
     /// Interfaces that should be enforced and are not, or not wholly.
@@ -152,12 +154,13 @@ impl Agent {
                     Mechanism::Clsact => "clsact".into(),
                 },
             },
+            sources: vec![self.source.status()],
             endpoints: endpoints.collect(),
             unenforced: unenforced.collect(),
             ignored: ignored
                 .map(|interface| interface.name.to_string())
                 .collect(),
-            refused: self.problems.iter().map(ToString::to_string).collect(),
+            refused: self.source.refused().collect(),
             conflicts: self.conflicts.clone(),
             failures: self.failures.clone(),
             waiting: self.datapath.waiting(),

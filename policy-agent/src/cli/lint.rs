@@ -15,7 +15,11 @@ use serde::Serialize;
 
 use crate::{
     lint::{Finding, Severity, lint},
-    source::manifests::{File, Place, list_directory, read_file},
+    source::{
+        Place,
+        manifests::{File, list_directory, read_file},
+    },
+    text::{Printable, printable_json},
 };
 
 /// Checks manifests without enforcing them.
@@ -63,7 +67,11 @@ fn report(
     let files = match files(&args.paths) {
         Ok(files) => files,
         Err(error) => {
-            writeln!(complaints, "policy-agent lint: {error:#}")?;
+            writeln!(
+                complaints,
+                "policy-agent lint: {}",
+                Printable(format!("{error:#}"))
+            )?;
             return Ok(USAGE);
         }
     };
@@ -71,8 +79,8 @@ fn report(
     match args.output {
         Output::Text => print_text(out, &findings)?,
         Output::Json => {
-            serde_json::to_writer_pretty(&mut *out, &Report::new(&findings))?;
-            writeln!(out)?;
+            let json = serde_json::to_string_pretty(&Report::new(&findings))?;
+            writeln!(out, "{}", printable_json(&json))?;
         }
     }
     let found = |severity| count(&findings, severity) > 0;
@@ -164,22 +172,21 @@ impl<'a> Report<'a> {
 
 impl<'a> Line<'a> {
     fn new(finding: &'a Finding) -> Self {
-        let problem = &finding.problem;
-        let object = problem.object.as_ref();
-        let (document, line) = match problem.place {
+        let object = finding.object.as_ref();
+        let (document, line) = match finding.place {
             Some(Place { document, line }) => (Some(document), Some(line)),
             None => (None, None),
         };
         Self {
             severity: finding.severity.name(),
-            file: &problem.file,
+            file: &finding.file,
             document,
             line,
             kind: object.map(|object| object.kind.name()),
             namespace: object.map_or("", |object| &object.name.namespace),
             name: object.map_or("", |object| &object.name.name),
-            field: problem.field.as_str(),
-            message: &problem.message,
+            field: finding.field.as_str(),
+            message: &finding.message,
             hint: finding.hint.as_deref(),
         }
     }

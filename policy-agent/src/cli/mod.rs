@@ -5,6 +5,7 @@
 mod check;
 mod cleanup;
 pub mod lint;
+mod revision;
 mod run;
 mod status;
 
@@ -39,6 +40,7 @@ enum Command {
     Cleanup(cleanup::CleanupArgs),
     Check(check::CheckArgs),
     Lint(lint::LintArgs),
+    Revision(revision::RevisionArgs),
 }
 
 /// Runs the subcommand.
@@ -52,6 +54,7 @@ pub fn main(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Cleanup(arguments) => cleanup::run(&arguments),
         Command::Check(arguments) => printed(check::run(&arguments)),
         Command::Lint(arguments) => printed(lint::run(&arguments)),
+        Command::Revision(arguments) => printed(revision::run(&arguments)),
     }
 }
 

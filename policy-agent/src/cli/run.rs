@@ -4,11 +4,15 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use policy_common::Config;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+};
 
 use crate::{
     agent::{self, AgentOptions, UnknownEndpoint},
     datapath::{AttachMode, DEFAULT_PIN_PATH, PinDir, TableSizes},
+    source::SourceOptions,
     telemetry::{self, LogFormat},
 };
 
@@ -18,7 +22,7 @@ use crate::{
 /// the directory, and the interfaces of the network namespace in which it is started. Says
 /// "enforcing" when everything was read once and all programs are attached.
 ///
-/// SIGTERM and SIGINT end the process, not the enforcement: the last state stays in the kernel until
+/// SIGHUP reads the whole directory again. SIGTERM and SIGINT end the process, not the enforcement: the last state stays in the kernel until
 /// another `run` takes over or `cleanup` removes it. Needs root (CAP_BPF, CAP_NET_ADMIN,
 /// CAP_NET_BROADCAST and CAP_PERFMON or CAP_SYS_ADMIN).
 #[derive(Debug, clap::Args)]
@@ -69,7 +73,9 @@ pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         ..Config::DEFAULT
     };
     let options = AgentOptions {
-        manifests: arguments.manifests,
+        source: SourceOptions::Manifests {
+            directory: arguments.manifests,
+        },
         pins: PinDir::new(arguments.pin_path),
         attach: arguments.attach,
         unknown: arguments.unknown_endpoint,
@@ -84,13 +90,18 @@ pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+        let mut hangup = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
+        let reload = Notify::new();
         let shutdown = async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => break,
+                    _ = interrupt.recv() => break,
+                    _ = hangup.recv() => reload.notify_one(),
+                }
             }
         };
-        agent::run(options, shutdown).await?;
+        agent::run(options, shutdown, &reload).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

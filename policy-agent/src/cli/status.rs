@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::{
     agent::{self, EndpointStatus, Isolation, Snapshot},
     datapath::{self, DEFAULT_PIN_PATH, MapFill, PinDir},
+    text::{Printable, printable_json},
 };
 
 /// Shows what is enforced on this node, what is not, and how full the tables are
@@ -67,8 +68,8 @@ pub(super) fn run(arguments: &StatusArgs) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     match arguments.output {
         Output::Json => {
-            serde_json::to_writer_pretty(&mut out, &report).context("writing the report")?;
-            writeln!(out)?;
+            let json = serde_json::to_string_pretty(&report).context("writing the report")?;
+            writeln!(out, "{}", printable_json(&json))?;
         }
         Output::Text => write_text(&mut out, &report, &pins)?,
     }
@@ -134,6 +135,12 @@ fn write_text(out: &mut impl io::Write, report: &Report, pins: &PinDir) -> io::R
             "agent: not running; the kernel enforces what the last one left (names of pods and policies are not known)"
         )?;
     }
+    for source in &snapshot.sources {
+        let synced = if source.synced { "" } else { ", being read" };
+        let revision = source.revision.as_deref().unwrap_or("nothing yet");
+        let name = Printable(&source.name);
+        writeln!(out, "source: {name}{synced}, in force: {revision}")?;
+    }
     writeln!(out, "\nendpoints: {}", snapshot.endpoints.len())?;
     for endpoint in &snapshot.endpoints {
         let unknown = if report.running { "unknown pod" } else { "pod" };
@@ -146,7 +153,7 @@ fn write_text(out: &mut impl io::Write, report: &Report, pins: &PinDir) -> io::R
             endpoint.addresses.join(" ")
         )?;
         if let Some(problem) = &endpoint.problem {
-            writeln!(out, "    {problem}")?;
+            writeln!(out, "    {}", Printable(problem))?;
         }
         writeln!(out, "    ingress  {}", isolation(&endpoint.ingress))?;
         writeln!(out, "    egress   {}", isolation(&endpoint.egress))?;
@@ -189,5 +196,7 @@ fn section(out: &mut impl io::Write, title: &str, lines: &[String]) -> io::Resul
         return Ok(());
     }
     writeln!(out, "\n{title}:")?;
-    lines.iter().try_for_each(|line| writeln!(out, "  {line}"))
+    lines
+        .iter()
+        .try_for_each(|line| writeln!(out, "  {}", Printable(line)))
 }

@@ -4,7 +4,10 @@ use k8s_openapi::serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
 
-use super::field::{Context, Field, UNKNOWN_FIELD};
+use super::{
+    field::{Context, Field},
+    problem::Problem,
+};
 
 /// Decodes a value; an unknown field or a value of the wrong type is reported.
 ///
@@ -21,7 +24,7 @@ pub(super) fn decode<T: DeserializeOwned>(
     let decoded =
         serde_ignored::deserialize(tracked, |path| unknown.push(ignored_field(&path, field)));
     for field in &unknown {
-        context.error(field, UNKNOWN_FIELD);
+        context.error(field, Problem::Unknown);
     }
     decoded
         .inspect_err(|error| {
@@ -33,7 +36,7 @@ pub(super) fn decode<T: DeserializeOwned>(
                     Segment::Map { key } => field.child(key),
                     Segment::Enum { .. } | Segment::Unknown => field,
                 });
-            context.error(&at, error);
+            context.error(&at, Problem::Decode(error.to_string()));
         })
         .ok()
 }
@@ -90,13 +93,13 @@ pub(super) fn members<'a>(
         Some(Value::Object(members)) => {
             for name in members.keys() {
                 if !known.contains(&name.as_str()) {
-                    context.error(&field.child(name), UNKNOWN_FIELD);
+                    context.error(&field.child(name), Problem::Unknown);
                 }
             }
             Some(Some(members))
         }
         Some(other) => {
-            context.error(field, format_args!("is {}, not an object", kind_of(other)));
+            context.error(field, Problem::not_a(other, "an object"));
             None
         }
     }
@@ -112,20 +115,8 @@ pub(super) fn items<'a>(
         None | Some(Value::Null) => Some(&[]),
         Some(Value::Array(items)) => Some(items),
         Some(other) => {
-            context.error(field, format_args!("is {}, not a list", kind_of(other)));
+            context.error(field, Problem::not_a(other, "a list"));
             None
         }
-    }
-}
-
-/// A word for the type of a value.
-pub(super) fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }

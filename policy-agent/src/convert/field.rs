@@ -4,6 +4,8 @@ use std::fmt;
 
 use thiserror::Error;
 
+use super::problem::Problem;
+
 /// The path of a field, as Kubernetes writes it: `spec.ingress[0].from[1].ipBlock.except[0]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Field(String);
@@ -68,22 +70,12 @@ impl fmt::Display for Field {
 
 /// One thing that is wrong with one field.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{}{}{message}", .field.0, if .field.0.is_empty() { "" } else { ": " })]
+#[error("{}{}{problem}", .field.0, if .field.0.is_empty() { "" } else { ": " })]
 pub struct FieldError {
     /// The field.
     pub field: Field,
     /// What is wrong with it.
-    pub message: String,
-}
-
-/// What is said of a field that the API does not have.
-pub const UNKNOWN_FIELD: &str = "unknown field";
-
-impl FieldError {
-    /// Whether the API does not have the field, whatever follows it.
-    pub fn is_unknown_field(&self) -> bool {
-        self.message == UNKNOWN_FIELD
-    }
+    pub problem: Problem,
 }
 
 /// An object that is refused.
@@ -120,10 +112,10 @@ impl Context {
         self.strict
     }
 
-    pub(super) fn error(&mut self, field: &Field, message: impl fmt::Display) {
+    pub(super) fn error(&mut self, field: &Field, problem: impl Into<Problem>) {
         self.errors.push(FieldError {
             field: field.clone(),
-            message: message.to_string(),
+            problem: problem.into(),
         });
     }
 

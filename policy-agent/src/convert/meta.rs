@@ -10,6 +10,7 @@ use super::{
     decode::decode_tolerant,
     field::{Context, Field},
     name::{self, InvalidName},
+    problem::Problem,
 };
 
 /// Whether objects of a kind live in namespaces.
@@ -41,7 +42,7 @@ pub(super) fn meta(
         None => ObjectMeta::default(),
     };
     let Some(own) = meta.name.filter(|name| !name.is_empty()) else {
-        context.error(&field.child("name"), "must be given");
+        context.error(&field.child("name"), Problem::Missing);
         return None;
     };
     let namespace = match (scope, meta.namespace.filter(|name| !name.is_empty())) {
@@ -49,7 +50,7 @@ pub(super) fn meta(
         (Scope::Cluster, Some(_)) => {
             if context.is_strict() {
                 let at = field.child("namespace");
-                context.error(&at, "must be absent: this kind lives in no namespace");
+                context.error(&at, Problem::Namespaced);
             }
             String::new()
         }
@@ -58,13 +59,13 @@ pub(super) fn meta(
     let labels = meta.labels.unwrap_or_default();
     if context.is_strict() {
         if let Err(error) = valid_name(&own) {
-            context.error(&field.child("name"), format_args!("{own:?} {error}"));
+            context.error(&field.child("name"), Problem::name(&own, error));
         }
         if scope == Scope::Namespaced
             && let Err(error) = name::dns_label(&namespace)
         {
             let at = field.child("namespace");
-            context.error(&at, format_args!("{namespace:?} {error}"));
+            context.error(&at, Problem::name(&namespace, error));
         }
         check_labels(&labels, &field.child("labels"), context);
         check_annotations(
@@ -92,10 +93,10 @@ pub(super) fn check_labels(
     for (key, value) in labels {
         let field = field.child(key);
         if let Err(error) = name::qualified(key) {
-            context.error(&field, format_args!("the key {error}"));
+            context.error(&field, Problem::Key(error));
         }
         if let Err(error) = name::label_value(value) {
-            context.error(&field, format_args!("{value:?} {error}"));
+            context.error(&field, Problem::name(value, error));
         }
     }
 }
@@ -106,7 +107,7 @@ const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 fn check_annotations(annotations: &BTreeMap<String, String>, field: &Field, context: &mut Context) {
     for key in annotations.keys() {
         if let Err(error) = name::qualified(&key.to_lowercase()) {
-            context.error(&field.child(key), format_args!("the key {error}"));
+            context.error(&field.child(key), Problem::Key(error));
         }
     }
     let size: usize = annotations
@@ -115,6 +116,6 @@ fn check_annotations(annotations: &BTreeMap<String, String>, field: &Field, cont
         .sum();
     if size > ANNOTATIONS_LIMIT {
         let limit = ANNOTATIONS_LIMIT / 1024;
-        context.error(field, format_args!("must not exceed {limit} KiB together"));
+        context.error(field, Problem::TooLarge(limit));
     }
 }

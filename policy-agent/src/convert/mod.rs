@@ -18,6 +18,7 @@ mod peer;
 mod pod;
 mod policy;
 mod port;
+mod problem;
 mod selector;
 mod service;
 
@@ -25,7 +26,7 @@ mod service;
 mod tests;
 
 pub use block::InvalidBlock;
-pub use field::{Field, FieldError, Invalid, UNKNOWN_FIELD};
+pub use field::{Field, FieldError, Invalid};
 pub use name::InvalidName;
 pub use namespace::{NAME_LABEL, implied_namespace};
 pub use object::{Kind, Object, ObjectRef, PodObject, identify};
@@ -33,7 +34,9 @@ pub use peer::InvalidPeer;
 pub use pod::InvalidPod;
 pub use policy::InvalidPolicy;
 pub use port::InvalidPort;
+pub use problem::Problem;
 pub use selector::InvalidSelector;
+pub use service::InvalidService;
 
 use field::Context;
 use serde_json::Value;

@@ -10,6 +10,7 @@ use super::{
     namespace::namespace,
     pod::pod,
     policy::policy,
+    problem::Problem,
     service::service,
 };
 
@@ -160,14 +161,14 @@ enum Found {
 fn find(object: &Value, context: &mut Context) -> Found {
     let root = Field::root();
     if !object.is_object() {
-        context.error(&root, "is not an object");
+        context.error(&root, Problem::not_a(object, "an object"));
         return Found::Nothing;
     }
     let mut text = |name: &str| {
         let text = object.get(name).and_then(Value::as_str);
         let text = text.filter(|text| !text.is_empty());
         if text.is_none() {
-            context.error(&root.child(name), "must be given");
+            context.error(&root.child(name), Problem::Missing);
         }
         text
     };
@@ -193,19 +194,18 @@ fn find(object: &Value, context: &mut Context) -> Found {
         return other;
     }
     if kind_name != kind.name() {
-        let meant = kind.name();
-        context.error(
-            &root.child("kind"),
-            format_args!("{kind_name:?} is unknown; did you mean {meant:?}?"),
-        );
+        let problem = Problem::Kind {
+            found: kind_name.to_owned(),
+            meant: kind.name(),
+        };
+        context.error(&root.child("kind"), problem);
     } else {
-        let known = kind.api_version();
-        context.error(
-            &root.child("apiVersion"),
-            format_args!(
-                "{api_version:?} has no {kind_name} that is understood here; use {known:?}"
-            ),
-        );
+        let problem = Problem::Version {
+            found: api_version.to_owned(),
+            kind: kind.name(),
+            known: kind.api_version(),
+        };
+        context.error(&root.child("apiVersion"), problem);
     }
     Found::Nothing
 }

@@ -15,6 +15,7 @@ use super::{
     name,
     object::PodObject,
     port::{number, protocol},
+    problem::Problem,
 };
 
 /// A part of a pod that cannot be.
@@ -176,14 +177,14 @@ fn container_ports(
     for (index, port) in container.ports.iter().flatten().enumerate() {
         let at = field.child("ports").index(index);
         let number = number(port.container_port)
-            .inspect_err(|error| context.error(&at.child("containerPort"), error));
+            .inspect_err(|error| context.error(&at.child("containerPort"), error.clone()));
         let protocol = protocol(port.protocol.as_deref())
-            .inspect_err(|error| context.error(&at.child("protocol"), error));
+            .inspect_err(|error| context.error(&at.child("protocol"), error.clone()));
         let Some(name) = port.name.as_deref().filter(|name| !name.is_empty()) else {
             continue;
         };
         if let Err(error) = name::port_name(name) {
-            context.error(&at.child("name"), format_args!("{name:?} {error}"));
+            context.error(&at.child("name"), Problem::name(name, error));
         }
         if !names.insert(name) && context.is_strict() {
             let error = InvalidPod::PortNameTaken(name.to_owned());

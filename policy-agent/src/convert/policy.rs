@@ -8,12 +8,13 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::{
-    decode::{decode, items, kind_of, members},
+    decode::{decode, items, members},
     field::{Context, Field},
     meta::{Scope, meta},
     name,
     peer::peer,
     port::port,
+    problem::Problem,
     selector::selector,
 };
 
@@ -189,7 +190,7 @@ fn each<T>(
             if value.is_object() {
                 read(value, &field, context)
             } else {
-                context.error(&field, format_args!("is {}, not an object", kind_of(value)));
+                context.error(&field, Problem::not_a(value, "an object"));
                 None
             }
         })

@@ -11,6 +11,7 @@ use super::{
     decode::decode,
     field::{Context, Field},
     name,
+    problem::Problem,
 };
 
 /// A port entry that means nothing.
@@ -52,7 +53,7 @@ pub(super) fn port(value: &Value, field: &Field, context: &mut Context) -> Optio
         let end_field = field.child("endPort");
         let end = port.end_port.and_then(|end| {
             number(end)
-                .inspect_err(|error| context.error(&end_field, error))
+                .inspect_err(|error| context.error(&end_field, error.clone()))
                 .ok()
         });
         match port.port {
@@ -67,13 +68,13 @@ pub(super) fn port(value: &Value, field: &Field, context: &mut Context) -> Optio
                     context.error(&end_field, InvalidPort::EndOfName);
                 }
                 if let Err(error) = name::port_name(&name) {
-                    context.error(&field.child("port"), format_args!("{name:?} {error}"));
+                    context.error(&field.child("port"), Problem::name(&name, error));
                 }
                 Some(PortMatch::Named(protocol?, name.into()))
             }
             Some(IntOrString::Int(first)) => {
                 let first = number(first)
-                    .inspect_err(|error| context.error(&field.child("port"), error))
+                    .inspect_err(|error| context.error(&field.child("port"), error.clone()))
                     .ok()?;
                 let end = end.unwrap_or(first);
                 if end < first {

@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::{
     field::{Context, Field},
     name,
+    problem::Problem,
 };
 
 /// A requirement that means nothing.
@@ -37,10 +38,10 @@ pub(super) fn selector(
         for (key, value) in selector.match_labels.iter().flatten() {
             let field = labels.child(key);
             if let Err(error) = name::qualified(key) {
-                context.error(&field, format_args!("the key {error}"));
+                context.error(&field, Problem::Key(error));
             }
             if let Err(error) = name::label_value(value) {
-                context.error(&field, format_args!("{value:?} {error}"));
+                context.error(&field, Problem::name(value, error));
             }
             requirements.push(Requirement::In(
                 key.as_str().into(),
@@ -62,7 +63,7 @@ fn requirement(
 ) -> Option<Requirement> {
     let key: Arc<str> = expression.key.as_str().into();
     if let Err(error) = name::qualified(&key) {
-        context.error(&field.child("key"), format_args!("{key:?} {error}"));
+        context.error(&field.child("key"), Problem::name(&key, error));
     }
     let at = field.child("values");
     let values: Vec<Arc<str>> = expression
@@ -73,7 +74,7 @@ fn requirement(
         .collect();
     for (index, value) in values.iter().enumerate() {
         if let Err(error) = name::label_value(value) {
-            context.error(&at.index(index), format_args!("{value:?} {error}"));
+            context.error(&at.index(index), Problem::name(value, error));
         }
     }
     let operator = expression.operator.as_str();

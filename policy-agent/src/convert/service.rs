@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{ServiceSpec, ServiceStatus};
 use policy_core::model::ObjectName;
 use serde_json::Value;
+use thiserror::Error;
 
 use super::{
     decode::{decode_part, members},
@@ -11,6 +12,14 @@ use super::{
     name,
     port::{number, protocol},
 };
+
+/// A part of a Service that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum InvalidService {
+    /// Not an address.
+    #[error("{0:?} is not an IP address")]
+    Address(String),
+}
 
 /// Reads a Service's name and checks its selector and ports.
 pub(super) fn service(object: &Value, context: &mut Context) -> Option<ObjectName> {
@@ -41,7 +50,7 @@ pub(super) fn service(object: &Value, context: &mut Context) -> Option<ObjectNam
                 && address.parse::<std::net::IpAddr>().is_err()
             {
                 let at = at.child("clusterIPs").index(index);
-                context.error(&at, format_args!("{address:?} is not an IP address"));
+                context.error(&at, InvalidService::Address(address.clone()));
             }
         }
     }

@@ -12,8 +12,12 @@ mod tests;
 use std::{fmt, sync::Arc};
 
 use crate::{
-    convert::{Field, Object},
-    source::manifests::{Entry, File, Manifests, Problem},
+    convert::{self, Field, Object, ObjectRef},
+    source::{
+        Place, Problem, Refusal,
+        manifests::{Entry, File, Manifests},
+    },
+    text::Printable,
 };
 
 /// How bad a finding is.
@@ -43,17 +47,37 @@ impl Severity {
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
-    /// Where and what.
-    pub problem: Problem,
+    /// The file.
+    pub file: Arc<str>,
+    /// Where in the file; `None` when it is about the whole file.
+    pub place: Option<Place>,
+    /// The object, when it can be told.
+    pub object: Option<ObjectRef>,
+    /// The field; empty when it is about the whole object or document.
+    pub field: Field,
+    /// What there is to say.
+    pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.severity.name(), self.problem)?;
+        let severity = self.severity.name();
+        write!(formatter, "{severity}: {}", Printable(&self.file))?;
+        if let Some(Place { document, line }) = self.place {
+            write!(formatter, ":{line}: document {document}")?;
+        }
+        formatter.write_str(": ")?;
+        if let Some(object) = &self.object {
+            write!(formatter, "{}: ", Printable(object))?;
+        }
+        if !self.field.as_str().is_empty() {
+            write!(formatter, "{}: ", Printable(&self.field))?;
+        }
+        write!(formatter, "{}", Printable(&self.message))?;
         match &self.hint {
-            Some(hint) => write!(formatter, "\n    {hint}"),
+            Some(hint) => write!(formatter, "\n    {}", Printable(hint)),
             None => Ok(()),
         }
     }
@@ -70,13 +94,11 @@ impl Accepted<'_> {
     fn finding(&self, field: Field, message: impl Into<String>) -> Finding {
         Finding {
             severity: Severity::Warning,
-            problem: Problem {
-                file: Arc::clone(self.file),
-                place: self.entry.place_of(&field),
-                object: self.entry.object.clone(),
-                field,
-                message: message.into(),
-            },
+            file: Arc::clone(self.file),
+            place: self.entry.place_of(&field),
+            object: self.entry.object.clone(),
+            field,
+            message: message.into(),
             hint: None,
         }
     }
@@ -97,7 +119,7 @@ pub fn lint(files: &[(Arc<str>, File)]) -> Vec<Finding> {
     for (name, file) in files {
         manifests.replace(name, file.clone());
     }
-    let mut findings: Vec<_> = manifests.problems().into_iter().map(error).collect();
+    let mut findings: Vec<_> = manifests.refused().into_iter().filter_map(error).collect();
     let accepted: Vec<_> = files
         .iter()
         .flat_map(|(file, content)| content.entries.iter().map(move |entry| (file, entry)))
@@ -125,22 +147,32 @@ pub fn lint(files: &[(Arc<str>, File)]) -> Vec<Finding> {
     }
     cluster::check(&accepted, &mut findings);
     findings.sort_by(|a, b| {
-        let key = |finding: &Finding| (finding.problem.file.clone(), finding.problem.place);
+        let key = |finding: &Finding| (finding.file.clone(), finding.place);
         key(a).cmp(&key(b))
     });
     findings
 }
 
-fn error(problem: Problem) -> Finding {
+fn error(refusal: Refusal) -> Option<Finding> {
+    let (file, place) = refusal.file()?;
     let finding = Finding {
         severity: Severity::Error,
-        problem,
+        file: Arc::clone(file),
+        place,
+        message: refusal.problem.to_string(),
+        object: refusal.object,
+        field: refusal.field,
         hint: None,
     };
-    let field = finding.problem.field.as_str();
-    if finding.problem.message != crate::convert::UNKNOWN_FIELD {
-        return finding;
-    }
+    Some(match refusal.problem {
+        Problem::Field(convert::Problem::Unknown) => lost_label(finding),
+        _ => finding,
+    })
+}
+
+/// What to say of an unknown field that is probably a label.
+fn lost_label(finding: Finding) -> Finding {
+    let field = finding.field.as_str();
     let (selector, label) = match field.rsplit_once('.').or_else(|| field.split_once("[\"")) {
         Some(parts) => parts,
         None => return finding,

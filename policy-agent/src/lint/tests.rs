@@ -9,13 +9,8 @@ fn findings(text: &str) -> Vec<String> {
     findings
         .iter()
         .map(|finding| {
-            let problem = &finding.problem;
-            format!(
-                "{}: {}: {}",
-                finding.severity.name(),
-                problem.field,
-                problem.message
-            )
+            let severity = finding.severity.name();
+            format!("{severity}: {}: {}", finding.field, finding.message)
         })
         .collect()
 }
@@ -180,7 +175,7 @@ fn lost_indentation_is_an_error_with_a_hint() {
     let hinted: Vec<_> = findings
         .iter()
         .filter(|finding| finding.hint.is_some())
-        .map(|finding| finding.problem.field.as_str())
+        .map(|finding| finding.field.as_str())
         .collect();
     assert!(hinted.contains(&"spec.podSelector.app"), "{findings:#?}");
 }

@@ -1,21 +1,82 @@
-//! Where facts come from. Every source is a stream of [`SourceEvent`]s; none knows what is done
-//! with them.
+//! Where facts come from. Every source is a stream of [`Event`]s; none knows what is done with
+//! them.
+//!
+//! A source says what changed, names with a [`Revision`] what it has said so far, and lists what it
+//! refuses. Which source it is decides [`SourceOptions`] once; nobody else asks.
 
+mod event;
 pub mod manifests;
+mod refusal;
 
-use policy_core::model::Change;
+use std::path::PathBuf;
 
-use manifests::Problem;
+use thiserror::Error;
 
-/// What a source says.
+pub use event::{Event, Revision};
+use manifests::{ManifestSource, ManifestSourceError};
+pub use refusal::{Origin, Place, Problem, Refusal};
+
+/// Which source to follow, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SourceEvent {
-    /// These changes belong together: one edit of one file, or the first load. Only real
-    /// differences; never empty.
-    Changes(Vec<Change>),
-    /// Everything that was there at the start has been sent. Once, before it nothing may be decided
-    /// or removed.
-    Synced,
-    /// All objects that are refused now, replacing the last list.
-    Problems(Vec<Problem>),
+pub enum SourceOptions {
+    /// A directory of manifests.
+    Manifests {
+        /// The directory.
+        directory: PathBuf,
+    },
+}
+
+/// Why a source cannot be followed.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// A directory of manifests.
+    #[error(transparent)]
+    Manifests(#[from] ManifestSourceError),
+}
+
+/// A source that is followed until this is dropped.
+#[derive(Debug)]
+pub enum Source {
+    /// A directory of manifests.
+    Manifests(ManifestSource),
+}
+
+impl Source {
+    /// Begins to follow a source.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there, or cannot be followed.
+    pub fn open(options: &SourceOptions) -> Result<Self, SourceError> {
+        match options {
+            SourceOptions::Manifests { directory } => {
+                Ok(Self::Manifests(ManifestSource::open(directory)?))
+            }
+        }
+    }
+
+    /// What `status` calls it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Manifests(source) => format!("manifests in {}", source.directory().display()),
+        }
+    }
+
+    /// The next event. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// When the source cannot be followed any longer: nothing more will come.
+    pub async fn next(&mut self) -> Result<Event, SourceError> {
+        match self {
+            Self::Manifests(source) => Ok(source.next().await?),
+        }
+    }
+
+    /// Reads everything again, as if all of it had changed.
+    pub fn reload(&self) {
+        match self {
+            Self::Manifests(source) => source.reload(),
+        }
+    }
 }

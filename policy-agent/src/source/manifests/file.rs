@@ -7,12 +7,15 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
+    digest::Digest,
     lines::Text,
     list::{ListKind, expand},
-    problem::{Place, Problem},
     yaml::{self, Document, Parsed, SyntaxError},
 };
-use crate::convert::{self, Field, FieldError, Object, ObjectRef};
+use crate::{
+    convert::{self, Field, FieldError, Object, ObjectRef},
+    source::{Origin, Place, Problem, Refusal},
+};
 
 /// What one file says.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +25,8 @@ pub struct File {
     /// Whether there is nothing in it, not even a comment: more likely a file that is being
     /// written, or could not be, than one that was emptied on purpose.
     pub blank: bool,
+    /// The digest of its bytes; `None` when it cannot be read.
+    pub digest: Option<Digest>,
 }
 
 /// One object, or what should have been one.
@@ -34,7 +39,7 @@ pub struct Entry {
     /// The object as it is written; null when it cannot be read.
     pub written: Value,
     /// The object, or why it is refused.
-    pub outcome: Result<Object, Vec<Refusal>>,
+    pub outcome: Result<Object, Vec<Fault>>,
     /// Where in the document it is: an item of a list.
     field: Field,
     /// The document.
@@ -43,26 +48,30 @@ pub struct Entry {
 
 /// Why an object is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// What is wrong with which field of the document.
-    pub error: FieldError,
+pub struct Fault {
+    /// The field of the document.
+    pub field: Field,
+    /// What is wrong with it.
+    pub problem: Problem,
     /// The line of the field, when it is another than the document's.
     pub line: Option<usize>,
 }
 
 impl Entry {
-    /// The reasons for refusal as problems of `file`.
-    pub fn problems(&self, file: &Arc<str>) -> impl Iterator<Item = Problem> {
-        let refusals = self.outcome.as_ref().err().into_iter().flatten();
-        refusals.map(|Refusal { error, line }| Problem {
-            file: Arc::clone(file),
-            place: self.place.map(|place| Place {
-                line: line.unwrap_or(place.line),
-                ..place
-            }),
+    /// Why it is refused, as an object of `file`.
+    pub fn refusals(&self, file: &Arc<str>) -> impl Iterator<Item = Refusal> {
+        let faults = self.outcome.as_ref().err().into_iter().flatten();
+        faults.map(|fault| Refusal {
             object: self.object.clone(),
-            field: error.field.clone(),
-            message: error.message.clone(),
+            origin: Origin::File {
+                name: Arc::clone(file),
+                place: self.place.map(|place| Place {
+                    line: fault.line.unwrap_or(place.line),
+                    ..place
+                }),
+            },
+            field: fault.field.clone(),
+            problem: fault.problem.clone(),
         })
     }
 
@@ -77,21 +86,25 @@ impl Entry {
         })
     }
 
-    fn broken(place: Option<Place>, text: &Arc<Text>, errors: Vec<FieldError>) -> Self {
+    fn broken(place: Option<Place>, text: &Arc<Text>, faults: Vec<Fault>) -> Self {
         Self {
             place,
             object: None,
             written: Value::Null,
-            outcome: Err(refusals(errors)),
+            outcome: Err(faults),
             field: Field::root(),
             text: Arc::clone(text),
         }
     }
 }
 
-fn refusals(errors: Vec<FieldError>) -> Vec<Refusal> {
-    let refusal = |error| Refusal { error, line: None };
-    errors.into_iter().map(refusal).collect()
+fn faults(errors: Vec<FieldError>) -> Vec<Fault> {
+    let fault = |FieldError { field, problem }| Fault {
+        field,
+        problem: problem.into(),
+        line: None,
+    };
+    errors.into_iter().map(fault).collect()
 }
 
 impl File {
@@ -100,8 +113,10 @@ impl File {
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text.trim_start_matches('\u{feff}'),
             Err(error) => {
-                let message = format!("is not UTF-8 at byte {}", error.valid_up_to());
-                return Self::unreadable(message);
+                return Self {
+                    digest: Some(Digest::of(bytes)),
+                    ..Self::unreadable(Problem::NotText(error.valid_up_to()))
+                };
             }
         };
         Self {
@@ -112,6 +127,7 @@ impl File {
             blank: text
                 .bytes()
                 .all(|byte| byte == 0 || byte.is_ascii_whitespace()),
+            digest: Some(Digest::of(bytes)),
         }
     }
 
@@ -128,12 +144,16 @@ impl File {
     }
 
     /// A file that is there but cannot be read.
-    pub fn unreadable(message: String) -> Self {
-        let field = Field::root();
-        let errors = vec![FieldError { field, message }];
+    pub fn unreadable(problem: Problem) -> Self {
+        let fault = Fault {
+            field: Field::root(),
+            problem,
+            line: None,
+        };
         Self {
-            entries: vec![Entry::broken(None, &Text::new("", 1), errors)],
+            entries: vec![Entry::broken(None, &Text::new("", 1), vec![fault])],
             blank: false,
+            digest: None,
         }
     }
 }
@@ -149,9 +169,9 @@ fn entries(document: Document) -> Vec<Entry> {
         Err(error) => vec![cut_short(place, &text, error)],
     };
     for entry in &mut entries {
-        for refusal in entry.outcome.as_mut().err().into_iter().flatten() {
-            if refusal.line.is_none() && !refusal.error.field.as_str().is_empty() {
-                refusal.line = text.line_of(&refusal.error.field);
+        for fault in entry.outcome.as_mut().err().into_iter().flatten() {
+            if fault.line.is_none() && !fault.field.as_str().is_empty() {
+                fault.line = text.line_of(&fault.field);
             }
         }
     }
@@ -164,12 +184,12 @@ fn complete(place: Place, text: &Arc<Text>, parsed: Parsed) -> Vec<Entry> {
         .into_iter()
         .map(|field| FieldError {
             field,
-            message: "is given twice".to_owned(),
+            problem: convert::Problem::Twice,
         })
         .collect();
     let mut objects = Vec::new();
     if let Err(error) = expand(value, &Field::root(), &mut objects) {
-        return vec![Entry::broken(Some(place), text, vec![error])];
+        return vec![Entry::broken(Some(place), text, faults(vec![error]))];
     }
     let mut entries: Vec<_> = objects
         .into_iter()
@@ -181,7 +201,7 @@ fn complete(place: Place, text: &Arc<Text>, parsed: Parsed) -> Vec<Entry> {
         .collect();
     if !duplicates.is_empty() {
         // In the list around the objects: which objects it was to have is not known.
-        entries.push(Entry::broken(Some(place), text, duplicates));
+        entries.push(Entry::broken(Some(place), text, faults(duplicates)));
     }
     entries
 }
@@ -200,15 +220,17 @@ fn cut_short(place: Place, text: &Arc<Text>, error: SyntaxError) -> Entry {
         && !field.is_within(&metadata)
         && ListKind::of(&before.value).is_none();
     let read = entry(place, text, Field::root(), before.value, Vec::new());
-    let mut errors = vec![Refusal {
-        error: FieldError { field, message },
+    let mut faults = vec![Fault {
+        field,
+        problem: Problem::Syntax(message),
         line: Some(line),
     }];
-    let unknown = read.outcome.err().into_iter().flatten();
-    errors.extend(unknown.filter(|refusal| refusal.error.is_unknown_field()));
+    let unknown = Problem::Field(convert::Problem::Unknown);
+    let others = read.outcome.err().into_iter().flatten();
+    faults.extend(others.filter(|fault| fault.problem == unknown));
     Entry {
         object: read.object.filter(|_| named),
-        outcome: Err(errors),
+        outcome: Err(faults),
         ..Entry::broken(Some(place), text, Vec::new())
     }
 }
@@ -234,13 +256,13 @@ fn entry(
     let object = convert::identify(&written).filter(|_| !ambiguous);
     let outcome = match convert::strict(&written) {
         Ok(object) if duplicates.is_empty() => Ok(object),
-        Ok(_) => Err(refusals(duplicates)),
+        Ok(_) => Err(faults(duplicates)),
         Err(invalid) => {
             let errors = invalid.errors.into_iter().map(|error| FieldError {
                 field: field.join(&error.field),
                 ..error
             });
-            Err(refusals(duplicates.into_iter().chain(errors).collect()))
+            Err(faults(duplicates.into_iter().chain(errors).collect()))
         }
     };
     Entry {

@@ -1,4 +1,7 @@
 //! The directory source: loads once, then follows the directory, and sends what changes.
+//!
+//! Files are read and decoded on a thread of their own: a slow disk or a large file delays nobody
+//! else. Invariant: a batch's revision is sent after the refusals that belong to it.
 
 use std::{
     collections::BTreeMap,
@@ -10,16 +13,19 @@ use std::{
 
 use policy_core::model::Change;
 use thiserror::Error;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
-    Manifests, Problem, directory,
+    Manifests, directory,
     file::File,
     links::{self, Entry},
     settle::{Settle, Touch},
     watch::Watch,
 };
-use crate::{convert::Field, source::SourceEvent};
+use crate::{
+    convert::Field,
+    source::{Event, Origin, Problem, Refusal, Revision},
+};
 
 /// Events that may wait for the receiver before reading pauses.
 const BACKLOG: usize = 64;
@@ -37,20 +43,25 @@ pub enum ManifestSourceError {
         #[source]
         source: io::Error,
     },
-    /// The task that follows it ended.
-    #[error("the manifest source ended")]
+    /// No thread for it could be started.
+    #[error("starting the thread that reads manifests")]
+    Thread(#[source] io::Error),
+    /// The thread that follows it ended.
+    #[error("the thread that reads manifests ended")]
     Ended,
 }
 
 /// A directory of manifests, followed until this is dropped.
 #[derive(Debug)]
 pub struct ManifestSource {
-    events: mpsc::Receiver<SourceEvent>,
-    task: JoinHandle<Result<(), ManifestSourceError>>,
+    directory: PathBuf,
+    events: mpsc::Receiver<Event>,
+    end: oneshot::Receiver<ManifestSourceError>,
+    reload: Arc<Notify>,
 }
 
 impl ManifestSource {
-    /// Begins to follow a directory. Must be called in a tokio runtime with time and I/O.
+    /// Begins to follow a directory.
     ///
     /// # Errors
     ///
@@ -61,21 +72,45 @@ impl ManifestSource {
             source,
         };
         let path = std::path::absolute(directory).map_err(failed)?;
-        // Watched before it is read, so that nothing is missed in between.
-        let watch = Watch::new(path.clone()).map_err(failed)?;
         let (sender, events) = mpsc::channel(BACKLOG);
-        let follow = Follow {
-            directory: path,
-            watch,
-            manifests: Manifests::default(),
-            settle: Settle::default(),
-            links: BTreeMap::new(),
-            unlisted: None,
-            problems: Vec::new(),
+        let (ended, end) = oneshot::channel();
+        let (begun, begin) = std::sync::mpsc::channel();
+        let reload = Arc::new(Notify::new());
+        let thread = Thread {
+            directory: path.clone(),
+            reload: Arc::clone(&reload),
             sender,
         };
-        let task = tokio::spawn(follow.run());
-        Ok(Self { events, task })
+        let run = move || {
+            if let Err(error) = thread.run(&begun) {
+                // Nobody may listen any more.
+                let _ = ended.send(error);
+            }
+        };
+        std::thread::Builder::new()
+            .name("manifests".to_owned())
+            .spawn(run)
+            .map_err(ManifestSourceError::Thread)?;
+        begin
+            .recv()
+            .unwrap_or(Err(io::ErrorKind::BrokenPipe.into()))
+            .map_err(failed)?;
+        Ok(Self {
+            directory: path,
+            events,
+            end,
+            reload,
+        })
+    }
+
+    /// The directory, as an absolute path.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Reads the whole directory again.
+    pub fn reload(&self) {
+        self.reload.notify_one();
     }
 
     /// The next event. Cancel safe.
@@ -83,20 +118,55 @@ impl ManifestSource {
     /// # Errors
     ///
     /// When the directory cannot be followed any longer: nothing more will come.
-    pub async fn next(&mut self) -> Result<SourceEvent, ManifestSourceError> {
+    pub async fn next(&mut self) -> Result<Event, ManifestSourceError> {
         if let Some(event) = self.events.recv().await {
             return Ok(event);
         }
-        match (&mut self.task).await {
-            Ok(Err(error)) => Err(error),
-            Ok(Ok(())) | Err(_) => Err(ManifestSourceError::Ended),
-        }
+        Err((&mut self.end).await.unwrap_or(ManifestSourceError::Ended))
     }
 }
 
-impl Drop for ManifestSource {
-    fn drop(&mut self) {
-        self.task.abort();
+/// What the thread that follows a directory begins with.
+struct Thread {
+    directory: PathBuf,
+    reload: Arc<Notify>,
+    sender: mpsc::Sender<Event>,
+}
+
+impl Thread {
+    /// Follows the directory until nobody listens; says whether it can be watched.
+    fn run(
+        self,
+        begun: &std::sync::mpsc::Sender<io::Result<()>>,
+    ) -> Result<(), ManifestSourceError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(ManifestSourceError::Thread)?;
+        runtime.block_on(async {
+            // Watched before it is read, so that nothing is missed in between.
+            let watch = match Watch::new(self.directory.clone()) {
+                Ok(watch) => watch,
+                Err(error) => {
+                    let _ = begun.send(Err(error));
+                    return Ok(());
+                }
+            };
+            let _ = begun.send(Ok(()));
+            let follow = Follow {
+                directory: self.directory,
+                watch,
+                manifests: Manifests::default(),
+                settle: Settle::default(),
+                links: BTreeMap::new(),
+                unlisted: None,
+                refused: Vec::new(),
+                revision: None,
+                reload: self.reload,
+                sender: self.sender,
+            };
+            follow.run().await
+        })
     }
 }
 
@@ -108,26 +178,22 @@ struct Follow {
     /// The links that the files depend on.
     links: BTreeMap<Arc<str>, Vec<Entry>>,
     /// Why the directory could not be listed the last time.
-    unlisted: Option<Problem>,
+    unlisted: Option<Refusal>,
     /// What was sent last.
-    problems: Vec<Problem>,
-    sender: mpsc::Sender<SourceEvent>,
+    refused: Vec<Refusal>,
+    revision: Option<Revision>,
+    /// Somebody wants everything read again.
+    reload: Arc<Notify>,
+    sender: mpsc::Sender<Event>,
 }
 
 impl Follow {
     async fn run(mut self) -> Result<(), ManifestSourceError> {
         let changes = self.rescan()?;
         self.watch_links()?;
-        let problems = self.problems();
-        self.problems.clone_from(&problems);
-        let first = (!changes.is_empty()).then_some(SourceEvent::Changes(changes));
-        let synced = [SourceEvent::Problems(problems), SourceEvent::Synced];
-        for event in first.into_iter().chain(synced) {
-            if self.sender.send(event).await.is_err() {
-                return Ok(());
-            }
+        if self.send(changes).await && self.sender.send(Event::Synced).await.is_ok() {
+            while self.turn().await? {}
         }
-        while self.turn().await? {}
         Ok(())
     }
 
@@ -140,6 +206,7 @@ impl Follow {
                 let (name, touch) = touched.map_err(|source| self.failed(source))?;
                 self.settle.touch(name, touch, Instant::now());
             }
+            () = self.reload.notified() => self.settle.touch(None, Touch::Done, Instant::now()),
             () = rest_until(deadline) => {
                 let changes = self.read_due()?;
                 self.watch_links()?;
@@ -150,23 +217,21 @@ impl Follow {
     }
 
     async fn send(&mut self, changes: Vec<Change>) -> bool {
-        let problems = self.problems();
-        let changed = problems != self.problems;
-        self.problems.clone_from(&problems);
-        let changes = (!changes.is_empty()).then_some(SourceEvent::Changes(changes));
-        let problems = changed.then_some(SourceEvent::Problems(problems));
-        for event in changes.into_iter().chain(problems) {
-            if self.sender.send(event).await.is_err() {
+        let mut refused = self.manifests.refused();
+        refused.extend(self.unlisted.clone());
+        if refused != self.refused {
+            self.refused.clone_from(&refused);
+            if self.sender.send(Event::Refused(refused)).await.is_err() {
                 return false;
             }
         }
-        true
-    }
-
-    fn problems(&self) -> Vec<Problem> {
-        let mut problems = self.manifests.problems();
-        problems.extend(self.unlisted.clone());
-        problems
+        let revision = self.manifests.revision();
+        if changes.is_empty() && self.revision.as_ref() == Some(&revision) {
+            return true;
+        }
+        self.revision = Some(revision.clone());
+        let batch = Event::Batch { changes, revision };
+        self.sender.send(batch).await.is_ok()
     }
 
     fn read_due(&mut self) -> Result<Vec<Change>, ManifestSourceError> {
@@ -191,12 +256,14 @@ impl Follow {
             Ok(names) => names,
             Err(error) => {
                 // Perhaps it is being replaced. What was in force stays.
-                self.unlisted = Some(Problem {
-                    file: self.directory.to_string_lossy().into(),
-                    place: None,
+                self.unlisted = Some(Refusal {
                     object: None,
+                    origin: Origin::File {
+                        name: self.directory.to_string_lossy().into(),
+                        place: None,
+                    },
                     field: Field::root(),
-                    message: format!("cannot be listed: {error}"),
+                    problem: Problem::Unlisted(error.to_string()),
                 });
                 return Ok(Vec::new());
             }
@@ -223,7 +290,7 @@ impl Follow {
         let file = match directory::read_file(&path) {
             Some(file) => file,
             // A link that leads nowhere is not a deleted file: its target is being replaced.
-            None if path.is_symlink() => File::unreadable("leads nowhere".to_owned()),
+            None if path.is_symlink() => File::unreadable(Problem::LeadsNowhere),
             None if self.directory.is_dir() => return self.forget(name),
             None => {
                 self.settle.touch(None, Touch::Done, Instant::now());

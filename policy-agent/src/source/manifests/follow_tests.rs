@@ -12,7 +12,7 @@ use policy_core::model::{Change, ObjectName};
 use tempfile::TempDir;
 
 use super::{ManifestSource, ManifestSourceError};
-use crate::source::SourceEvent;
+use crate::source::{Event, Revision, manifests::revision_of};
 
 /// Far more than any machine needs.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -37,7 +37,7 @@ impl Followed {
         }
         let source = ManifestSource::open(directory.path()).unwrap();
         let mut followed = Self { directory, source };
-        while followed.next().await != SourceEvent::Synced {}
+        while followed.next().await != Event::Synced {}
         followed
     }
 
@@ -49,7 +49,7 @@ impl Followed {
         fs::write(self.path(name), text).unwrap();
     }
 
-    async fn next(&mut self) -> SourceEvent {
+    async fn next(&mut self) -> Event {
         let event = tokio::time::timeout(DEADLINE, self.source.next()).await;
         event.expect("an event in time").unwrap()
     }
@@ -57,17 +57,34 @@ impl Followed {
     /// The next changes; problems on the way are not looked at.
     async fn changes(&mut self) -> Vec<Change> {
         loop {
-            if let SourceEvent::Changes(changes) = self.next().await {
-                return changes;
+            match self.next().await {
+                Event::Batch { changes, .. } if !changes.is_empty() => return changes,
+                _ => {}
             }
         }
     }
 
     /// The next list of problems, before which nothing may change.
     async fn problems(&mut self) -> Vec<String> {
-        match self.next().await {
-            SourceEvent::Problems(problems) => problems.iter().map(ToString::to_string).collect(),
-            other => panic!("{other:?} where problems were expected"),
+        loop {
+            match self.next().await {
+                Event::Refused(refused) => {
+                    return refused.iter().map(ToString::to_string).collect();
+                }
+                Event::Batch { changes, .. } if changes.is_empty() => {}
+                other => panic!("{other:?} where refusals were expected"),
+            }
+        }
+    }
+
+    /// The revision after the next batches, once the directory is what it is now.
+    async fn revision(&mut self) -> Revision {
+        let wanted = revision_of(self.directory.path()).unwrap();
+        loop {
+            match self.next().await {
+                Event::Batch { revision, .. } if revision == wanted => return revision,
+                _ => {}
+            }
         }
     }
 
@@ -104,15 +121,16 @@ async fn what_is_there_is_sent_before_synced() {
     let mut source = ManifestSource::open(directory.path()).unwrap();
     let first = source.next().await.unwrap();
     assert!(
-        matches!(&first, SourceEvent::Changes(changes) if covers(changes) == ["x/a: ingress"]),
+        matches!(&first, Event::Refused(refused) if refused.len() == 1),
         "{first:?}"
     );
+    let now = revision_of(directory.path()).unwrap();
     let second = source.next().await.unwrap();
     assert!(
-        matches!(&second, SourceEvent::Problems(problems) if problems.len() == 1),
+        matches!(&second, Event::Batch { changes, revision } if covers(changes) == ["x/a: ingress"] && *revision == now),
         "{second:?}"
     );
-    assert_eq!(source.next().await.unwrap(), SourceEvent::Synced);
+    assert_eq!(source.next().await.unwrap(), Event::Synced);
 }
 
 #[tokio::test]
@@ -228,7 +246,7 @@ async fn a_mounted_config_map_changes_by_one_swap() {
     symlink("..data/b.yaml", root.join("b.yaml")).unwrap();
     let source = ManifestSource::open(root).unwrap();
     let mut followed = Followed { directory, source };
-    while followed.next().await != SourceEvent::Synced {}
+    while followed.next().await != Event::Synced {}
 
     let root = followed.directory.path().to_owned();
     let files = [
@@ -272,7 +290,7 @@ async fn a_directory_that_is_replaced_keeps_everything_in_force_meanwhile() {
         directory: root,
         source,
     };
-    while followed.next().await != SourceEvent::Synced {}
+    while followed.next().await != Event::Synced {}
     fs::rename(&path, followed.path("old")).unwrap();
     let problems = followed.problems().await;
     assert!(problems[0].contains("cannot be listed"), "{problems:?}");
@@ -280,8 +298,8 @@ async fn a_directory_that_is_replaced_keeps_everything_in_force_meanwhile() {
     fs::create_dir(&new).unwrap();
     fs::write(new.join("a.yaml"), policy("a", "Egress")).unwrap();
     fs::rename(&new, &path).unwrap();
-    assert_eq!(covers(&followed.changes().await), ["x/a: egress"]);
     assert_eq!(followed.problems().await, [] as [String; 0]);
+    assert_eq!(covers(&followed.changes().await), ["x/a: egress"]);
     fs::write(path.join("a.yaml"), policy("a", "Ingress")).unwrap();
     assert_eq!(covers(&followed.changes().await), ["x/a: ingress"]);
 }
@@ -292,13 +310,13 @@ async fn a_broken_document_is_reported_and_its_object_stays() {
     let mut followed = Followed::new(&[("f.yaml", &text)]).await;
     let broken = policy("a", "Ingres") + &policy("b", "Egress");
     followed.write("f.yaml", &broken);
-    assert_eq!(covers(&followed.changes().await), ["x/b: egress"]);
     assert_eq!(
         followed.problems().await,
         [
             "f.yaml:4: document 1: NetworkPolicy x/a: spec.policyTypes[0]: \"Ingres\" is not a policy type (Ingress, Egress)"
         ]
     );
+    assert_eq!(covers(&followed.changes().await), ["x/b: egress"]);
 }
 
 #[tokio::test]
@@ -316,7 +334,7 @@ async fn a_directory_that_is_a_link_is_followed_to_where_it_leads() {
         directory: root,
         source,
     };
-    while followed.next().await != SourceEvent::Synced {}
+    while followed.next().await != Event::Synced {}
     symlink("v2", followed.path("next")).unwrap();
     fs::rename(followed.path("next"), &path).unwrap();
     assert_eq!(covers(&followed.changes().await), ["x/a: egress"]);
@@ -336,4 +354,35 @@ async fn a_hundred_edits_in_a_row_end_in_the_last_one() {
         last = covers(&followed.changes().await);
     }
     followed.nothing_before("m").await;
+}
+
+#[tokio::test]
+async fn a_revision_says_what_was_read_whatever_it_changed() {
+    let text = policy("a", "Ingress");
+    let mut followed = Followed::new(&[("a.yaml", &text)]).await;
+    let first = revision_of(followed.directory.path()).unwrap();
+    followed.write("a.yaml", &format!("# only a comment\n{text}"));
+    let second = followed.revision().await;
+    assert_ne!(second, first);
+    followed.write("b.yaml", "kind: ]");
+    assert_ne!(followed.revision().await, second, "refused, and read");
+    followed.write("a.yaml", &text);
+    fs::remove_file(followed.path("b.yaml")).unwrap();
+    assert_eq!(followed.revision().await, first);
+}
+
+#[tokio::test]
+async fn a_reload_reads_what_no_event_announced() {
+    let text = policy("a", "Ingress");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let hidden = elsewhere.path().join("a.yaml");
+    fs::write(&hidden, &text).unwrap();
+    let mut followed = Followed::new(&[]).await;
+    // A second name of the file: writing through the first is no event of the directory.
+    fs::hard_link(&hidden, followed.path("a.yaml")).unwrap();
+    assert_eq!(covers(&followed.changes().await), ["x/a: ingress"]);
+    fs::write(&hidden, policy("a", "Egress")).unwrap();
+    followed.nothing_before("m").await;
+    followed.source.reload();
+    assert_eq!(covers(&followed.changes().await), ["x/a: egress"]);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::convert::{Field, FieldError, Kind, UNKNOWN_FIELD};
+use crate::convert::{Field, FieldError, Kind, Problem};
 
 /// The items of a list of objects, each with its path in the document; or the object itself.
 pub(super) fn expand(
@@ -21,16 +21,16 @@ pub(super) fn expand(
     if let Some(name) = members.keys().find(|name| !known.contains(&name.as_str())) {
         return Err(FieldError {
             field: field.child(name),
-            message: UNKNOWN_FIELD.to_owned(),
+            problem: Problem::Unknown,
         });
     }
     let field = field.child("items");
     let items = match members.remove("items") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(items)) => items,
-        Some(_) => {
-            let message = "is not a list".to_owned();
-            return Err(FieldError { field, message });
+        Some(other) => {
+            let problem = Problem::not_a(&other, "a list");
+            return Err(FieldError { field, problem });
         }
     };
     for (index, mut item) in items.into_iter().enumerate() {

@@ -4,13 +4,13 @@
 //! both are pure. Only the directory and its watch touch the file system.
 
 mod change;
+mod digest;
 mod directory;
 mod file;
 mod follow;
 mod lines;
 mod links;
 mod list;
-mod problem;
 mod settle;
 mod store;
 mod tree;
@@ -24,8 +24,8 @@ mod laws;
 #[cfg(test)]
 mod tests;
 
-pub use directory::{list_directory, load, read_file};
-pub use file::{Entry, File, Refusal};
+pub use digest::Digest;
+pub use directory::{list_directory, load, read_file, revision_of};
+pub use file::{Entry, Fault, File};
 pub use follow::{ManifestSource, ManifestSourceError};
-pub use problem::{Place, Problem};
 pub use store::Manifests;

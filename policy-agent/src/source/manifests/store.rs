@@ -16,10 +16,13 @@ use policy_core::model::Change;
 
 use super::{
     change::{removal, upsert},
+    digest::{self, Digest},
     file::{Entry, File},
-    problem::{Place, Problem},
 };
-use crate::convert::{Field, Kind, Object, ObjectRef, implied_namespace};
+use crate::{
+    convert::{Field, Kind, Object, ObjectRef, implied_namespace},
+    source::{Origin, Place, Problem, Refusal, Revision},
+};
 
 /// All files of a directory.
 #[derive(Debug, Default)]
@@ -30,8 +33,8 @@ pub struct Manifests {
     claims: BTreeMap<ObjectRef, Vec<Arc<str>>>,
     /// The objects that several files define.
     contested: BTreeSet<ObjectRef>,
-    /// The files with problems of their own.
-    refused: BTreeSet<Arc<str>>,
+    /// The files of which something is refused.
+    faulty: BTreeSet<Arc<str>>,
     /// The number of pods and policies in force in each namespace.
     inhabitants: BTreeMap<Arc<str>, usize>,
 }
@@ -40,7 +43,8 @@ pub struct Manifests {
 #[derive(Debug, Default)]
 struct Held {
     objects: BTreeMap<ObjectRef, Accepted>,
-    problems: Vec<Problem>,
+    refused: Vec<Refusal>,
+    digest: Option<Digest>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,16 +61,18 @@ impl Manifests {
             Some(held) => held.objects.clone(),
             None => BTreeMap::new(),
         };
-        let mut held = Held::default();
+        let mut held = Held {
+            digest: file.digest,
+            ..Held::default()
+        };
         let mut present = BTreeSet::new();
         let mut unidentified = false;
         if file.blank && !last.is_empty() {
             unidentified = true;
-            let message = "is empty; what it defined stays in force until the file is deleted";
-            held.problem(name, None, None, message.to_owned());
+            held.refuse(name, None, None, Problem::Blank);
         }
         for entry in file.entries {
-            held.problems.extend(entry.problems(name));
+            held.refused.extend(entry.refusals(name));
             let Entry {
                 place,
                 object: key,
@@ -79,8 +85,7 @@ impl Manifests {
             };
             if let Some(first) = held.objects.get(&key) {
                 let first = first.place.map_or(0, |place| place.document);
-                let message = format!("is in document {first} of this file too, which is used");
-                held.problem(name, place, Some(key), message);
+                held.refuse(name, place, Some(key), Problem::InDocument(first));
                 continue;
             }
             present.insert(key.clone());
@@ -121,10 +126,10 @@ impl Manifests {
 
     /// Everything that is refused, in the order of files and documents. Takes as long as there is to
     /// say, not as there are objects: it is asked after every change.
-    pub fn problems(&self) -> Vec<Problem> {
-        let files = self.refused.iter().filter_map(|name| self.files.get(name));
-        let mut problems: Vec<Problem> = files
-            .flat_map(|held| held.problems.iter().cloned())
+    pub fn refused(&self) -> Vec<Refusal> {
+        let files = self.faulty.iter().filter_map(|name| self.files.get(name));
+        let mut refused: Vec<Refusal> = files
+            .flat_map(|held| held.refused.iter().cloned())
             .collect();
         for key in &self.contested {
             let claims = self.claims.get(key).and_then(|claims| claims.split_first());
@@ -134,17 +139,29 @@ impl Manifests {
             for name in others {
                 let held = self.files.get(name);
                 let accepted = held.and_then(|held| held.objects.get(key));
-                problems.push(Problem {
-                    file: Arc::clone(name),
-                    place: accepted.and_then(|accepted| accepted.place),
+                refused.push(Refusal {
                     object: Some(key.clone()),
+                    origin: Origin::File {
+                        name: Arc::clone(name),
+                        place: accepted.and_then(|accepted| accepted.place),
+                    },
                     field: Field::root(),
-                    message: format!("is already defined in {owner}, which is used"),
+                    problem: Problem::InFile(Arc::clone(owner)),
                 });
             }
         }
-        problems.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
-        problems
+        refused.sort_by(|a, b| a.origin.cmp(&b.origin));
+        refused
+    }
+
+    /// The revision of what all files said when they were read last. Takes as long as there are
+    /// files.
+    pub fn revision(&self) -> Revision {
+        digest::revision(
+            self.files
+                .iter()
+                .filter_map(|(name, held)| Some((&**name, held.digest?))),
+        )
     }
 
     /// Puts a file in the place of its last version and says what that changes.
@@ -165,8 +182,8 @@ impl Manifests {
             self.claim(key, name, defined.binary_search(key).is_ok());
         }
         match &new {
-            Some(held) if !held.problems.is_empty() => self.refused.insert(Arc::clone(name)),
-            _ => self.refused.remove(name),
+            Some(held) if !held.refused.is_empty() => self.faulty.insert(Arc::clone(name)),
+            _ => self.faulty.remove(name),
         };
         match new {
             Some(held) => self.files.insert(Arc::clone(name), held),
@@ -263,19 +280,19 @@ impl Manifests {
 }
 
 impl Held {
-    fn problem(
+    fn refuse(
         &mut self,
         file: &Arc<str>,
         place: Option<Place>,
         object: Option<ObjectRef>,
-        message: String,
+        problem: Problem,
     ) {
-        self.problems.push(Problem {
-            file: Arc::clone(file),
-            place,
+        let name = Arc::clone(file);
+        self.refused.push(Refusal {
             object,
+            origin: Origin::File { name, place },
             field: Field::root(),
-            message,
+            problem,
         });
     }
 }

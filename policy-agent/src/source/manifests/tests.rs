@@ -5,6 +5,10 @@ use std::sync::Arc;
 use policy_core::model::{Change, ObjectName};
 
 use super::{File, Manifests};
+use crate::{
+    convert,
+    source::{Place, Problem, Refusal},
+};
 
 fn replace(manifests: &mut Manifests, name: &str, text: &str) -> Vec<Change> {
     manifests.replace(&name.into(), File::read(text.as_bytes()))
@@ -23,9 +27,14 @@ fn in_force(manifests: &Manifests) -> Vec<String> {
         .collect()
 }
 
+fn place(refusal: &Refusal) -> Place {
+    let (_, place) = refusal.file().unwrap();
+    place.unwrap()
+}
+
 fn problems(manifests: &Manifests) -> Vec<String> {
-    let problems = manifests.problems();
-    problems.iter().map(ToString::to_string).collect()
+    let refused = manifests.refused();
+    refused.iter().map(ToString::to_string).collect()
 }
 
 fn removed(name: &str) -> Change {
@@ -67,13 +76,13 @@ fn match_labels_that_lost_their_indentation_are_unknown_fields() {
     );
     assert_eq!(replace(&mut manifests, "seed.yaml", &text), []);
     let fields: Vec<_> = manifests
-        .problems()
+        .refused()
         .into_iter()
-        .map(|problem| {
+        .map(|refusal| {
             (
-                problem.place.unwrap().line,
-                problem.field.to_string(),
-                problem.message,
+                place(&refusal).line,
+                refusal.field.to_string(),
+                refusal.problem,
             )
         })
         .collect();
@@ -84,7 +93,13 @@ fn match_labels_that_lost_their_indentation_are_unknown_fields() {
         (29, "spec.egress[0].to[0].podSelector.app"),
         (32, "spec.egress[0].to[0].namespaceSelector.project"),
     ]
-    .map(|(line, field)| (line, field.to_owned(), "unknown field".to_owned()));
+    .map(|(line, field)| {
+        (
+            line,
+            field.to_owned(),
+            Problem::Field(convert::Problem::Unknown),
+        )
+    });
     assert_eq!(fields, expected);
 }
 
@@ -105,9 +120,9 @@ fn a_bad_document_does_not_hide_its_neighbours() {
         in_force(&manifests),
         ["f.yaml: NetworkPolicy x/a", "f.yaml: NetworkPolicy x/b"]
     );
-    let problems = manifests.problems();
-    assert_eq!(problems.len(), 1);
-    assert_eq!(problems[0].place.unwrap().document, 2);
+    let refused = manifests.refused();
+    assert_eq!(refused.len(), 1);
+    assert_eq!(place(&refused[0]).document, 2);
 }
 
 #[test]
@@ -292,7 +307,7 @@ fn documents_are_counted_as_they_are_separated() {
     let mut manifests = Manifests::default();
     replace(&mut manifests, "f.yaml", &text);
     assert_eq!(in_force(&manifests), ["f.yaml: NetworkPolicy x/a"]);
-    let place = manifests.problems()[0].place.unwrap();
+    let place = place(&manifests.refused()[0]);
     assert_eq!((place.document, place.line), (3, 11));
 }
 

@@ -10,7 +10,10 @@ use proptest::prelude::*;
 use super::Manifests;
 use crate::{
     convert::{Field, ObjectRef},
-    source::manifests::{File, Problem, laws::edits},
+    source::{
+        Origin, Problem, Refusal,
+        manifests::{File, laws::edits},
+    },
 };
 
 /// The files that define each object.
@@ -25,25 +28,31 @@ fn definitions(manifests: &Manifests) -> BTreeMap<&ObjectRef, BTreeSet<&Arc<str>
 }
 
 /// What is refused, file by file: what is wrong in it, and what another file defined before it.
-fn refused(manifests: &Manifests) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn refused(manifests: &Manifests) -> Vec<Refusal> {
+    let mut refused = Vec::new();
     for (name, held) in &manifests.files {
-        problems.extend(held.problems.iter().cloned());
+        refused.extend(held.refused.iter().cloned());
         for (key, accepted) in &held.objects {
             let owner = &manifests.claims[key][0];
             if owner != name {
-                problems.push(Problem {
-                    file: Arc::clone(name),
-                    place: accepted.place,
+                refused.push(Refusal {
                     object: Some(key.clone()),
+                    origin: Origin::File {
+                        name: Arc::clone(name),
+                        place: accepted.place,
+                    },
                     field: Field::root(),
-                    message: format!("is already defined in {owner}, which is used"),
+                    problem: Problem::InFile(Arc::clone(owner)),
                 });
             }
         }
     }
-    problems.sort();
-    problems
+    refused.sort_by_key(in_order);
+    refused
+}
+
+fn in_order(refusal: &Refusal) -> (Origin, String) {
+    (refusal.origin.clone(), refusal.to_string())
 }
 
 proptest! {
@@ -65,13 +74,13 @@ proptest! {
             prop_assert_eq!(&claims, &definitions);
             let several = definitions.iter().filter(|(_, files)| files.len() > 1);
             prop_assert!(manifests.contested.iter().eq(several.map(|(key, _)| *key)));
-            let broken = manifests.files.iter().filter(|(_, held)| !held.problems.is_empty());
-            prop_assert!(manifests.refused.iter().eq(broken.map(|(name, _)| name)));
+            let broken = manifests.files.iter().filter(|(_, held)| !held.refused.is_empty());
+            prop_assert!(manifests.faulty.iter().eq(broken.map(|(name, _)| name)));
 
-            let mut problems = manifests.problems();
-            prop_assert!(problems.is_sorted_by_key(|problem| (&problem.file, problem.place)));
-            problems.sort();
-            prop_assert_eq!(problems, refused(&manifests));
+            let mut said = manifests.refused();
+            prop_assert!(said.is_sorted_by_key(|refusal| &refusal.origin));
+            said.sort_by_key(in_order);
+            prop_assert_eq!(said, refused(&manifests));
         }
     }
 }

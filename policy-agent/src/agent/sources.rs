@@ -1,0 +1,103 @@
+//! What the source said, and how much of it is in force.
+//!
+//! Invariant: a revision is in force when every change of its batch is in the tables that packets
+//! meet, and nothing of it waits for room.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Agent, AgentError};
+use crate::source::{Event, Refusal, Revision};
+
+/// The source as `status` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// Which source it is.
+    pub name: String,
+    /// Whether everything that was there at the start has been read.
+    pub synced: bool,
+    /// The revision in force; `null` before there is one.
+    pub revision: Option<String>,
+    /// How many refusals there are.
+    pub refused: usize,
+}
+
+/// What a source has said.
+#[derive(Debug)]
+pub(super) struct SourceState {
+    name: String,
+    pub(super) synced: bool,
+    /// The last revision that was applied.
+    applied: Option<Revision>,
+    in_force: Option<Revision>,
+    refused: Vec<Refusal>,
+}
+
+impl SourceState {
+    pub(super) fn new(name: String) -> Self {
+        Self {
+            name,
+            synced: false,
+            applied: None,
+            in_force: None,
+            refused: Vec::new(),
+        }
+    }
+
+    /// Everything that was applied is in force.
+    pub(super) fn settled(&mut self) {
+        if self.in_force != self.applied {
+            self.in_force.clone_from(&self.applied);
+        }
+    }
+
+    /// What is refused, one line each.
+    pub(super) fn refused(&self) -> impl Iterator<Item = String> {
+        self.refused.iter().map(ToString::to_string)
+    }
+
+    pub(super) fn status(&self) -> SourceStatus {
+        SourceStatus {
+            name: self.name.clone(),
+            synced: self.synced,
+            revision: self.in_force.as_ref().map(ToString::to_string),
+            refused: self.refused.len(),
+        }
+    }
+
+    fn refuse(&mut self, refused: Vec<Refusal>) {
+        for refusal in &refused {
+            if !self.refused.contains(refusal) {
+                tracing::error!("refused: {refusal}");
+            }
+        }
+        self.refused = refused;
+    }
+}
+
+impl Agent {
+    pub(super) fn on_source(&mut self, event: Event) -> Result<(), AgentError> {
+        match event {
+            Event::Batch { changes, revision } => {
+                for change in changes {
+                    self.on_change(change);
+                }
+                self.source.applied = Some(revision);
+                self.settle_source();
+                self.report_conflicts();
+            }
+            Event::Synced => {
+                self.source.synced = true;
+                self.begin()?;
+            }
+            Event::Refused(refused) => self.source.refuse(refused),
+        }
+        Ok(())
+    }
+
+    /// Once what was applied is what packets meet, its revision is in force.
+    pub(super) fn settle_source(&mut self) {
+        if self.enforcing && self.failures.is_empty() && self.datapath.waiting() == 0 {
+            self.source.settled();
+        }
+    }
+}
