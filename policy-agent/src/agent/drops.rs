@@ -4,14 +4,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use policy_common::{Direction, Event, Reason};
 
-use super::{Agent, EVENTS_PER_TICK};
+use super::Agent;
 use crate::telemetry::drops::{Drop, Peer};
 
 impl Agent {
-    /// Logs what was dropped since the last call.
-    pub(super) fn report_drops(&mut self) {
-        for event in self.datapath.read_events(EVENTS_PER_TICK) {
-            if let Some(drop) = self.describe(&event) {
+    /// Logs what was dropped.
+    pub(super) fn report_drops(&self, events: &[Event]) {
+        for event in events {
+            if let Some(drop) = self.describe(event) {
                 drop.log();
             }
         }
@@ -26,16 +26,16 @@ impl Agent {
             Direction::Egress
         };
         let pod = self
-            .endpoints
-            .get(&event.ifindex)
-            .and_then(|endpoint| endpoint.pod.clone());
+            .ports
+            .get(event.ifindex)
+            .and_then(|port| port.fact.as_ref()?.pod.clone());
         let peer = match direction {
             Direction::Ingress => address(event.family, event.source),
             Direction::Egress => address(event.family, event.destination),
         };
         Some(Drop {
             direction,
-            interface: self.name(event.ifindex),
+            interface: self.ports.name(event.ifindex),
             policies: self.resolver.policies_of(event.ifindex, direction),
             pod,
             peer: peer.map(|address| self.peer(address)),

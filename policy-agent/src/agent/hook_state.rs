@@ -184,9 +184,10 @@ impl HookRecord {
         Some(last + doubled(FIRST_REST, streak, LONGEST_REST))
     }
 
-    /// Whether the place is lost again and again.
-    pub(super) fn is_fought_for(&self) -> bool {
-        self.moved.is_some_and(|(_, streak)| streak > 0)
+    /// Whether the place was lost again and again, not long ago.
+    pub(super) fn is_fought_for(&self, now: Instant) -> bool {
+        self.moved
+            .is_some_and(|(last, streak)| streak > 0 && now.saturating_duration_since(last) < CALM)
     }
 }
 
@@ -267,6 +268,6 @@ mod tests {
         now += CALM;
         record.moving(now);
         assert_eq!(record.rests_until(), Some(now + FIRST_REST));
-        assert!(!record.is_fought_for());
+        assert!(!record.is_fought_for(now));
     }
 }

@@ -19,14 +19,23 @@ use super::{
 };
 use crate::datapath::{AttachError, Attacher, Hook, Place, Programs};
 
+/// One hook of one interface during its life: indices are given again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct At {
+    /// The interface.
+    pub(super) ifindex: u32,
+    /// Tells it from others that have or had the index.
+    pub(super) life: u64,
+    /// The hook.
+    pub(super) hook: Hook,
+}
+
 /// One job.
 pub(super) enum Job {
     /// Something at one hook.
     At {
-        /// The interface.
-        ifindex: u32,
-        /// The hook.
-        hook: Hook,
+        /// Where.
+        place: At,
         /// What.
         verb: Verb,
     },
@@ -42,10 +51,8 @@ pub(super) enum Job {
 pub(super) enum Done {
     /// At one hook.
     At {
-        /// The interface.
-        ifindex: u32,
-        /// The hook.
-        hook: Hook,
+        /// Where.
+        place: At,
         /// What was done.
         verb: Verb,
         /// What was seen.
@@ -86,7 +93,7 @@ struct Worker {
     programs: Programs,
     done: UnboundedSender<Done>,
     /// Moves that wait for a second copy of their program.
-    parked: Vec<(u32, Hook)>,
+    parked: Vec<At>,
     wanted_twins: BTreeSet<Hook>,
 }
 
@@ -104,11 +111,7 @@ impl Worker {
     fn run(mut self, inbox: &Receiver<Job>) {
         while let Ok(job) = inbox.recv() {
             match job {
-                Job::At {
-                    ifindex,
-                    hook,
-                    verb,
-                } => self.at(ifindex, hook, verb),
+                Job::At { place, verb } => self.at(place, verb),
                 Job::Forget(ifindex) => {
                     if let Err(error) = self.attacher.forget(ifindex) {
                         tracing::warn!("forgetting interface {ifindex}: {}", causes(&error));
@@ -125,31 +128,32 @@ impl Worker {
         self.wanted_twins.remove(&hook);
         let (moves, others) = std::mem::take(&mut self.parked)
             .into_iter()
-            .partition::<Vec<_>, _>(|(_, parked)| *parked == hook);
+            .partition::<Vec<_>, _>(|place| place.hook == hook);
         self.parked = others;
         let failed = twin.map(|twin| self.programs.extend(twin)).err();
-        for (ifindex, hook) in moves {
+        for place in moves {
             match &failed {
-                None => self.at(ifindex, hook, Verb::Move),
-                Some(error) => self.answer(ifindex, hook, Verb::Move, Seen::Failed(cause(error))),
+                None => self.at(place, Verb::Move),
+                Some(error) => self.answer(place, Verb::Move, Seen::Failed(cause(error))),
             }
         }
     }
 
-    fn at(&mut self, ifindex: u32, hook: Hook, verb: Verb) {
-        match self.execute(ifindex, hook, verb) {
-            Ok(seen) => self.answer(ifindex, hook, verb, seen),
+    fn at(&mut self, place: At, verb: Verb) {
+        match self.execute(place, verb) {
+            Ok(seen) => self.answer(place, verb, seen),
             Err(AttachError::NoTwin { hook }) => {
-                self.parked.push((ifindex, hook));
+                self.parked.push(place);
                 if self.wanted_twins.insert(hook) {
                     self.say(Done::WantTwin(hook));
                 }
             }
-            Err(error) => self.answer(ifindex, hook, verb, Seen::Failed(cause(&error))),
+            Err(error) => self.answer(place, verb, Seen::Failed(cause(&error))),
         }
     }
 
-    fn execute(&mut self, ifindex: u32, hook: Hook, verb: Verb) -> Result<Seen, AttachError> {
+    fn execute(&mut self, place: At, verb: Verb) -> Result<Seen, AttachError> {
+        let At { ifindex, hook, .. } = place;
         let Self {
             attacher, programs, ..
         } = self;
@@ -172,17 +176,16 @@ impl Worker {
                 names: others,
                 fixed,
             },
-            Place::Missing => Seen::Missing,
+            Place::Missing if verb == Verb::Look => Seen::Missing,
+            Place::Missing => Seen::Failed(Cause {
+                error: format!("{} was taken off again at once", hook.program()),
+                ..Cause::default()
+            }),
         })
     }
 
-    fn answer(&self, ifindex: u32, hook: Hook, verb: Verb, seen: Seen) {
-        self.say(Done::At {
-            ifindex,
-            hook,
-            verb,
-            seen,
-        });
+    fn answer(&self, place: At, verb: Verb, seen: Seen) {
+        self.say(Done::At { place, verb, seen });
     }
 
     fn say(&self, done: Done) {

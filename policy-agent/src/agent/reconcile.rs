@@ -97,7 +97,7 @@ fn next(wanted: Wanted, hook: Hook, record: &HookRecord, now: Instant) -> Option
 }
 
 /// When the next action is due that is not due yet.
-pub(super) fn next_due(wanted: Wanted, seen: &Hooks) -> Option<Instant> {
+pub(super) fn next_due(wanted: Wanted, seen: &Hooks, now: Instant) -> Option<Instant> {
     Hook::ALL
         .into_iter()
         .zip(seen)
@@ -108,6 +108,7 @@ pub(super) fn next_due(wanted: Wanted, seen: &Hooks) -> Option<Instant> {
             HookState::Behind { fixed: false, .. } if wanted.wants(hook) => record.rests_until(),
             _ => None,
         })
+        .filter(|due| *due > now)
         .min()
 }
 

@@ -132,7 +132,7 @@ fn a_failed_attach_is_tried_again_by_itself() {
     let mut hooks = [attached(), attached(), HookRecord::default()];
     hooks[0].observe(Seen::Failed(Cause::default()), now);
     assert!(reconcile(POD, &hooks, now).is_empty());
-    assert_eq!(next_due(POD, &hooks), Some(now + FIRST_PAUSE));
+    assert_eq!(next_due(POD, &hooks, now), Some(now + FIRST_PAUSE));
     assert_eq!(
         reconcile(POD, &hooks, now + FIRST_PAUSE),
         [(Hook::FromPod, Verb::Attach)]
@@ -147,7 +147,7 @@ fn a_refused_link_leaves_the_filter_and_is_tried_again() {
     hooks[1].observe(Seen::Failed(Cause::default()), now);
     assert!(hooks[1].is_in_front());
     assert!(reconcile(POD, &hooks, now).is_empty());
-    assert_eq!(next_due(POD, &hooks), Some(now + FIRST_PAUSE));
+    assert_eq!(next_due(POD, &hooks, now), Some(now + FIRST_PAUSE));
     assert_eq!(
         reconcile(POD, &hooks, now + FIRST_PAUSE),
         [(Hook::ToPod, Verb::Attach)]
@@ -274,6 +274,6 @@ proptest! {
             prop_assert_eq!(hooks[n].is_in_front(), last.wants(hook));
         }
         prop_assert!(reconcile(last, &hooks, now).is_empty());
-        prop_assert_eq!(next_due(last, &hooks), None);
+        prop_assert_eq!(next_due(last, &hooks, now), None);
     }
 }
