@@ -317,7 +317,7 @@ impl Agent {
         match reply {
             Reply::Loaded(programs) => {
                 self.loaded = true;
-                self.hooks.give(Job::Programs(programs));
+                self.hooks.give(Job::Programs(Box::new(programs)));
             }
             Reply::Applied {
                 turn,
@@ -332,7 +332,6 @@ impl Agent {
                 tracing::info!("the tables are filled; attaching programs");
             }
             Reply::Swept { clean, took } => self.on_swept(clean, took),
-            Reply::Twin(hook, twin) => self.hooks.give(Job::Twin(hook, twin)),
             Reply::Events(events) => {
                 self.tables.events_read();
                 self.report_drops(&events);
@@ -470,10 +469,7 @@ impl Agent {
                 self.pace.due(),
                 Some(self.next_verify),
             ];
-            due = wanted
-                .into_iter()
-                .flatten()
-                .fold(due, Instant::min);
+            due = wanted.into_iter().flatten().fold(due, Instant::min);
             if !self.sweeping && self.forgetting == 0 {
                 due = due.min(self.next_sweep);
             }

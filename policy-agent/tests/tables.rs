@@ -115,9 +115,46 @@ fn an_epoch_moves_only_when_the_plan_says_so() {
     assert_eq!(epochs[2], epochs[1] + 1);
 }
 
+/// Grace periods that the operations and the settling after them waited for.
+fn waits(datapath: &mut Datapath, ops: &[Op]) -> (u64, u64) {
+    let before = datapath.tables.grace_periods();
+    assert!(datapath.apply(ops).is_empty());
+    let applied = datapath.tables.grace_periods();
+    datapath.settle().unwrap();
+    (applied - before, datapath.tables.grace_periods() - applied)
+}
+
 #[test]
-fn a_grace_period_ends() {
-    assert!(load().apply(&[Op::Grace, Op::Grace]).is_empty());
+fn writes_wait_for_nothing_and_settling_waits_once() {
+    let mut datapath = load();
+    let rule = Op::PutRule(RulesetId(1), IdentityId(16), PortSetId::ALLOW_ALL);
+    assert_eq!(waits(&mut datapath, std::slice::from_ref(&rule)), (0, 1));
+    let many = [rule, address("10.0.0.1", 20), endpoint(7, 1, true)];
+    assert_eq!(waits(&mut datapath, &many), (0, 1));
+    assert_eq!(waits(&mut datapath, &[]), (0, 0), "nothing was written");
+}
+
+#[test]
+fn a_removal_waits_for_whoever_saw_what_led_to_it() {
+    let mut datapath = load();
+    let rule = |n| Op::PutRule(RulesetId(n), IdentityId(16), PortSetId::ALLOW_ALL);
+    let gone = |n| Op::DeleteRule(RulesetId(n), IdentityId(16));
+    assert_eq!(
+        waits(&mut datapath, &[rule(1), endpoint(7, 1, true)]),
+        (0, 1)
+    );
+    let swap = [rule(2), endpoint(7, 2, true), Op::Grace, gone(1)];
+    assert_eq!(waits(&mut datapath, &swap), (1, 1), "once, not twice");
+    // The mark of the plan may be far away: the removal knows by itself.
+    let swap = [rule(1), endpoint(7, 1, true)];
+    assert!(datapath.apply(&swap).is_empty());
+    assert_eq!(waits(&mut datapath, &[gone(2)]), (1, 1));
+    let unreached = [rule(3), gone(3)];
+    assert_eq!(
+        waits(&mut datapath, &unreached),
+        (0, 1),
+        "nothing led there"
+    );
 }
 
 /// An Ethernet frame with a UDP packet from 10.0.0.1 to 10.0.0.9.

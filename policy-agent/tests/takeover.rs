@@ -11,13 +11,15 @@ use aya::{
 };
 use nix::sched::{CloneFlags, unshare};
 use policy_agent::datapath::{
-    Attacher, Datapath, EMBEDDED, EndpointIds, Hook, LoadOptions, Mechanism, PinDir, PinLock,
-    TableSizes,
+    Attacher, Datapath, EMBEDDED, Hook, LoadOptions, Mechanism, PinDir, PinLock, TableSizes,
     chain::{self, Attachment},
     fill,
 };
 use policy_common::{EndpointId, IdentityId, names};
-use policy_core::plan::{EndpointEntry, Op};
+use policy_core::{
+    bind::EndpointIds,
+    plan::{EndpointEntry, Op},
+};
 
 /// A host of its own with one veth pair, and a pin directory; both are gone when this is dropped.
 struct Host {
@@ -156,14 +158,16 @@ fn a_second_generation_takes_over_in_place() {
         on_own_thread(move || {
             let host = Host::new(&format!("takeover-{mechanism:?}"));
             let attacher = host.attacher(mechanism);
-            let mut ids = Vec::new();
+            let mut ids: Vec<u32> = Vec::new();
             let mut epochs = Vec::new();
             for _ in 0..3 {
                 let mut datapath = host.load();
                 assert!(datapath.apply(&[endpoint(host.ifindex)]).is_empty());
                 datapath.publish().unwrap();
                 for hook in Hook::ENDPOINT {
-                    attacher.attach(&mut datapath.programs().unwrap(), host.ifindex, hook).unwrap();
+                    attacher
+                        .attach(&mut datapath.programs, host.ifindex, hook)
+                        .unwrap();
                     let [entry] = &host.chain(hook)[..] else {
                         panic!("one program on the hook: {:?}", host.chain(hook));
                     };
@@ -171,7 +175,7 @@ fn a_second_generation_takes_over_in_place() {
                         entry.attachment == Attachment::Tcx,
                         mechanism == Mechanism::Tcx
                     );
-                    let own = datapath.program_ids(hook).unwrap();
+                    let own = datapath.programs.ids(hook.program());
                     assert_eq!(entry.prog_id, Some(own[0]));
                     ids.extend(own);
                 }
@@ -200,7 +204,7 @@ fn the_other_mechanism_replaces_the_one_before() {
         for mechanism in [Mechanism::Tcx, Mechanism::Clsact, Mechanism::Tcx] {
             let attacher = host.attacher(mechanism);
             attacher
-                .attach(&mut datapath.programs().unwrap(), host.ifindex, Hook::ToPod)
+                .attach(&mut datapath.programs, host.ifindex, Hook::ToPod)
                 .unwrap();
             let [entry] = &host.chain(Hook::ToPod)[..] else {
                 panic!("one program on the hook");
@@ -220,37 +224,19 @@ fn a_program_that_came_before_ours_is_overtaken() {
         let mut datapath = host.load();
         datapath.publish().unwrap();
         let attacher = host.attacher(Mechanism::Tcx);
-        let mut programs = datapath.programs().unwrap();
         attacher
-            .attach(&mut programs, host.ifindex, Hook::FromPod)
+            .attach(&mut datapath.programs, host.ifindex, Hook::FromPod)
             .unwrap();
-        let place = |programs: &Programs| {
-            attacher
-                .place(programs, host.ifindex, Hook::FromPod)
-                .unwrap()
-        };
-        let alone = attach_foreign_first(Hook::FromPod);
-        let refused = attacher.move_first(&mut programs, host.ifindex, Hook::FromPod);
-        assert!(
-            matches!(refused, Err(AttachError::NoTwin { .. })),
-            "{refused:?}"
-        );
-        drop(alone);
-        programs.extend(datapath.twin(Hook::FromPod).unwrap());
         for _ in 0..3 {
             let _foreign = attach_foreign_first(Hook::FromPod);
             assert_eq!(host.names(Hook::FromPod), ["jiffies", "from_pod"]);
-            let behind = Place::Behind {
-                others: vec!["jiffies".into()],
-                fixed: false,
-            };
-            assert_eq!(place(&programs), behind);
             attacher
-                .move_first(&mut programs, host.ifindex, Hook::FromPod)
+                .move_first(&mut datapath.programs, host.ifindex, Hook::FromPod)
                 .unwrap();
             assert_eq!(host.names(Hook::FromPod), ["from_pod", "jiffies"]);
             let first = host.chain(Hook::FromPod)[0].prog_id.unwrap();
-            assert_eq!(place(&programs), Place::First { prog_id: first });
+            let own = datapath.programs.ids(names::FROM_POD);
+            assert!(own.contains(&first));
         }
     });
 }
@@ -262,7 +248,7 @@ fn a_filter_that_came_before_ours_is_overtaken() {
         let mut datapath = host.load();
         let attacher = host.attacher(Mechanism::Clsact);
         attacher
-            .attach(&mut datapath.programs().unwrap(), host.ifindex, Hook::FromPod)
+            .attach(&mut datapath.programs, host.ifindex, Hook::FromPod)
             .unwrap();
         let command = Command::new("tc")
             .args("filter add dev pod0 ingress pref 1 bpf bytecode".split(' '))
@@ -271,7 +257,7 @@ fn a_filter_that_came_before_ours_is_overtaken() {
         assert!(command.unwrap().success());
         for _ in 0..2 {
             attacher
-                .move_first(&mut datapath.programs().unwrap(), host.ifindex, Hook::FromPod)
+                .move_first(&mut datapath.programs, host.ifindex, Hook::FromPod)
                 .unwrap();
             assert_eq!(host.names(Hook::FromPod), ["from_pod", "bpf"]);
         }
@@ -285,14 +271,14 @@ fn what_is_gone_is_no_error() {
         let mut datapath = host.load();
         let attacher = host.attacher(Mechanism::Tcx);
         attacher
-            .attach(&mut datapath.programs().unwrap(), host.ifindex, Hook::FromPod)
+            .attach(&mut datapath.programs, host.ifindex, Hook::FromPod)
             .unwrap();
         ip("link del pod0");
         attacher.detach(host.ifindex, Hook::FromPod).unwrap();
         attacher.forget(host.ifindex).unwrap();
         assert!(
             attacher
-                .attach(&mut datapath.programs().unwrap(), host.ifindex, Hook::FromPod)
+                .attach(&mut datapath.programs, host.ifindex, Hook::FromPod)
                 .is_err()
         );
         assert!(attacher.records().unwrap().is_empty());

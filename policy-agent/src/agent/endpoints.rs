@@ -167,15 +167,21 @@ impl Agent {
         }
         for ifindex in moved {
             self.ids.release(ifindex);
-            let fact = self.ports.get_mut(ifindex).and_then(|port| port.fact.as_mut());
+            let fact = self
+                .ports
+                .get_mut(ifindex)
+                .and_then(|port| port.fact.as_mut());
             if let (Some(id), Some(fact)) = (self.ids.assign(ifindex), fact) {
                 fact.id = id;
                 self.resolver.apply(Change::Endpoint(fact.clone()));
             }
         }
         // Numbers of endpoints that are gone are free after the first sweep.
-        let is_endpoint =
-            |ifindex: &u32| self.ports.get(*ifindex).is_some_and(|port| port.fact.is_some());
+        let is_endpoint = |ifindex: &u32| {
+            self.ports
+                .get(*ifindex)
+                .is_some_and(|port| port.fact.is_some())
+        };
         let gone: Vec<_> = self
             .ids
             .interfaces()

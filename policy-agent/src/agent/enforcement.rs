@@ -13,7 +13,6 @@ use super::{
     hooks::{At, Done, Job},
     ports::{Action, Port},
     reconcile::Verb,
-    tables::Request,
 };
 use crate::datapath::Hook;
 
@@ -94,7 +93,6 @@ impl Agent {
                 self.observe(place, verb, seen, now);
             }
             Done::Forgotten => self.forgetting -= 1,
-            Done::WantTwin(hook) => self.tables.ask(Request::Twin(hook)),
         }
     }
 
@@ -155,7 +153,9 @@ impl Agent {
                     self.alarms.insert(ifindex);
                     continue;
                 }
-                (Some(_), None) if port.unenforced(wanted, self.most_endpoints).is_some() => continue,
+                (Some(_), None) if port.unenforced(wanted, self.most_endpoints).is_some() => {
+                    continue;
+                }
                 (Some(_), None) => tracing::info!(
                     pod = pod.map(tracing::field::display),
                     "interface {name} is enforced again"
@@ -199,7 +199,10 @@ impl Agent {
     /// Takes note of what an earlier run left attached, and has what belongs nowhere taken off.
     pub(super) fn take_records(&mut self) {
         for (ifindex, hook) in self.records.take().unwrap_or_default() {
-            let port = self.ports.get(ifindex).filter(|port| port.interface.is_some());
+            let port = self
+                .ports
+                .get(ifindex)
+                .filter(|port| port.interface.is_some());
             if port.is_none() {
                 self.hooks.give(Job::Forget(ifindex));
                 self.forgetting += 1;

@@ -103,9 +103,9 @@ pub(super) struct HookRecord {
     /// A filter cannot stand in for the link here.
     pub(super) no_bridge: bool,
     /// Failures since it was last in place.
-    failures: u32,
+    pub(super) failures: u32,
     /// When the program was last moved, and how often in a row the place was lost again.
-    moved: Option<(Instant, u32)>,
+    pub(super) moved: Option<(Instant, u32)>,
 }
 
 impl HookRecord {

@@ -5,7 +5,6 @@
 //! which they are to be done. Invariant: every job is answered, by what was seen after it.
 
 use std::{
-    collections::BTreeSet,
     sync::mpsc::{Receiver, Sender, channel},
     thread,
 };
@@ -42,9 +41,7 @@ pub(super) enum Job {
     /// The kernel removed an interface: forget what was there.
     Forget(u32),
     /// The programs of this run.
-    Programs(Programs),
-    /// The second copy of a program that was wanted, or why there is none.
-    Twin(Hook, Result<Programs, AttachError>),
+    Programs(Box<Programs>),
 }
 
 /// What came of a job.
@@ -60,8 +57,6 @@ pub(super) enum Done {
     },
     /// An interface is forgotten.
     Forgotten,
-    /// A second copy of a program is needed.
-    WantTwin(Hook),
 }
 
 /// The loop's end.
@@ -90,21 +85,17 @@ impl Hooks {
 
 struct Worker {
     attacher: Attacher,
-    programs: Programs,
+    /// `None` until they are loaded; nothing is attached before.
+    programs: Option<Programs>,
     done: UnboundedSender<Done>,
-    /// Moves that wait for a second copy of their program.
-    parked: Vec<At>,
-    wanted_twins: BTreeSet<Hook>,
 }
 
 impl Worker {
     fn new(attacher: Attacher, done: UnboundedSender<Done>) -> Self {
         Self {
             attacher,
-            programs: Programs::default(),
+            programs: None,
             done,
-            parked: Vec::new(),
-            wanted_twins: BTreeSet::new(),
         }
     }
 
@@ -118,23 +109,7 @@ impl Worker {
                     }
                     self.say(Done::Forgotten);
                 }
-                Job::Programs(programs) => self.programs = programs,
-                Job::Twin(hook, twin) => self.unpark(hook, twin),
-            }
-        }
-    }
-
-    fn unpark(&mut self, hook: Hook, twin: Result<Programs, AttachError>) {
-        self.wanted_twins.remove(&hook);
-        let (moves, others) = std::mem::take(&mut self.parked)
-            .into_iter()
-            .partition::<Vec<_>, _>(|place| place.hook == hook);
-        self.parked = others;
-        let failed = twin.map(|twin| self.programs.extend(twin)).err();
-        for place in moves {
-            match &failed {
-                None => self.at(place, Verb::Move),
-                Some(error) => self.answer(place, Verb::Move, Seen::Failed(cause(error))),
+                Job::Programs(programs) => self.programs = Some(*programs),
             }
         }
     }
@@ -142,12 +117,6 @@ impl Worker {
     fn at(&mut self, place: At, verb: Verb) {
         match self.execute(place, verb) {
             Ok(seen) => self.answer(place, verb, seen),
-            Err(AttachError::NoTwin { hook }) => {
-                self.parked.push(place);
-                if self.wanted_twins.insert(hook) {
-                    self.say(Done::WantTwin(hook));
-                }
-            }
             Err(error) => self.answer(place, verb, Seen::Failed(cause(&error))),
         }
     }
@@ -157,6 +126,12 @@ impl Worker {
         let Self {
             attacher, programs, ..
         } = self;
+        let Some(programs) = programs else {
+            return Ok(Seen::Failed(Cause {
+                error: "the programs are not loaded yet".into(),
+                ..Cause::default()
+            }));
+        };
         match verb {
             Verb::Detach => {
                 attacher.detach(ifindex, hook)?;

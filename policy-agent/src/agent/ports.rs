@@ -114,7 +114,9 @@ fn why(hook: Hook, state: &HookState) -> (String, Option<String>) {
     let program = hook.program();
     match state {
         HookState::Attached { .. } | HookState::Bridged { .. } => (String::new(), None),
-        HookState::Absent | HookState::Unknown => ("its programs are still to be attached".into(), None),
+        HookState::Absent | HookState::Unknown => {
+            ("its programs are still to be attached".into(), None)
+        }
         HookState::Behind { names, fixed } => {
             let names = names.join(", ");
             let (text, remedy) = if *fixed {
@@ -125,7 +127,10 @@ fn why(hook: Hook, state: &HookState) -> (String, Option<String>) {
             } else {
                 (
                     format!("{program} stands behind {names}"),
-                    Some("it is moved to the front again; if that repeats, somebody does the same".into()),
+                    Some(
+                        "it is moved to the front again; if that repeats, somebody does the same"
+                            .into(),
+                    ),
                 )
             };
             (text, remedy)

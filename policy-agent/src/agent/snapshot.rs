@@ -147,11 +147,15 @@ impl Agent {
     fn snapshot(&self) -> Snapshot {
         let pod_bridges = self.ports.pod_bridges();
         let is_begun = self.phase.is_begun();
-        let alarms = self.ports.iter().filter(|_| is_begun).filter_map(|(ifindex, port)| {
-            let wanted = self.ports.wanted(port, &pod_bridges);
-            let alarm = port.unenforced(wanted, self.most_endpoints)?;
-            Some((ifindex, alarm))
-        });
+        let alarms = self
+            .ports
+            .iter()
+            .filter(|_| is_begun)
+            .filter_map(|(ifindex, port)| {
+                let wanted = self.ports.wanted(port, &pod_bridges);
+                let alarm = port.unenforced(wanted, self.most_endpoints)?;
+                Some((ifindex, alarm))
+            });
         let unenforced: Vec<_> = alarms
             .map(|(ifindex, alarm)| UnenforcedInterface {
                 interface: self.ports.name(ifindex),

@@ -78,7 +78,11 @@ impl Published {
     /// Puts a snapshot in the place of the last one.
     pub(super) fn publish(&self, snapshot: Snapshot) {
         let snapshot = Arc::new(snapshot);
-        *self.0.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        *self
+            .0
+            .snapshot
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = snapshot;
         self.confirm();
     }
 

@@ -7,6 +7,7 @@
 
 use std::{
     collections::BTreeSet,
+    iter,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -16,13 +17,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::maps::MapError;
 use policy_common::{EndpointId, Event, names};
 use policy_core::plan::Op;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{AgentError, AgentOptions, causes};
-use crate::datapath::{AttachError, Datapath, Hook, LoadOptions, PinDirError, Programs};
+use crate::datapath::{
+    Datapath, DebugLines, EventReader, Failure, LoadOptions, PinDir, PinDirError, Programs,
+    Sweeper, TableWriter,
+};
 
 /// How often events are read while there are some: the programs wake nobody.
 const BUSY_TICK: Duration = Duration::from_millis(100);
@@ -54,8 +57,6 @@ pub(super) enum Request {
     Publish,
     /// Sweep the flow tables; flows of other endpoints than these are removed.
     Sweep(BTreeSet<EndpointId>),
-    /// Load a second copy of a program.
-    Twin(Hook),
 }
 
 /// What the tables answer.
@@ -80,8 +81,6 @@ pub(super) enum Reply {
         /// How long it took.
         took: Duration,
     },
-    /// A second copy of a program, or why there is none.
-    Twin(Hook, Result<Programs, AttachError>),
     /// What the programs told of single packets.
     Events(Vec<Event>),
     /// The agent cannot go on.
@@ -106,11 +105,7 @@ impl Tables {
         thread::Builder::new()
             .name("tables".into())
             .spawn(move || match load(&options) {
-                Ok((datapath, programs)) => {
-                    if outbox.send(Reply::Loaded(programs)).is_ok() {
-                        Worker::new(datapath, outbox, counted).run(&inbox);
-                    }
-                }
+                Ok(datapath) => Worker::run(datapath, options.pins, outbox, counted, &inbox),
                 // The loop may have ended meanwhile.
                 Err(error) => drop(outbox.send(Reply::Failed(error))),
             })
@@ -133,7 +128,7 @@ impl Tables {
     }
 }
 
-fn load(options: &AgentOptions) -> Result<(Datapath, Programs), AgentError> {
+fn load(options: &AgentOptions) -> Result<Datapath, AgentError> {
     let earlier = options.pins.endpoints()?;
     let mut datapath = Datapath::load(&LoadOptions {
         config: options.config,
@@ -146,12 +141,15 @@ fn load(options: &AgentOptions) -> Result<(Datapath, Programs), AgentError> {
     if let Err(error) = datapath.sweep(&live) {
         tracing::warn!("sweeping flows: {}", causes(&error));
     }
-    let programs = datapath.programs()?;
-    Ok((datapath, programs))
+    Ok(datapath)
 }
 
 struct Worker {
-    datapath: Datapath,
+    tables: TableWriter,
+    flows: Sweeper,
+    events: EventReader,
+    debug: Option<DebugLines>,
+    pins: PinDir,
     replies: UnboundedSender<Reply>,
     unread: Arc<AtomicUsize>,
     /// Written, but programs do not remember it yet.
@@ -160,31 +158,48 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(datapath: Datapath, replies: UnboundedSender<Reply>, unread: Arc<AtomicUsize>) -> Self {
-        Self {
-            datapath,
+    /// Works until the loop ends.
+    fn run(
+        datapath: Datapath,
+        pins: PinDir,
+        replies: UnboundedSender<Reply>,
+        unread: Arc<AtomicUsize>,
+        inbox: &Receiver<Request>,
+    ) {
+        let Datapath {
+            tables,
+            programs,
+            flows,
+            events,
+            debug,
+            ..
+        } = datapath;
+        let mut worker = Self {
+            tables,
+            flows,
+            events,
+            debug,
+            pins,
             replies,
             unread,
             unsettled: false,
             last_event: None,
-        }
-    }
-
-    fn run(mut self, inbox: &Receiver<Request>) {
+        };
+        worker.reply(Reply::Loaded(programs));
         let mut next_tick = Instant::now() + IDLE_TICK;
         loop {
-            let first = match inbox.recv_timeout(next_tick.saturating_duration_since(Instant::now()))
-            {
-                Ok(request) => Some(request),
-                Err(RecvTimeoutError::Timeout) => None,
+            let wait = next_tick.saturating_duration_since(Instant::now());
+            match inbox.recv_timeout(wait) {
+                Ok(first) => {
+                    let more = inbox.try_iter().take(MOST_REQUESTS);
+                    worker.turn(iter::once(first).chain(more));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
-            };
-            if first.is_some() {
-                self.turn(first.into_iter().chain(inbox.try_iter().take(MOST_REQUESTS)));
             }
             let now = Instant::now();
             if now >= next_tick {
-                next_tick = now + self.tick(now);
+                next_tick = now + worker.tick(now);
             }
         }
     }
@@ -212,13 +227,13 @@ impl Worker {
         match request {
             Request::Apply { turn, ops } => self.write(Some((turn, ops))),
             Request::TunnelPorts(ports) => {
-                if let Err(source) = self.datapath.set_tunnel_ports(&ports) {
+                if let Err(source) = self.tables.set_tunnel_ports(&ports) {
                     let what = names::TUNNEL_PORTS;
                     self.reply(Reply::Failed(AgentError::Map { what, source }));
                 }
             }
             Request::Publish => {
-                let published: Result<(), PinDirError> = self.datapath.publish();
+                let published: Result<(), PinDirError> = self.pins.publish();
                 self.reply(match published {
                     Ok(()) => Reply::Published,
                     Err(error) => Reply::Failed(error.into()),
@@ -226,49 +241,44 @@ impl Worker {
             }
             Request::Sweep(live) => {
                 let began = Instant::now();
-                let result = self.datapath.sweep(&live);
+                let result = self.flows.sweep(&live);
                 if let Err(error) = &result {
                     tracing::warn!("sweeping flows: {}", causes(error));
                 }
                 self.reply(Reply::Swept {
-                    clean: result.is_ok() && self.datapath.waiting() == 0,
+                    clean: result.is_ok() && self.tables.waiting() == 0,
                     took: began.elapsed(),
                 });
-            }
-            Request::Twin(hook) => {
-                let twin = self.datapath.twin(hook);
-                self.reply(Reply::Twin(hook, twin));
             }
         }
     }
 
     fn write(&mut self, ops: Option<(u64, Vec<Op>)>) {
         let Some((turn, ops)) = ops else { return };
-        let failures = self.datapath.apply(&ops);
+        let failures = self.tables.apply(&ops);
         let mut failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
-        failures.extend(self.settle().err().map(|error| {
-            let control = names::CONTROL;
-            format!("{control} is not up to date: {}", causes(&error))
-        }));
+        failures.extend(self.settle().err().map(|failure| failure.to_string()));
         self.reply(Reply::Applied {
             turn,
             failures,
-            waiting: self.datapath.waiting(),
+            waiting: self.tables.waiting(),
         });
     }
 
-    fn settle(&mut self) -> Result<(), MapError> {
+    fn settle(&mut self) -> Result<(), Failure> {
         self.unsettled = true;
-        self.datapath.settle()?;
+        self.tables.settle()?;
         self.unsettled = false;
         Ok(())
     }
 
     /// Reads events; returns when to do it again.
     fn tick(&mut self, now: Instant) -> Duration {
-        self.datapath.flush_debug();
+        if let Some(debug) = &mut self.debug {
+            debug.flush();
+        }
         if self.unread.load(Ordering::Relaxed) < MOST_UNREAD {
-            let events = self.datapath.read_events(EVENTS_PER_TICK);
+            let events = self.events.read(EVENTS_PER_TICK);
             if !events.is_empty() {
                 self.last_event = Some(now);
                 self.unread.fetch_add(1, Ordering::Relaxed);

@@ -4,9 +4,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use policy_common::Config;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     agent::{self, AgentOptions, Controls, UnknownEndpoint},

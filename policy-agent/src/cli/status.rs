@@ -93,6 +93,7 @@ fn from_pins(pins: &PinDir) -> anyhow::Result<Snapshot> {
             addresses: addresses(&endpoint),
             ingress: isolation(Endpoint::INGRESS_ISOLATED),
             egress: isolation(Endpoint::EGRESS_ISOLATED),
+            enforced: false,
         }
     });
     Ok(Snapshot {

@@ -24,12 +24,14 @@ mod hooks;
 mod kernel;
 mod pins;
 
-pub use flows::{SweepError, Swept};
+pub use events::{DebugLines, EventReader};
+pub use flows::{SweepError, Sweeper, Swept};
 pub use generation::{
-    Datapath, EMBEDDED, Failure, LoadError, LoadOptions, MapFill, TableSizes, fill,
+    Counters, Datapath, EMBEDDED, Failure, LoadError, LoadOptions, MapFill, Programs, TableSizes,
+    TableWriter, fill,
 };
 pub use hooks::{
-    AttachError, AttachMode, Attacher, ChainError, Hook, Mechanism, Place, Programs, chain, has_tcx,
+    AttachError, AttachMode, Attacher, ChainError, Hook, Mechanism, Place, chain, has_tcx,
     interface_name,
 };
 pub use kernel::{

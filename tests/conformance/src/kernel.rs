@@ -199,9 +199,11 @@ impl Ground for Kernel<'_> {
     }
 
     fn execute(&mut self, node: &str, ops: &[Op]) -> Result<()> {
-        let failures = self.node(node)?.datapath.apply(ops);
+        let datapath = &mut self.node(node)?.datapath;
+        let failures = datapath.apply(ops);
         let failures: Vec<String> = failures.iter().map(ToString::to_string).collect();
         ensure!(failures.is_empty(), "{}", failures.join("; "));
+        datapath.settle()?;
         Ok(())
     }
 

@@ -98,14 +98,14 @@ impl<'o> Node<'o> {
         }
         let failures = self.datapath.apply(&self.resolver.commit());
         ensure!(failures.is_empty(), "{failures:?}");
+        self.datapath.settle()?;
         self.datapath.publish()?;
-        let (attacher, datapath) = (&self.attacher, &mut self.datapath);
+        let (attacher, programs) = (&self.attacher, &mut self.datapath.programs);
         let pods = &self.network.pods;
-        let mut programs = datapath.programs()?;
         self.network.host.run(|| -> Result<()> {
             for pod in pods {
                 for hook in Hook::ENDPOINT {
-                    attacher.attach(&mut programs, pod.ifindex, hook)?;
+                    attacher.attach(programs, pod.ifindex, hook)?;
                 }
             }
             Ok(())
@@ -120,6 +120,7 @@ impl<'o> Node<'o> {
             let failures = self.datapath.apply(&ops);
             ensure!(failures.is_empty(), "{failures:?}");
         }
+        self.datapath.settle()?;
         Ok(())
     }
 

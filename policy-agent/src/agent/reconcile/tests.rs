@@ -200,11 +200,11 @@ impl Kernel {
 fn weather() -> impl Strategy<Value = Weather> {
     prop_oneof![
         3 => Just(Weather::Obeys),
-        Just(Weather::Refuses),
-        Just(Weather::RefusesBridges),
-        Just(Weather::SomebodyGoesAhead),
-        Just(Weather::SomebodyRemovesOurs),
-        Just(Weather::SomebodyStandsFast),
+        1 => Just(Weather::Refuses),
+        1 => Just(Weather::RefusesBridges),
+        1 => Just(Weather::SomebodyGoesAhead),
+        1 => Just(Weather::SomebodyRemovesOurs),
+        1 => Just(Weather::SomebodyStandsFast),
     ]
 }
 

@@ -5,25 +5,25 @@
 
 use std::borrow::Cow;
 
-use aya::Ebpf;
 use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
 use policy_common::Reason;
 
 /// Passes the programs' debug lines on to the `log` crate. They were chosen when the object was
 /// loaded: nothing comes, and nothing is paid, when they are off.
-pub(crate) struct DebugLines {
+pub struct DebugLines {
     logger: EbpfLogger<Named>,
 }
 
 impl DebugLines {
-    /// `None`: the object has no debug lines.
-    pub(crate) fn take_from(ebpf: &mut Ebpf) -> Option<Self> {
-        let logger = EbpfLogger::init_with_logger(ebpf, Named).ok()?;
+    /// The lines of a loaded program and of those that share its maps. `None`: it has none.
+    pub(crate) fn of(program_id: u32) -> Option<Self> {
+        let logger = EbpfLogger::init_from_id_with_logger(program_id, Named).ok()?;
         Some(Self { logger })
     }
 
-    pub(crate) fn flush(&mut self) {
+    /// Passes on what the programs wrote since the last call.
+    pub fn flush(&mut self) {
         self.logger.flush();
     }
 }

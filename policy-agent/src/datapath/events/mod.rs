@@ -3,5 +3,5 @@
 mod debug;
 mod ring;
 
-pub(crate) use debug::DebugLines;
-pub(crate) use ring::EventReader;
+pub use debug::DebugLines;
+pub use ring::EventReader;

@@ -6,23 +6,23 @@ use aya::{
 };
 use policy_common::{Event, names};
 
-use super::super::kernel::part::{PartError, take};
+use super::super::kernel::part::{PartError, open};
 
 /// Reads EVENTS. The programs wake nobody for an event: the reader is asked at intervals.
-pub(crate) struct EventReader {
+pub struct EventReader {
     ring: RingBuf<MapData>,
 }
 
 impl EventReader {
-    pub(crate) fn take_from(ebpf: &mut Ebpf) -> Result<Self, PartError> {
+    pub(crate) fn of(ebpf: &Ebpf) -> Result<Self, PartError> {
         Ok(Self {
-            ring: take(ebpf, names::EVENTS)?,
+            ring: open(ebpf, names::EVENTS)?,
         })
     }
 
-    /// Reads what is there, `most` at a time. Records of another length are skipped: they come
+    /// Reads what is there, `most` at a time; to be called at intervals. Records of another length are skipped: they come
     /// from another version of the programs.
-    pub(crate) fn read(&mut self, most: usize) -> Vec<Event> {
+    pub fn read(&mut self, most: usize) -> Vec<Event> {
         let mut events = Vec::new();
         while events.len() < most {
             let Some(record) = self.ring.next() else {

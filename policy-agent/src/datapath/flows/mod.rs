@@ -2,5 +2,4 @@
 
 mod sweep;
 
-pub(crate) use sweep::Sweeper;
-pub use sweep::{SweepError, Swept};
+pub use sweep::{SweepError, Sweeper, Swept};

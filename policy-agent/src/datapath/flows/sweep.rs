@@ -22,8 +22,9 @@ use policy_ebpf::{
 
 use super::super::kernel::{
     abi::{Abi, Slots},
+    clock::Clock,
     element::gone,
-    part::{PartError, take},
+    part::{self, PartError},
     sys,
 };
 
@@ -37,8 +38,8 @@ pub enum SweepError {
     #[error("writing the flow tables")]
     Write(#[from] MapError),
     /// The kernel's clock could not be read.
-    #[error(transparent)]
-    Clock(#[from] PartError),
+    #[error("reading the kernel's clock")]
+    Clock(#[source] io::Error),
 }
 
 /// What a sweep found.
@@ -53,10 +54,11 @@ pub struct Swept {
 }
 
 /// Sweeps the flow tables of one generation.
-pub(crate) struct Sweeper {
+pub struct Sweeper {
     flows_v4: Map,
     flows_v6: Map,
     counts: Slots<FlowCounts>,
+    clock: Clock,
     config: Config,
 }
 
@@ -95,27 +97,24 @@ struct Tally {
 }
 
 impl Sweeper {
-    /// Takes the flow tables out of a loaded object.
-    pub(crate) fn take_from(ebpf: &mut Ebpf, config: Config) -> Result<Self, PartError> {
-        let map = |ebpf: &mut Ebpf, name| ebpf.take_map(name).ok_or(PartError::MissingMap { name });
+    /// Opens the flow tables of a loaded object.
+    pub(crate) fn of(ebpf: &Ebpf, clock: Clock, config: Config) -> Result<Self, PartError> {
         Ok(Self {
-            flows_v4: map(ebpf, names::FLOWS_V4)?,
-            flows_v6: map(ebpf, names::FLOWS_V6)?,
-            counts: take(ebpf, names::FLOW_COUNTS)?,
+            flows_v4: part::open_untyped(ebpf, names::FLOWS_V4)?,
+            flows_v6: part::open_untyped(ebpf, names::FLOWS_V6)?,
+            counts: part::open(ebpf, names::FLOW_COUNTS)?,
+            clock,
             config,
         })
     }
 
     /// Removes expired flows and all flows of endpoints that are not `live`, and puts the counts
-    /// right. `now` is the low half of jiffies.
+    /// right.
     ///
     /// # Errors
-    /// The kernel's reason; what was done so far stays done.
-    pub(crate) fn sweep(
-        &mut self,
-        live: &BTreeSet<EndpointId>,
-        now: u32,
-    ) -> Result<Swept, SweepError> {
+    /// The kernel's reason; what was done so far stays done, and the next sweep starts anew.
+    pub fn sweep(&mut self, live: &BTreeSet<EndpointId>) -> Result<Swept, SweepError> {
+        let now = self.clock.now().map_err(SweepError::Clock)?;
         let before = self.read_counts()?;
         let expiry = Expiry {
             live,

@@ -1,23 +1,37 @@
 //! What the programs counted.
 
-use aya::maps::{Map, MapData, MapError, PerCpuArray};
+use aya::{
+    Ebpf,
+    maps::{MapData, MapError, PerCpuArray},
+};
 use policy_common::{Counter, Direction, Reason, names};
 
-use super::{
-    super::kernel::{abi::Abi, part::PartError},
-    Datapath,
+use super::super::kernel::{
+    abi::Abi,
+    part::{self, PartError},
 };
 
-impl Datapath {
+/// Reads METRICS.
+pub struct Counters {
+    metrics: PerCpuArray<MapData, Abi<Counter>>,
+}
+
+impl Counters {
+    pub(crate) fn of(ebpf: &Ebpf) -> Result<Self, PartError> {
+        Ok(Self {
+            metrics: part::open(ebpf, names::METRICS)?,
+        })
+    }
+
     /// METRICS summed over the processors: what was counted at all.
     ///
     /// # Errors
     /// The kernel refuses to read the map.
-    pub fn counters(&self) -> Result<Vec<(Direction, Reason, Counter)>, PartError> {
+    pub fn all(&self) -> Result<Vec<(Direction, Reason, Counter)>, PartError> {
         let mut counters = Vec::new();
         for direction in [Direction::Ingress, Direction::Egress] {
             for &reason in Reason::ALL {
-                let counter = self.counter(direction, reason)?;
+                let counter = self.one(direction, reason)?;
                 if counter.packets > 0 {
                     counters.push((direction, reason, counter));
                 }
@@ -30,20 +44,18 @@ impl Datapath {
     ///
     /// # Errors
     /// The kernel refuses to read the map.
-    pub fn counter(&self, direction: Direction, reason: Reason) -> Result<Counter, PartError> {
+    pub fn one(&self, direction: Direction, reason: Reason) -> Result<Counter, PartError> {
         let name = names::METRICS;
-        let map = self.ebpf.map(name).ok_or(PartError::MissingMap { name })?;
-        sum(map, direction as u32 * Reason::COUNT + reason as u32)
+        self.sum(direction as u32 * Reason::COUNT + reason as u32)
             .map_err(|source| PartError::Map { name, source })
     }
-}
 
-fn sum(map: &Map, slot: u32) -> Result<Counter, MapError> {
-    let counters: PerCpuArray<&MapData, Abi<Counter>> = map.try_into()?;
-    let mut sum = Counter::default();
-    for Abi(counter) in counters.get(&slot, 0)?.iter() {
-        sum.packets += counter.packets;
-        sum.bytes += counter.bytes;
+    fn sum(&self, slot: u32) -> Result<Counter, MapError> {
+        let mut sum = Counter::default();
+        for Abi(counter) in self.metrics.get(&slot, 0)?.iter() {
+            sum.packets += counter.packets;
+            sum.bytes += counter.bytes;
+        }
+        Ok(sum)
     }
-    Ok(sum)
 }

@@ -2,11 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use aya::{Ebpf, maps::MapError};
-use policy_common::{
-    Config, Endpoint, EndpointId, Event, LAYOUT_VERSION, NodeState, PortEntry, PortSet, PortSetId,
-    Verdict, names,
-};
+use aya::maps::MapError;
+use policy_common::{Config, Counter, Direction, Endpoint, EndpointId, Event, Reason, names};
 use policy_core::plan::Op;
 
 use super::{
@@ -14,31 +11,38 @@ use super::{
         events::{DebugLines, EventReader},
         flows::{SweepError, Sweeper, Swept},
         kernel::{
-            grace::Grace,
-            hz,
-            part::{self, PartError},
+            clock::Clock,
+            part::PartError,
+            test_run::{TestOrigin, TestOutcome},
         },
         pins::{PinDir, PinDirError},
     },
+    counters::Counters,
+    failure::Failure,
     load::{self, LoadError, LoadOptions},
-    tables::Tables,
+    programs::Programs,
+    writer::TableWriter,
 };
 
 /// Programs with their maps. Dropping it lets go of what is not pinned or attached.
+///
+/// The parts share nothing but the kernel's objects: each may be taken out and used in a thread of
+/// its own.
 pub struct Datapath {
-    pub(super) ebpf: Ebpf,
-    pub(in crate::datapath) tables: Tables,
-    pub(in crate::datapath) grace: Grace,
-    /// Operations that the kernel refused, and those that wait behind them.
-    pub(in crate::datapath) backlog: Vec<Op>,
-    pub(in crate::datapath) node: NodeState,
-    pub(in crate::datapath) pins: Option<PinDir>,
-    pub(in crate::datapath) config: Config,
-    /// For loading twins.
-    pub(in crate::datapath) object: Vec<u8>,
-    sweeper: Sweeper,
-    events: EventReader,
-    debug: Option<DebugLines>,
+    /// Writes the tables.
+    pub tables: TableWriter,
+    /// What is attached.
+    pub programs: Programs,
+    /// Sweeps the flow tables.
+    pub flows: Sweeper,
+    /// What the programs tell of single packets.
+    pub events: EventReader,
+    /// What the programs counted.
+    pub counters: Counters,
+    /// The programs' debug lines, if they were asked for.
+    pub debug: Option<DebugLines>,
+    pins: Option<PinDir>,
+    hz: u32,
 }
 
 impl Datapath {
@@ -49,38 +53,30 @@ impl Datapath {
     /// `CAP_SYS_ADMIN` before Linux 5.8).
     pub fn load(options: &LoadOptions<'_>) -> Result<Self, LoadError> {
         let hz = load::hz(options)?;
-        let mut ebpf = load::load(options, hz)?;
-        let mut tables = Tables::take_from(&mut ebpf)?;
-        // The epoch counter survives a change of layouts: a flow never looks newer than it is.
-        let before = options.pins.and_then(PinDir::node_state);
-        let node = NodeState {
-            epoch: before.map_or(0, |state| state.epoch),
-            layout: LAYOUT_VERSION,
-            ..NodeState::default()
-        };
-        tables.put_node_state(node)?;
-        tables.put_built_in_port_sets()?;
+        let ebpf = load::load(options, hz)?;
         let config = Config {
             hz,
             ..options.config
         };
-        let sweeper = Sweeper::take_from(&mut ebpf, config)?;
-        let events = EventReader::take_from(&mut ebpf)?;
+        let before = options.pins.and_then(PinDir::node_state);
+        let tables = TableWriter::of(&ebpf, before)?;
+        let events = EventReader::of(&ebpf)?;
+        let counters = Counters::of(&ebpf)?;
+        let mut programs = Programs::new(ebpf)?;
+        let clock = Clock::new(programs.descriptor(names::JIFFIES)?);
+        let flows = Sweeper::of(programs.object(), clock, config)?;
         let debug = (options.config.debug != 0)
-            .then(|| DebugLines::take_from(&mut ebpf))
+            .then(|| DebugLines::of(*programs.ids(names::FROM_POD).first()?))
             .flatten();
         Ok(Self {
-            ebpf,
-            sweeper,
-            events,
-            debug,
-            config,
             tables,
-            grace: Grace::new()?,
-            backlog: Vec::new(),
-            object: options.object.to_vec(),
-            node,
+            programs,
+            flows,
+            events,
+            counters,
+            debug,
             pins: options.pins.cloned(),
+            hz,
         })
     }
 
@@ -94,6 +90,24 @@ impl Datapath {
         self.pins.as_ref().map_or(Ok(()), PinDir::publish)
     }
 
+    /// See [`TableWriter::apply`].
+    pub fn apply(&mut self, ops: &[Op]) -> Vec<Failure> {
+        self.tables.apply(ops)
+    }
+
+    /// See [`TableWriter::settle`].
+    ///
+    /// # Errors
+    /// The kernel refuses to write the map.
+    pub fn settle(&mut self) -> Result<(), Failure> {
+        self.tables.settle()
+    }
+
+    /// Operations that wait because of a refused write.
+    pub fn waiting(&self) -> usize {
+        self.tables.waiting()
+    }
+
     /// Every endpoint that the programs know.
     ///
     /// # Errors
@@ -102,24 +116,23 @@ impl Datapath {
         self.tables.endpoints()
     }
 
-    /// Removes flows that are over, or that belong to endpoints which are not `live`.
+    /// Tells the programs on which UDP ports this node unpacks tunnels.
+    ///
+    /// # Errors
+    /// The kernel refuses to write the map.
+    pub fn set_tunnel_ports(&mut self, ports: &[u16]) -> Result<(), MapError> {
+        self.tables.set_tunnel_ports(ports)
+    }
+
+    /// See [`Sweeper::sweep`].
     ///
     /// # Errors
     /// The kernel's reason; the next sweep starts anew.
     pub fn sweep(&mut self, live: &BTreeSet<EndpointId>) -> Result<Swept, SweepError> {
-        let now = self.jiffies()?;
-        self.sweeper.sweep(live, now)
+        self.flows.sweep(live)
     }
 
-    /// The low half of jiffies, which the programs take for the time.
-    fn jiffies(&mut self) -> Result<u32, PartError> {
-        let name = names::JIFFIES;
-        let program = part::classifier(&mut self.ebpf, name)?;
-        hz::jiffies(program).map_err(|source| PartError::Program { name, source })
-    }
-
-    /// Reads events that the programs wrote, `most` at a time. To be called at intervals: nothing
-    /// announces an event.
+    /// See [`EventReader::read`].
     pub fn read_events(&mut self, most: usize) -> Vec<Event> {
         self.events.read(most)
     }
@@ -131,32 +144,37 @@ impl Datapath {
         }
     }
 
-    /// Jiffies per second of the running kernel.
-    pub fn hz(&self) -> u32 {
-        self.config.hz
-    }
-
-    /// Tells the programs on which UDP ports this node unpacks tunnels.
+    /// See [`Counters::all`].
     ///
     /// # Errors
-    /// The kernel refuses to write the map.
-    pub fn set_tunnel_ports(&mut self, ports: &[u16]) -> Result<(), MapError> {
-        self.tables.put_tunnel_ports(ports)
+    /// The kernel refuses to read the map.
+    pub fn counters(&self) -> Result<Vec<(Direction, Reason, Counter)>, PartError> {
+        self.counters.all()
     }
-}
 
-impl Tables {
-    /// Number 0 denies everything as zeroed memory does; number 1 allows everything.
-    fn put_built_in_port_sets(&mut self) -> Result<(), MapError> {
-        let mut allow_all = PortSet {
-            count: 1,
-            ..PortSet::default()
-        };
-        allow_all.inline[0] = PortEntry {
-            any_protocol: 1,
-            verdict: Verdict::ALLOW,
-            ..PortEntry::default()
-        };
-        self.put_port_set_header(PortSetId::ALLOW_ALL, allow_all)
+    /// See [`Counters::one`].
+    ///
+    /// # Errors
+    /// The kernel refuses to read the map.
+    pub fn counter(&self, direction: Direction, reason: Reason) -> Result<Counter, PartError> {
+        self.counters.one(direction, reason)
+    }
+
+    /// See [`Programs::test_run`].
+    ///
+    /// # Errors
+    /// There is no such program, or the kernel refuses the packet.
+    pub fn test_run(
+        &mut self,
+        program: &'static str,
+        packet: &[u8],
+        origin: TestOrigin,
+    ) -> Result<TestOutcome, PartError> {
+        self.programs.test_run(program, packet, origin)
+    }
+
+    /// Jiffies per second of the running kernel.
+    pub fn hz(&self) -> u32 {
+        self.hz
     }
 }

@@ -10,7 +10,7 @@ use aya::{
     Ebpf, EbpfLoader,
     maps::{MapError, MapInfo},
 };
-use policy_common::{Config, Control, LAYOUT_VERSION, limits, names};
+use policy_common::{Config, LAYOUT_VERSION, limits, names};
 
 use super::{
     super::{
@@ -39,9 +39,6 @@ pub enum LoadError {
     /// The kernel's HZ could not be measured.
     #[error("measuring the kernel's HZ")]
     Hz(#[from] hz::HzError),
-    /// Only a pinned generation can have a twin.
-    #[error("the maps are not pinned")]
-    Unpinned,
     /// The pin directory refused the new maps.
     #[error(transparent)]
     Pins(#[from] PinDirError),
@@ -207,29 +204,4 @@ fn reusable(pins: &PinDir, entries: &BTreeMap<&'static str, u32>) -> Vec<&'stati
         })
     };
     names::KEPT.into_iter().filter(fits).collect()
-}
-
-/// Loads the programs a second time over the same pinned maps: a kernel refuses one program twice
-/// on one hook, so a program moves ahead of others only with the help of its twin.
-pub(crate) fn twin(
-    object: &[u8],
-    config: Config,
-    pins: &PinDir,
-    name: &'static str,
-) -> Result<Ebpf, LoadError> {
-    let config = Abi(config);
-    let maps = pins.maps()?;
-    let mut loader = EbpfLoader::new();
-    loader.override_global(Config::SYMBOL, &config, true);
-    for map in &maps {
-        let name = if map == names::CONTROL {
-            Control::MAP
-        } else {
-            map
-        };
-        loader.map_pin_path(name, pins.path().join(map));
-    }
-    let mut ebpf = loader.load(object)?;
-    load_program(&mut ebpf, name)?;
-    Ok(ebpf)
 }

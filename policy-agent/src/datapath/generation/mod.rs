@@ -3,20 +3,24 @@
 //! Knows operations of `policy-core` and layouts of `policy-common`; must not know interfaces.
 //! Invariant: a write that fails leaves what was enforced before.
 
-mod apply;
 mod backlog;
 mod carry;
 mod counters;
 mod datapath;
 mod encode;
+mod failure;
 mod fill;
 mod load;
 mod object;
 mod programs;
 mod tables;
+mod writer;
 
-pub use apply::Failure;
+pub use counters::Counters;
 pub use datapath::Datapath;
+pub use failure::Failure;
 pub use fill::{MapFill, fill};
 pub use load::{LoadError, LoadOptions, TableSizes};
 pub use object::EMBEDDED;
+pub use programs::Programs;
+pub use writer::TableWriter;

@@ -1,20 +1,93 @@
-//! The programs of a generation: runs without an interface, descriptors, second copies.
+//! The programs of a generation: to be attached, to be run without an interface.
+//!
+//! Must not know tables or where programs are attached. Nothing here needs the writer of the tables:
+//! the two may live in different threads.
 
-use std::os::fd::{AsFd as _, OwnedFd};
-
-use super::{
-    super::{
-        hooks::{AttachError, Hook, Programs},
-        kernel::{
-            part::{self, PartError},
-            test_run::{self, TestOrigin, TestOutcome},
-        },
-    },
-    Datapath,
-    load::{self, LoadError},
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    os::fd::{AsFd as _, OwnedFd},
 };
 
-impl Datapath {
+use aya::{Ebpf, programs::SchedClassifier};
+use policy_common::names;
+
+use super::super::kernel::{
+    part::{self, PartError},
+    test_run::{self, TestOrigin, TestOutcome},
+};
+
+/// The loaded programs.
+pub struct Programs {
+    /// Keeps the maps open that a second copy needs.
+    ebpf: Ebpf,
+    /// The first copies of programs of which there is a second; the second stands in `ebpf`.
+    first: BTreeMap<&'static str, SchedClassifier>,
+    /// What the kernel calls them, the first copy first.
+    ids: BTreeMap<&'static str, Vec<u32>>,
+}
+
+impl Programs {
+    /// The loaded programs of an object.
+    pub(crate) fn new(mut ebpf: Ebpf) -> Result<Self, PartError> {
+        let mut ids = BTreeMap::new();
+        for name in [names::FROM_POD, names::TO_POD, names::CLEAR_STAMP] {
+            if ebpf.program(name).is_some() {
+                let program = part::classifier(&mut ebpf, name)?;
+                ids.insert(name, vec![id(program, name)?]);
+            }
+        }
+        Ok(Self {
+            ebpf,
+            first: BTreeMap::new(),
+            ids,
+        })
+    }
+
+    /// The object, with its maps.
+    pub(crate) fn object(&self) -> &Ebpf {
+        &self.ebpf
+    }
+
+    /// The kernel's ids under which a program (a name of `policy_common::names`) may be attached;
+    /// none when the object has no such program.
+    pub fn ids(&self, name: &str) -> &[u32] {
+        self.ids.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// A program (a name of `policy_common::names`).
+    pub(in crate::datapath) fn classifier(
+        &mut self,
+        name: &'static str,
+    ) -> Result<&mut SchedClassifier, PartError> {
+        match self.first.get_mut(name) {
+            Some(program) => Ok(program),
+            None => part::classifier(&mut self.ebpf, name),
+        }
+    }
+
+    /// A second copy of a program over the same maps: a kernel refuses one program twice on one
+    /// hook, so a program moves ahead of others only with the help of its twin.
+    pub(in crate::datapath) fn twin(
+        &mut self,
+        name: &'static str,
+    ) -> Result<&mut SchedClassifier, PartError> {
+        let failed = |source| PartError::Program { name, source };
+        let program = part::classifier(&mut self.ebpf, name)?;
+        if !self.first.contains_key(name) {
+            let info = program.info().map_err(failed)?;
+            let first = SchedClassifier::from_program_info(info, Cow::Borrowed(name));
+            self.first.insert(name, first.map_err(failed)?);
+            program.unload().map_err(failed)?;
+        }
+        if program.fd().is_err() {
+            program.load().map_err(failed)?;
+            let second = id(program, name)?;
+            self.ids.entry(name).or_default().push(second);
+        }
+        Ok(program)
+    }
+
     /// Runs a program (a name of `policy_common::names`) on a packet that begins with its
     /// Ethernet header. Meaningful only for an object loaded with `Config::test_seam`.
     ///
@@ -23,16 +96,12 @@ impl Datapath {
     /// header, longer than a page allows).
     pub fn test_run(
         &mut self,
-        program: &'static str,
+        name: &'static str,
         packet: &[u8],
         origin: TestOrigin,
     ) -> Result<TestOutcome, PartError> {
-        test_run::run(part::classifier(&mut self.ebpf, program)?, packet, origin).map_err(
-            |source| PartError::Program {
-                name: program,
-                source,
-            },
-        )
+        test_run::run(self.classifier(name)?, packet, origin)
+            .map_err(|source| PartError::Program { name, source })
     }
 
     /// A descriptor of a program (a name of `policy_common::names`): for test runs with other
@@ -40,45 +109,19 @@ impl Datapath {
     ///
     /// # Errors
     /// There is no such program, or it is not loaded, or the process has no descriptors left.
-    pub fn program(&mut self, name: &'static str) -> Result<OwnedFd, PartError> {
+    pub fn descriptor(&mut self, name: &'static str) -> Result<OwnedFd, PartError> {
         let failed = |source| PartError::Program { name, source };
-        let program = part::classifier(&mut self.ebpf, name)?
-            .fd()
-            .map_err(failed)?;
+        let program = self.classifier(name)?.fd().map_err(failed)?;
         program
             .as_fd()
             .try_clone_to_owned()
             .map_err(|error| failed(error.into()))
     }
+}
 
-    /// Handles of the programs, for attaching on whatever thread.
-    ///
-    /// # Errors
-    /// The object lacks a program, or the process has no descriptors left.
-    pub fn programs(&mut self) -> Result<Programs, AttachError> {
-        let mut programs = Programs::default();
-        for hook in Hook::ALL {
-            if self.ebpf.program(hook.program()).is_some() {
-                programs.add(hook, part::classifier(&mut self.ebpf, hook.program())?)?;
-            }
-        }
-        Ok(programs)
-    }
-
-    /// A second copy of a hook's program over the same maps, for [`Programs::extend`]: a hook
-    /// refuses one program twice, so a program moves ahead of others only with a twin's help.
-    ///
-    /// # Errors
-    /// This generation is not pinned, or the kernel's reason.
-    pub fn twin(&mut self, hook: Hook) -> Result<Programs, AttachError> {
-        let pins = self.pins.as_ref().ok_or(LoadError::Unpinned)?;
-        let twin = load::twin(&self.object, self.config, pins, hook.program());
-        // The loader clears the global that the programs share; until it is restored they
-        // remember nothing.
-        self.tables.restore_control().map_err(LoadError::Table)?;
-        let mut twin = twin?;
-        let mut programs = Programs::default();
-        programs.add(hook, part::classifier(&mut twin, hook.program())?)?;
-        Ok(programs)
-    }
+fn id(program: &SchedClassifier, name: &'static str) -> Result<u32, PartError> {
+    program
+        .info()
+        .map(|info| info.id())
+        .map_err(|source| PartError::Program { name, source })
 }

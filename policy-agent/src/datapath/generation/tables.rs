@@ -8,15 +8,15 @@ use std::net::IpAddr;
 use aya::{Ebpf, maps::MapError};
 use ipnet::IpNet;
 use policy_common::{
-    AddressEntry, Control, Endpoint, IdentityId, NodeState, PortKey, PortSet, PortSetId, RuleKey,
-    V4, V6, Verdict, names,
+    AddressEntry, Control, Endpoint, IdentityId, NodeState, PortEntry, PortKey, PortSet, PortSetId,
+    RuleKey, V4, V6, Verdict, names,
 };
 
 use super::{
     super::kernel::{
         abi::{Abi, Hash, Slots, Trie, prefix},
         element::{found, gone},
-        part::{PartError, take},
+        part::{PartError, open},
     },
     encode::EncodedPortSet,
 };
@@ -39,21 +39,21 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// Takes the maps out of a loaded object.
-    pub(crate) fn take_from(ebpf: &mut Ebpf) -> Result<Self, PartError> {
+    /// Opens the maps of a loaded object.
+    pub(crate) fn of(ebpf: &Ebpf) -> Result<Self, PartError> {
         Ok(Self {
-            endpoints: take(ebpf, names::ENDPOINTS)?,
-            addresses_v4: take(ebpf, names::ADDRESSES_V4)?,
-            addresses_v6: take(ebpf, names::ADDRESSES_V6)?,
-            cidrs_v4: take(ebpf, names::CIDRS_V4)?,
-            cidrs_v6: take(ebpf, names::CIDRS_V6)?,
-            rules: take(ebpf, names::RULES)?,
-            port_sets: take(ebpf, names::PORT_SETS)?,
-            ports: take(ebpf, names::PORTS)?,
-            node_state: take(ebpf, names::NODE_STATE)?,
-            globals: take(ebpf, Control::MAP)?,
+            endpoints: open(ebpf, names::ENDPOINTS)?,
+            addresses_v4: open(ebpf, names::ADDRESSES_V4)?,
+            addresses_v6: open(ebpf, names::ADDRESSES_V6)?,
+            cidrs_v4: open(ebpf, names::CIDRS_V4)?,
+            cidrs_v6: open(ebpf, names::CIDRS_V6)?,
+            rules: open(ebpf, names::RULES)?,
+            port_sets: open(ebpf, names::PORT_SETS)?,
+            ports: open(ebpf, names::PORTS)?,
+            node_state: open(ebpf, names::NODE_STATE)?,
+            globals: open(ebpf, Control::MAP)?,
             control: Control::default(),
-            tunnel_ports: take(ebpf, names::TUNNEL_PORTS)?,
+            tunnel_ports: open(ebpf, names::TUNNEL_PORTS)?,
         })
     }
 
@@ -102,11 +102,6 @@ impl Tables {
             settled: self.control.begun,
             ..self.control
         })
-    }
-
-    /// Writes CONTROL once more, after somebody cleared it.
-    pub(crate) fn restore_control(&mut self) -> Result<(), MapError> {
-        self.put_control(self.control)
     }
 
     fn put_control(&mut self, control: Control) -> Result<(), MapError> {
@@ -249,5 +244,21 @@ impl Tables {
         (0..)
             .zip(words)
             .try_for_each(|(index, word)| self.tunnel_ports.set(index, Abi(word), 0))
+    }
+}
+
+impl Tables {
+    /// Number 0 denies everything as zeroed memory does; number 1 allows everything.
+    pub(crate) fn put_built_in_port_sets(&mut self) -> Result<(), MapError> {
+        let mut allow_all = PortSet {
+            count: 1,
+            ..PortSet::default()
+        };
+        allow_all.inline[0] = PortEntry {
+            any_protocol: 1,
+            verdict: Verdict::ALLOW,
+            ..PortEntry::default()
+        };
+        self.put_port_set_header(PortSetId::ALLOW_ALL, allow_all)
     }
 }

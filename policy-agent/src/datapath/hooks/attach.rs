@@ -9,11 +9,13 @@ use std::collections::BTreeSet;
 use aya::util::KernelVersion;
 
 use super::{
-    super::pins::{self, PinDir},
+    super::{
+        generation::Programs,
+        pins::{self, PinDir},
+    },
     clsact,
     error::{AttachError, gone, interface},
     hook::{Hook, Interface, current_index},
-    programs::Programs,
     tcx,
 };
 
@@ -85,7 +87,7 @@ impl Attacher {
         hook: Hook,
     ) -> Result<(), AttachError> {
         let interface = interface(index)?;
-        let program = programs.first(hook)?;
+        let program = programs.classifier(hook.program())?;
         match self.mechanism {
             Mechanism::Tcx => {
                 tcx::attach(program, &interface, hook, &self.link_pin(index, hook))?;

@@ -3,7 +3,7 @@
 use aya::programs::{ProgramError, SchedClassifier, tc::TcError};
 
 use super::{
-    super::{generation::LoadError, kernel::part::PartError, pins::PinDirError},
+    super::{kernel::part::PartError, pins::PinDirError},
     chain::ChainError,
     hook::{Hook, Interface},
 };
@@ -33,12 +33,6 @@ pub enum AttachError {
     /// The object has no such program.
     #[error(transparent)]
     Part(#[from] PartError),
-    /// One hook refuses one program twice, and there is no second copy of it yet.
-    #[error("no second copy of program {} is loaded", .hook.program())]
-    NoTwin {
-        /// Where it is wanted.
-        hook: Hook,
-    },
     /// The qdisc on the handle that clsact needs is another: it has no egress, and filters for
     /// both directions would all run on ingress.
     #[error("interface {name} has an `{kind}` qdisc on handle ffff:, which has no egress hook")]
@@ -56,9 +50,6 @@ pub enum AttachError {
         /// The filter's name or kind.
         filter: String,
     },
-    /// A second copy of the program could not be loaded.
-    #[error(transparent)]
-    Load(#[from] LoadError),
     /// The programs of the interface could not be listed.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -79,9 +70,15 @@ impl AttachError {
                 "give it another preference (`tc filter show dev {name} ingress`, `… egress`)"
             )),
             Self::Program { source, .. }
-                if matches!(os_error(source), Some(libc::ERANGE | libc::E2BIG | libc::ENOSPC)) =>
+                if matches!(
+                    os_error(source),
+                    Some(libc::ERANGE | libc::E2BIG | libc::ENOSPC)
+                ) =>
             {
-                Some("the chain is full: somebody's programs have to leave it (`bpftool net`)".into())
+                Some(
+                    "the chain is full: somebody's programs have to leave it (`bpftool net`)"
+                        .into(),
+                )
             }
             _ => None,
         }

@@ -10,7 +10,6 @@ mod error;
 mod hook;
 mod observe;
 mod position;
-mod programs;
 mod tcx;
 
 pub use attach::{AttachMode, Attacher, Mechanism, has_tcx};
@@ -18,4 +17,3 @@ pub use chain::ChainError;
 pub use error::AttachError;
 pub use hook::{Hook, interface_name};
 pub use observe::Place;
-pub use programs::Programs;

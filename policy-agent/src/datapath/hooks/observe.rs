@@ -6,12 +6,11 @@
 use std::fmt;
 
 use super::{
-    super::kernel::sys,
+    super::{generation::Programs, kernel::sys},
     attach::{Attacher, Mechanism},
     chain::{self, Attachment, Chain, Entry},
     error::{AttachError, gone, interface},
     hook::{Hook, Interface},
-    programs::Programs,
 };
 
 /// Where our program stands.
@@ -38,16 +37,11 @@ impl Attacher {
     ///
     /// # Errors
     /// The interface is gone, or its programs cannot be listed.
-    pub fn place(
-        &self,
-        programs: &Programs,
-        index: u32,
-        hook: Hook,
-    ) -> Result<Place, AttachError> {
+    pub fn place(&self, programs: &Programs, index: u32, hook: Hook) -> Result<Place, AttachError> {
         // One system call, where there is nothing more to know.
         if self.mechanism == Mechanism::Tcx
             && let Some(prog_id) = first_link(index, hook)?
-            && programs.ids(hook).any(|id| id == prog_id)
+            && programs.ids(hook.program()).contains(&prog_id)
         {
             return Ok(Place::First { prog_id });
         }
@@ -59,7 +53,7 @@ impl Attacher {
             }));
         }
         Ok(place(&chain, self.mechanism, |id| {
-            programs.ids(hook).any(|own| own == id)
+            programs.ids(hook.program()).contains(&id)
         }))
     }
 

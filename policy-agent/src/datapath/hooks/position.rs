@@ -4,11 +4,11 @@
 //! place is given up afterwards. Must not know how others' programs are found.
 
 use super::{
+    super::generation::Programs,
     attach::{Attacher, Mechanism, record},
     clsact,
     error::{AttachError, interface},
     hook::{Hook, Interface},
-    programs::Programs,
     tcx,
 };
 
@@ -17,7 +17,7 @@ impl Attacher {
     /// interrupted.
     ///
     /// # Errors
-    /// The kernel's reason, or [`AttachError::NoTwin`]; the program then stands where it stood.
+    /// The kernel's reason; the program then stands where it stood.
     pub fn move_first(
         &self,
         programs: &mut Programs,
@@ -27,7 +27,10 @@ impl Attacher {
         let interface = interface(index)?;
         match self.mechanism {
             Mechanism::Tcx => self.move_link(programs, &interface, hook),
-            Mechanism::Clsact => clsact::move_first(programs.first(hook)?, &interface, hook),
+            Mechanism::Clsact => {
+                let program = programs.classifier(hook.program())?;
+                clsact::move_first(program, &interface, hook)
+            }
         }
     }
 
@@ -39,9 +42,12 @@ impl Attacher {
         hook: Hook,
     ) -> Result<(), AttachError> {
         let attached = tcx::programs(interface, hook)?;
-        let program = programs
-            .other_than(hook, &attached)?
-            .ok_or(AttachError::NoTwin { hook })?;
+        let own = programs.ids(hook.program()).first();
+        let program = if own.is_some_and(|own| attached.contains(own)) {
+            programs.twin(hook.program())?
+        } else {
+            programs.classifier(hook.program())?
+        };
         let fresh = self.pins.next().join(record(interface.index, hook));
         tcx::remove(&fresh)?;
         tcx::attach_first(program, interface, hook, &fresh)?;

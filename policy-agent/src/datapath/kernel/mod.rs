@@ -5,6 +5,7 @@
 //! bpf(2) by hand.
 
 pub(crate) mod abi;
+pub(crate) mod clock;
 pub(crate) mod element;
 pub(crate) mod grace;
 pub(crate) mod hz;

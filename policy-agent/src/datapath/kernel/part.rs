@@ -2,9 +2,11 @@
 //!
 //! Must not know what a part is for.
 
+use std::os::fd::AsFd as _;
+
 use aya::{
     Ebpf,
-    maps::{Map, MapError},
+    maps::{Map, MapData, MapError},
     programs::{ProgramError, SchedClassifier},
 };
 
@@ -43,15 +45,35 @@ pub enum PartError {
     },
 }
 
-/// Moves one map out of a loaded object, typed.
-pub(crate) fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, PartError>
+/// A handle of its own of one map, typed. The object keeps its own: what it loads later still finds
+/// the map.
+pub(crate) fn open<M>(ebpf: &Ebpf, name: &'static str) -> Result<M, PartError>
 where
     M: TryFrom<Map, Error = MapError>,
 {
-    ebpf.take_map(name)
-        .ok_or(PartError::MissingMap { name })?
+    open_untyped(ebpf, name)?
         .try_into()
         .map_err(|source| PartError::Map { name, source })
+}
+
+/// A handle of its own of one map.
+pub(crate) fn open_untyped(ebpf: &Ebpf, name: &'static str) -> Result<Map, PartError> {
+    let map = ebpf.map(name).ok_or(PartError::MissingMap { name })?;
+    second_handle(map).map_err(|source| PartError::Map { name, source })
+}
+
+fn second_handle(map: &Map) -> Result<Map, MapError> {
+    let (Map::Array(data)
+    | Map::HashMap(data)
+    | Map::LpmTrie(data)
+    | Map::LruHashMap(data)
+    | Map::PerCpuArray(data)
+    | Map::RingBuf(data)) = map
+    else {
+        return Err(MapError::InvalidMapType { map_type: 0 });
+    };
+    let fd = data.fd().as_fd().try_clone_to_owned()?;
+    MapData::from_fd(fd).and_then(Map::from_map_data)
 }
 
 /// A program of a loaded object.

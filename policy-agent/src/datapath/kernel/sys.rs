@@ -19,6 +19,7 @@ use aya::{
 
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_LINK_DETACH: libc::c_long = 34;
@@ -81,6 +82,47 @@ struct ObjectGet {
     path: u64,
     fd: u32,
     flags: u32,
+}
+
+/// `union bpf_attr` as `BPF_PROG_TEST_RUN` reads it, as far as it is used here.
+#[repr(C)]
+struct TestRun {
+    program: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+}
+
+/// Runs a program once on a packet and returns what the program returned.
+pub(crate) fn test_run(program: &OwnedFd, packet: &[u8]) -> io::Result<u32> {
+    let mut attributes = TestRun {
+        program: program.as_raw_fd().cast_unsigned(),
+        retval: 0,
+        data_size_in: u32::try_from(packet.len()).map_err(io::Error::other)?,
+        data_size_out: 0,
+        data_in: packet.as_ptr() as u64,
+        data_out: 0,
+        repeat: 1,
+        duration: 0,
+    };
+    // SAFETY: the kernel reads the structure and as many bytes of the packet as it is long, and
+    // writes into the structure; both outlive the call. It gives no packet back without a place.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_TEST_RUN,
+            &raw mut attributes,
+            size_of::<TestRun>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(attributes.retval)
 }
 
 /// Opens what is pinned.

@@ -157,16 +157,6 @@ impl PinDir {
         slots.get(&0, 0).ok().map(|state| state.0)
     }
 
-    /// Names of the maps in force.
-    pub(crate) fn maps(&self) -> Result<Vec<String>, PinDirError> {
-        let names = entries(&self.path)?
-            .into_iter()
-            .filter(|path| !path.is_dir());
-        Ok(names
-            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-            .collect())
-    }
-
     /// Pins of TCX links.
     pub(crate) fn links(&self) -> PathBuf {
         self.path.join("links")

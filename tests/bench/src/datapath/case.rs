@@ -134,7 +134,7 @@ impl Case {
             Direction::Ingress => names::TO_POD,
             Direction::Egress => names::FROM_POD,
         };
-        let mut programs = [scene.datapath.program(name)?, empty()?];
+        let mut programs = [scene.datapath.programs.descriptor(name)?, empty()?];
         let mut dealers = Vec::new();
         if !self.fields.is_empty() {
             for program in &mut programs {

@@ -195,6 +195,7 @@ impl Scene {
         let mut datapath = Datapath::load(&options)?;
         let failures = datapath.apply(&resolver.commit());
         ensure!(failures.is_empty(), "the tables: {failures:?}");
+        datapath.settle()?;
         Ok(Self { datapath })
     }
 

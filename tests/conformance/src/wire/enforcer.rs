@@ -45,9 +45,9 @@ impl Enforcer {
 
     /// Puts the programs on the interface; call it inside the node's namespace.
     pub(crate) fn attach(&mut self, ifindex: u32) -> Result<()> {
-        let mut programs = self.datapath.programs()?;
         for hook in Hook::ENDPOINT {
-            self.attacher.attach(&mut programs, ifindex, hook)?;
+            self.attacher
+                .attach(&mut self.datapath.programs, ifindex, hook)?;
         }
         Ok(())
     }
@@ -76,6 +76,7 @@ impl Enforcer {
             .map(ToString::to_string)
             .collect();
         ensure!(failures.is_empty(), "{}", failures.join("; "));
+        self.datapath.settle()?;
         Ok(())
     }
 }

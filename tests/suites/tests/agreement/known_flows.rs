@@ -99,6 +99,7 @@ impl Scene {
     fn apply(&mut self, ops: &[Op]) {
         let failures = self.kernel.apply(ops);
         assert!(failures.is_empty(), "{failures:?}");
+        self.kernel.settle().unwrap();
     }
 
     /// Whether the pod may send it.

@@ -71,6 +71,7 @@ impl Twins {
     fn execute(&mut self, ops: &[Op]) {
         let failures = self.kernel.apply(ops);
         assert!(failures.is_empty(), "{failures:?}");
+        self.kernel.settle().unwrap();
         for op in ops {
             self.epoch += 1;
             execute(&mut self.memory, op, self.epoch);

@@ -86,6 +86,7 @@ fn load() -> Datapath {
         new_epoch: true,
     });
     assert!(kernel.apply(&[endpoint]).is_empty());
+    kernel.settle().unwrap();
     kernel
 }
 
@@ -137,6 +138,8 @@ fn the_packet_after_a_write_is_judged_by_what_was_written() {
         for (op, passes_then) in steps {
             let failures = kernel.apply(std::slice::from_ref(&op));
             assert!(failures.is_empty(), "{failures:?}");
+            assert_eq!(passes(&mut kernel, pair, direction), passes_then, "{op:?}");
+            kernel.settle().unwrap();
             // The second packet finds what the first one left, on every processor.
             for processor in &all {
                 processors::stay_on(*processor);

@@ -41,6 +41,7 @@ fn load(test_seam: u8) -> Datapath {
         })
     });
     assert!(datapath.apply(&ops).is_empty());
+    datapath.settle().unwrap();
     datapath
 }
 

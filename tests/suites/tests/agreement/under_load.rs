@@ -88,6 +88,7 @@ fn load() -> Datapath {
 fn apply(kernel: &mut Datapath, ops: &[Op]) {
     let failures = kernel.apply(ops);
     assert!(failures.is_empty(), "{failures:?}");
+    kernel.settle().unwrap();
 }
 
 /// A segment between a port of the pod and the peer's port 80.
@@ -118,7 +119,7 @@ fn no_packet_meets_the_verdict_before_once_a_change_was_applied() {
     ] {
         assert!(kernel.test_run(program, &frame, origin).unwrap().passed);
     }
-    let program = kernel.program(names::FROM_POD).unwrap();
+    let program = kernel.programs.descriptor(names::FROM_POD).unwrap();
     // One is judged by the rules each time, one rides on its flow.
     let runs = [4000, 5000].map(|port| {
         let program = program.try_clone().unwrap();

@@ -62,8 +62,10 @@ impl Direct {
         let attach = || {
             for endpoint in &world.facts.endpoints {
                 for hook in Hook::ENDPOINT {
-                    let mut programs = direct.datapath.programs().unwrap();
-                    attacher.attach(&mut programs, endpoint.ifindex, hook).unwrap();
+                    let datapath = &mut direct.datapath;
+                    attacher
+                        .attach(&mut datapath.programs, endpoint.ifindex, hook)
+                        .unwrap();
                 }
             }
         };
@@ -80,6 +82,7 @@ impl Direct {
     fn execute(&mut self, ops: &[Op]) -> bool {
         let failures = self.datapath.apply(ops);
         assert!(failures.is_empty(), "{failures:?}");
+        self.datapath.settle().unwrap();
         !ops.is_empty()
     }
 

@@ -4,55 +4,68 @@
 //! that depends on it, and every later call tries again. Invariant: at every step the verdict for
 //! any packet is that of the old or of the new tables.
 
-use aya::maps::MapError;
-use policy_common::{AddressEntry, Endpoint, RuleKey, names};
+use aya::{Ebpf, maps::MapError};
+use policy_common::{AddressEntry, Endpoint, LAYOUT_VERSION, NodeState, RuleKey, names};
 use policy_core::plan::{EndpointEntry, Op};
 
 use super::{
-    Datapath,
+    super::kernel::grace::Grace,
     backlog::{Blocked, Replaced, Thing},
     encode,
+    failure::{Failure, failure},
+    load::LoadError,
+    tables::Tables,
 };
 
-/// A write that the kernel refused. What it would have changed keeps its old state; the write is
-/// tried again with every later [`Datapath::apply`].
-#[derive(Debug, thiserror::Error)]
-#[error("{table} is not up to date: {object}: {}", cause(source))]
-pub struct Failure {
-    /// The map.
-    pub table: &'static str,
-    /// What should have been written.
-    pub object: String,
-    /// The kernel's reason.
-    #[source]
-    pub source: MapError,
+/// Executes the operations of plans. At every step the programs read either state.
+pub struct TableWriter {
+    tables: Tables,
+    grace: Grace,
+    /// Operations that the kernel refused, and those that wait behind them.
+    backlog: Vec<Op>,
+    node: NodeState,
+    /// What was written since the last grace period.
+    written: Written,
+    grace_periods: u64,
 }
 
-impl Failure {
-    /// Whether the table has no room left.
-    pub fn is_full(&self) -> bool {
-        matches!(os_error(&self.source), Some(libc::E2BIG | libc::ENOSPC))
-            || matches!(self.source, MapError::OutOfBounds { .. })
+/// What a running program may have read before it was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Written {
+    /// Nothing: whoever runs sees the tables as they are.
+    #[default]
+    Nothing,
+    /// Only what nothing led to.
+    Unreached,
+    /// An address, a prefix or an endpoint: what it led to before may be on somebody's way.
+    Visible,
+}
+
+impl TableWriter {
+    /// Opens the tables of a loaded object, empty but for what is built in. `before` is what the
+    /// generation before remembers: the epoch counter survives a change of layouts, so that a flow
+    /// never looks newer than it is.
+    pub(crate) fn of(ebpf: &Ebpf, before: Option<NodeState>) -> Result<Self, LoadError> {
+        let mut tables = Tables::of(ebpf)?;
+        let node = NodeState {
+            epoch: before.map_or(0, |state| state.epoch),
+            layout: LAYOUT_VERSION,
+            ..NodeState::default()
+        };
+        tables.put_node_state(node)?;
+        tables.put_built_in_port_sets()?;
+        Ok(Self {
+            tables,
+            grace: Grace::new()?,
+            backlog: Vec::new(),
+            node,
+            written: Written::Nothing,
+            grace_periods: 0,
+        })
     }
-}
 
-fn os_error(error: &MapError) -> Option<i32> {
-    match error {
-        MapError::SyscallError(error) => error.io_error.raw_os_error(),
-        _ => None,
-    }
-}
-
-fn cause(error: &MapError) -> String {
-    match os_error(error) {
-        Some(libc::E2BIG | libc::ENOSPC) => "the table is full".into(),
-        Some(code) => std::io::Error::from_raw_os_error(code).to_string(),
-        None => error.to_string(),
-    }
-}
-
-impl Datapath {
-    /// Executes what waits from earlier calls, then `ops`, in order.
+    /// Executes what waits from earlier calls, then `ops`, in order. Only writes: the programs read
+    /// the tables anew for every packet until [`TableWriter::settle`].
     ///
     /// Returns what the kernel refused; empty when the tables hold everything. An operation that
     /// depends on a refused one waits behind it, what has nothing to do with it goes on.
@@ -75,23 +88,60 @@ impl Datapath {
                 source,
             });
         }
-        if let Err(source) = self.settle() {
-            failures.push(Failure {
-                table: names::CONTROL,
-                object: "what programs may remember of the tables".into(),
-                source,
-            });
-        }
         failures
     }
 
-    /// Lets the programs remember what they read again, if a table was changed.
-    fn settle(&mut self) -> Result<(), MapError> {
-        if self.tables.is_unsettled() {
+    /// Lets the programs remember what they read, if a table was written since they were last
+    /// allowed to. To be called once for any number of writes, when no more are due: it waits for a
+    /// grace period, some milliseconds, unless a removal just did.
+    ///
+    /// # Errors
+    /// The kernel's reason: verdicts are right all the same, only slower. The next call tries again.
+    pub fn settle(&mut self) -> Result<(), Failure> {
+        let settle = |this: &mut Self| {
+            if this.tables.is_unsettled() {
+                this.wait(Written::Unreached)?;
+                this.tables.settle()?;
+            }
+            Ok(())
+        };
+        settle(self).map_err(|source| Failure {
+            table: names::CONTROL,
+            object: "what programs may remember of the tables".into(),
+            source,
+        })
+    }
+
+    /// Returns when no program runs that began before the last write, if that was one of at least
+    /// `least`.
+    fn wait(&mut self, least: Written) -> Result<(), MapError> {
+        if self.written >= least {
             self.grace.wait()?;
-            self.tables.settle()?;
+            self.written = Written::Nothing;
+            self.grace_periods += 1;
         }
         Ok(())
+    }
+
+    /// Every endpoint that the programs know.
+    ///
+    /// # Errors
+    /// The kernel refuses to read the map.
+    pub fn endpoints(&self) -> Result<Vec<Endpoint>, MapError> {
+        self.tables.endpoints()
+    }
+
+    /// Tells the programs on which UDP ports this node unpacks tunnels.
+    ///
+    /// # Errors
+    /// The kernel refuses to write the map.
+    pub fn set_tunnel_ports(&mut self, ports: &[u16]) -> Result<(), MapError> {
+        self.tables.put_tunnel_ports(ports)
+    }
+
+    /// How many grace periods were waited for so far.
+    pub fn grace_periods(&self) -> u64 {
+        self.grace_periods
     }
 
     /// Operations that wait because of a refused write.
@@ -137,6 +187,23 @@ impl Datapath {
     }
 
     fn execute(&mut self, op: &Op) -> Result<(), MapError> {
+        let written = match op {
+            // What goes may still be on the way of a program that read what led to it.
+            Op::Grace | Op::DeleteRule(..) | Op::DeletePortSet(..) => {
+                self.wait(Written::Visible)?;
+                Written::Unreached
+            }
+            Op::PutPortSet(..) | Op::PutRule(..) => Written::Unreached,
+            Op::PutAddress { .. }
+            | Op::DeleteAddress(_)
+            | Op::PutCidr(..)
+            | Op::DeleteCidr(_)
+            | Op::PutEndpoint(_)
+            | Op::DeleteEndpoint { .. } => Written::Visible,
+        };
+        if *op != Op::Grace {
+            self.written = self.written.max(written);
+        }
         match op {
             Op::PutPortSet(id, entries) => self
                 .tables
@@ -173,7 +240,7 @@ impl Datapath {
             Op::DeleteCidr(cidr) => self.tables.delete_cidr(*cidr),
             Op::PutEndpoint(entry) => self.put_endpoint(entry),
             Op::DeleteEndpoint { ifindex, .. } => self.tables.delete_endpoint(*ifindex),
-            Op::Grace => self.grace.wait(),
+            Op::Grace => Ok(()),
         }
     }
 
@@ -201,6 +268,7 @@ impl Datapath {
 
     /// Has every flow evaluated again.
     fn renew_epochs(&mut self) -> Result<(), MapError> {
+        self.written = Written::Visible;
         for endpoint in self.tables.endpoints()? {
             let epoch = self.next_epoch()?;
             self.tables.put_endpoint(Endpoint { epoch, ..endpoint })?;
@@ -221,64 +289,4 @@ fn uses(endpoint: &Endpoint) -> Vec<Thing> {
         })
         .chain([Thing::Number(endpoint.id)])
         .collect()
-}
-
-fn failure(op: &Op, source: MapError) -> Failure {
-    let (table, object) = describe(op);
-    Failure {
-        table,
-        object,
-        source,
-    }
-}
-
-/// The table that an operation writes, and what it writes, for people.
-fn describe(op: &Op) -> (&'static str, String) {
-    match op {
-        Op::PutPortSet(id, entries) => (
-            if entries.len() > policy_common::limits::INLINE_PORTS {
-                names::PORTS
-            } else {
-                names::PORT_SETS
-            },
-            format!("port set {} with {} entries", id.0, entries.len()),
-        ),
-        Op::DeletePortSet(id, _) => (names::PORT_SETS, format!("removal of port set {}", id.0)),
-        Op::PutRule(ruleset, identity, _) => (
-            names::RULES,
-            format!("ruleset {} for identity {}", ruleset.0, identity.0),
-        ),
-        Op::DeleteRule(ruleset, identity) => (
-            names::RULES,
-            format!(
-                "removal of ruleset {} for identity {}",
-                ruleset.0, identity.0
-            ),
-        ),
-        Op::PutAddress { address, .. } => (addresses(address), address.to_string()),
-        Op::DeleteAddress(address) => (addresses(address), format!("removal of {address}")),
-        Op::PutCidr(cidr, _) => (cidrs(cidr), cidr.to_string()),
-        Op::DeleteCidr(cidr) => (cidrs(cidr), format!("removal of {cidr}")),
-        Op::PutEndpoint(entry) => (names::ENDPOINTS, format!("interface {}", entry.ifindex)),
-        Op::DeleteEndpoint { ifindex, .. } => {
-            (names::ENDPOINTS, format!("removal of interface {ifindex}"))
-        }
-        Op::Grace => ("none", "grace period".into()),
-    }
-}
-
-fn addresses(address: &std::net::IpAddr) -> &'static str {
-    if address.is_ipv4() {
-        names::ADDRESSES_V4
-    } else {
-        names::ADDRESSES_V6
-    }
-}
-
-fn cidrs(cidr: &ipnet::IpNet) -> &'static str {
-    if cidr.addr().is_ipv4() {
-        names::CIDRS_V4
-    } else {
-        names::CIDRS_V6
-    }
 }
