@@ -32,6 +32,7 @@ use futures_util::FutureExt as _;
 use policy_core::{
     bind::{Binder, EndpointIds},
     model::Change,
+    plan::Op,
     resolve::Resolver,
 };
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -382,7 +383,8 @@ impl Agent {
         self.send(ops, now);
     }
 
-    fn send(&mut self, ops: Vec<policy_core::plan::Op>, now: Instant) {
+    fn send(&mut self, ops: Vec<Op>, now: Instant) {
+        self.follow_judges(&ops);
         if !ops.is_empty() {
             self.collection.changed(now);
         }

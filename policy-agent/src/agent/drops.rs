@@ -1,24 +1,75 @@
 //! From events of the programs to lines that people read.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use policy_common::{Direction, Event, Reason};
+use policy_core::{model::ObjectName, plan::Op};
 
 use super::Agent;
-use crate::telemetry::drops::{Drop, Peer};
+use crate::telemetry::{
+    clock,
+    drops::{Drop, Peer},
+};
 
 impl Agent {
     /// Logs what was dropped.
     pub(super) fn report_drops(&self, events: &[Event]) {
+        // Both clocks are read once: lines of one reading keep their distances.
+        let since_boot = clock::since_boot();
         for event in events {
-            if let Some(drop) = self.describe(event) {
+            let age = since_boot.saturating_sub(Duration::from_nanos(event.time));
+            let time = SystemTime::now().checked_sub(age);
+            if let Some(drop) = self.describe(event, time.unwrap_or(SystemTime::UNIX_EPOCH)) {
                 drop.log();
             }
         }
     }
 
+    /// Remembers by which policies packets are judged from now on.
+    pub(super) fn follow_judges(&mut self, ops: &[Op]) {
+        for op in ops {
+            let Op::PutEndpoint(entry) = op else { continue };
+            let Some(port) = self.ports.get_mut(entry.ifindex) else {
+                continue;
+            };
+            let directions = [
+                (Direction::Ingress, &entry.ingress),
+                (Direction::Egress, &entry.egress),
+            ];
+            for ((direction, entered), judged) in directions.into_iter().zip(&mut port.judged_by) {
+                let ruleset = entered.as_ref().map_or(0, |entered| entered.ruleset.0);
+                judged.follow(ruleset, self.resolver.policies_of(entry.ifindex, direction));
+            }
+        }
+    }
+
+    /// The policies by which a packet was judged: those of now, unless they came after it.
+    fn judges(&self, event: &Event, direction: Direction) -> Arc<[ObjectName]> {
+        let port = self.ports.get(event.ifindex);
+        let [ingress, egress] = port.map(|port| &port.judged_by).map_or([None; 2], |both| {
+            let [ingress, egress] = both;
+            [Some(ingress), Some(egress)]
+        });
+        let judged = match direction {
+            Direction::Ingress => ingress,
+            Direction::Egress => egress,
+        };
+        match judged {
+            // Policies may change while what they say stays: these are newer than the entry.
+            Some(judged) if judged.is_now(event.ruleset) => {
+                self.resolver.policies_of(event.ifindex, direction)
+            }
+            Some(judged) => judged.policies(event.ruleset),
+            None => [].into(),
+        }
+    }
+
     /// `None` for packets that passed.
-    fn describe(&self, event: &Event) -> Option<Drop> {
+    fn describe(&self, event: &Event, time: SystemTime) -> Option<Drop> {
         let reason = Reason::from_u8(event.reason).filter(|reason| reason.is_drop())?;
         let direction = if event.direction == Direction::Ingress as u8 {
             Direction::Ingress
@@ -36,7 +87,10 @@ impl Agent {
         Some(Drop {
             direction,
             interface: self.ports.name(event.ifindex),
-            policies: self.resolver.policies_of(event.ifindex, direction),
+            policies: self.judges(event, direction),
+            time,
+            source: address(event.family, event.source),
+            source_port: u16::from_be_bytes(event.source_port),
             pod,
             peer: peer.map(|address| self.peer(address)),
             protocol: event.protocol,

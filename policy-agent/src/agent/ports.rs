@@ -6,11 +6,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Instant,
 };
 
 use policy_common::Endpoint;
-use policy_core::{bind::BindProblem, model::EndpointFact};
+use policy_core::{
+    bind::BindProblem,
+    model::{EndpointFact, ObjectName},
+};
 
 use super::{
     hook_state::{Cause, HookRecord, HookState},
@@ -46,6 +50,43 @@ pub(super) struct Port {
     pub(super) hooks: Hooks,
     /// The alarm that was logged.
     pub(super) alarm: Option<Alarm>,
+    /// Whose verdicts packets to the pod met, and packets from it.
+    pub(super) judged_by: [JudgedBy; 2],
+}
+
+/// The policies of one direction, for packets that were judged before they changed.
+#[derive(Debug, Default)]
+pub(super) struct JudgedBy {
+    /// The ruleset and policies now.
+    now: Judge,
+    /// Those before.
+    before: Judge,
+}
+
+/// A ruleset, and the policies that it stands for.
+type Judge = Option<(u32, Arc<[ObjectName]>)>;
+
+impl JudgedBy {
+    /// From now on it is this ruleset.
+    pub(super) fn follow(&mut self, ruleset: u32, policies: Arc<[ObjectName]>) {
+        if self.now.as_ref().is_some_and(|(now, _)| *now != ruleset) {
+            self.before = self.now.take();
+        }
+        self.now = Some((ruleset, policies));
+    }
+
+    /// Whether it is the ruleset of now.
+    pub(super) fn is_now(&self, ruleset: u32) -> bool {
+        self.now.as_ref().is_some_and(|(now, _)| *now == ruleset)
+    }
+
+    /// The policies of a ruleset; none when it is older than the one before.
+    pub(super) fn policies(&self, ruleset: u32) -> Arc<[ObjectName]> {
+        let judges = [&self.now, &self.before];
+        let mut found = judges.into_iter().flatten();
+        let found = found.find(|(of, _)| *of == ruleset);
+        found.map_or_else(|| [].into(), |(_, policies)| policies.clone())
+    }
 }
 
 /// Why an interface is not enforced that should be.
@@ -302,8 +343,6 @@ fn urgency(verb: Verb) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use policy_common::EndpointId;
 
     use super::{super::hook_state::Seen, *};
@@ -376,6 +415,20 @@ mod tests {
             .map(|one| one.ifindex)
             .collect();
         assert_eq!(cleared, [2]);
+    }
+
+    #[test]
+    fn a_packet_is_attributed_to_the_policies_that_judged_it() {
+        let names = |name| Arc::from([ObjectName::new("shop", name)]);
+        let mut judged = JudgedBy::default();
+        judged.follow(4, names("old"));
+        judged.follow(5, names("new"));
+        assert_eq!(judged.policies(4), names("old"));
+        assert_eq!(judged.policies(5), names("new"));
+        judged.follow(5, names("renamed"));
+        assert_eq!(judged.policies(5), names("renamed"));
+        assert_eq!(judged.policies(4), names("old"));
+        assert!(judged.policies(3).is_empty());
     }
 
     #[test]

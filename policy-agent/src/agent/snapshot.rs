@@ -52,6 +52,8 @@ pub struct AgentStatus {
     pub version: String,
     /// Whether everything was known once and programs stand wherever they could be attached.
     pub enforcing: bool,
+    /// The same, in words.
+    pub state: String,
     /// `tcx` or `clsact`.
     pub attach: String,
     /// How old the snapshot is, in milliseconds; from [`STALE_MS`] on the agent's loop is held up.
@@ -196,6 +198,7 @@ impl Agent {
                 pid: std::process::id(),
                 version: env!("CARGO_PKG_VERSION").into(),
                 enforcing: self.phase == Phase::Enforcing,
+                state: state(self.phase).into(),
                 attach: mechanism(self.mechanism).into(),
                 age_ms: 0,
                 lost_log_lines: 0,
@@ -267,6 +270,15 @@ impl Agent {
                 tracing::warn!("{what}: {line}");
             }
         }
+    }
+}
+
+fn state(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Waiting => "waiting for its first complete view",
+        Phase::Filling => "filling the tables",
+        Phase::Attaching { .. } => "attaching programs",
+        Phase::Enforcing => "enforcing",
     }
 }
 

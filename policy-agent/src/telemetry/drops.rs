@@ -1,9 +1,11 @@
 //! One line per dropped packet.
 
-use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc, time::SystemTime};
 
 use policy_common::{Direction, Reason};
 use policy_core::model::ObjectName;
+
+use super::clock;
 
 /// The other side of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +45,12 @@ pub struct Drop {
     pub family: u8,
     /// The link header's type, for packets that are not IP.
     pub ethertype: u16,
+    /// When the packet was judged.
+    pub time: SystemTime,
+    /// The source address as the packet says it, also where that is a forgery.
+    pub source: Option<IpAddr>,
+    /// The source port, 0 where the protocol has none.
+    pub source_port: u16,
     /// The destination port, 0 where the protocol has none.
     pub port: u16,
     /// ICMP type and code.
@@ -59,12 +67,16 @@ impl Drop {
     /// Writes the line.
     pub fn log(&self) {
         let policies: Vec<_> = self.policies.iter().map(ToString::to_string).collect();
+        let forged = matches!(self.reason, Reason::SourceAddress).then_some(self.source);
         tracing::info!(
+            time = clock::utc(self.time),
             direction = self.direction.name(),
             pod = self.pod.as_ref().map(tracing::field::display),
             interface = self.interface,
             peer = self.peer.as_ref().map(tracing::field::display),
             protocol = %self.protocol_name(),
+            source = forged.flatten().map(tracing::field::display),
+            source_port = (self.source_port != 0).then_some(self.source_port),
             port = (self.port != 0).then_some(self.port),
             reason = self.reason.name(),
             policies = (!policies.is_empty()).then(|| policies.join(",")),
@@ -99,6 +111,9 @@ mod tests {
             pod: None,
             peer: None,
             protocol: 6,
+            time: SystemTime::UNIX_EPOCH,
+            source: None,
+            source_port: 0,
             family: 4,
             ethertype: 0x0800,
             port: 80,
