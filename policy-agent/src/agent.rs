@@ -8,6 +8,7 @@
 //! kernel. Invariant: nothing is decided or removed before every source's first sync; a background
 //! task or thread that ends ends the process.
 
+mod attribution;
 mod collection;
 mod controls;
 mod drops;
@@ -38,6 +39,7 @@ use policy_core::{
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use self::{
+    attribution::Attribution,
     collection::Collection,
     hooks::{Hooks, Job},
     ports::Ports,
@@ -148,6 +150,7 @@ struct Agent {
     next_verify: Instant,
 
     // Sinks.
+    attribution: Attribution,
     conflicts: Vec<String>,
     pace: Pace,
     published: Published,
@@ -274,6 +277,7 @@ impl Agent {
             forgetting: 0,
             alarms: BTreeSet::new(),
             next_verify: now + VERIFY,
+            attribution: Attribution::default(),
             conflicts: Vec::new(),
             pace: Pace::default(),
             published: Published::default(),
@@ -384,7 +388,7 @@ impl Agent {
     }
 
     fn send(&mut self, ops: Vec<Op>, now: Instant) {
-        self.follow_judges(&ops);
+        self.attribution.record(&ops, &self.resolver);
         if !ops.is_empty() {
             self.collection.changed(now);
         }

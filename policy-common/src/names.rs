@@ -58,5 +58,6 @@ pub const FROM_POD: &str = "from_pod";
 pub const TO_POD: &str = "to_pod";
 /// TC ingress of bridge ports that are not pods: clears a stamp that came from outside.
 pub const CLEAR_STAMP: &str = "clear_stamp";
-/// Returns the low 32 bits of jiffies; run by the agent to learn the kernel's HZ.
+/// Returns the low half of jiffies to a frame of even length, the high half to one of odd length; run by
+/// the agent, which has no other way to learn the programs' time.
 pub const JIFFIES: &str = "jiffies";

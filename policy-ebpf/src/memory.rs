@@ -23,8 +23,8 @@ use crate::lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Re
 pub struct MemoryWorld {
     /// Jiffies per second, limits.
     pub config: Config,
-    /// Low 32 bits of jiffies.
-    pub now: Cell<u32>,
+    /// Jiffies.
+    pub now: Cell<u64>,
     /// INTERFACES.
     pub interfaces: HashMap<u32, EndpointId>,
     /// ENDPOINTS.
@@ -87,8 +87,8 @@ impl Default for MemoryWorld {
 impl MemoryWorld {
     /// Lets time pass.
     pub fn pass(&self, seconds: u32) {
-        let jiffies = seconds.wrapping_mul(self.config.hz);
-        self.now.set(self.now.get().wrapping_add(jiffies));
+        let jiffies = u64::from(seconds) * u64::from(self.config.hz);
+        self.now.set(self.now.get() + jiffies);
     }
 
     /// Writes an endpoint and what its interface is; an interface that gets another number loses the one
@@ -122,7 +122,7 @@ impl Clock for MemoryWorld {
         self.config.hz
     }
 
-    fn now(&self) -> u32 {
+    fn now(&self) -> u64 {
         self.now.get()
     }
 }

@@ -100,13 +100,14 @@ where
         return Decision::of(Reason::LinkControl);
     }
     let case = Case {
+        frame,
         endpoint,
         direction,
         origin,
         packet,
         segment,
     };
-    let decision = related_or(world, frame, &case);
+    let decision = related_or(world, &case);
     if packet.is_first_fragment() && !decision.drops() {
         fragment::remember(world, endpoint, direction, packet, segment);
     }

@@ -2,84 +2,38 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use policy_common::{Direction, Event, Reason};
-use policy_core::{model::ObjectName, plan::Op};
+use jiff::Timestamp;
+use nix::time::{ClockId, clock_gettime};
+use policy_common::{Direction, Event, Reason, RulesetId};
 
 use super::Agent;
-use crate::telemetry::{
-    clock,
-    drops::{Drop, Peer},
-};
+use crate::telemetry::drops::{Drop, Peer};
 
 impl Agent {
     /// Logs what was dropped.
     pub(super) fn report_drops(&self, events: &[Event]) {
-        // Both clocks are read once: lines of one reading keep their distances.
-        let since_boot = clock::since_boot();
         for event in events {
-            let age = since_boot.saturating_sub(Duration::from_nanos(event.time));
-            let time = SystemTime::now().checked_sub(age);
-            if let Some(drop) = self.describe(event, time.unwrap_or(SystemTime::UNIX_EPOCH)) {
+            if let Some(drop) = self.describe(event) {
                 drop.log();
             }
         }
     }
 
-    /// Remembers by which policies packets are judged from now on.
-    pub(super) fn follow_judges(&mut self, ops: &[Op]) {
-        for op in ops {
-            let Op::PutEndpoint(entry) = op else { continue };
-            let Some(port) = self.ports.get_mut(entry.ifindex) else {
-                continue;
-            };
-            let directions = [
-                (Direction::Ingress, &entry.ingress),
-                (Direction::Egress, &entry.egress),
-            ];
-            for ((direction, entered), judged) in directions.into_iter().zip(&mut port.judged_by) {
-                let ruleset = entered.as_ref().map_or(0, |entered| entered.ruleset.0);
-                judged.follow(ruleset, self.resolver.policies_of(entry.ifindex, direction));
-            }
-        }
-    }
-
-    /// The policies by which a packet was judged: those of now, unless they came after it.
-    fn judges(&self, event: &Event, direction: Direction) -> Arc<[ObjectName]> {
-        let port = self.ports.get(event.ifindex);
-        let [ingress, egress] = port.map(|port| &port.judged_by).map_or([None; 2], |both| {
-            let [ingress, egress] = both;
-            [Some(ingress), Some(egress)]
-        });
-        let judged = match direction {
-            Direction::Ingress => ingress,
-            Direction::Egress => egress,
-        };
-        match judged {
-            // Policies may change while what they say stays: these are newer than the entry.
-            Some(judged) if judged.is_now(event.ruleset) => {
-                self.resolver.policies_of(event.ifindex, direction)
-            }
-            Some(judged) => judged.policies(event.ruleset),
-            None => [].into(),
-        }
-    }
-
     /// `None` for packets that passed.
-    fn describe(&self, event: &Event, time: SystemTime) -> Option<Drop> {
+    fn describe(&self, event: &Event) -> Option<Drop> {
         let reason = Reason::from_u8(event.reason).filter(|reason| reason.is_drop())?;
         let direction = if event.direction == Direction::Ingress as u8 {
             Direction::Ingress
         } else {
             Direction::Egress
         };
-        let pod = self
-            .ports
-            .get(event.ifindex)
-            .and_then(|port| port.fact.as_ref()?.pod.clone());
+        let ruleset = RulesetId(event.ruleset);
+        let judges = self.attribution.of(event.endpoint, direction, ruleset);
+        let (pod, policies) =
+            judges.map_or_else(Default::default, |judges| (judges.pod, judges.policies));
         let peer = match direction {
             Direction::Ingress => address(event.family, event.source),
             Direction::Egress => address(event.family, event.destination),
@@ -87,11 +41,11 @@ impl Agent {
         Some(Drop {
             direction,
             interface: self.ports.name(event.ifindex),
-            policies: self.judges(event, direction),
-            time,
+            policies,
+            pod,
+            at: time_of(event),
             source: address(event.family, event.source),
             source_port: u16::from_be_bytes(event.source_port),
-            pod,
             peer: peer.map(|address| self.peer(address)),
             protocol: event.protocol,
             family: event.family,
@@ -112,11 +66,48 @@ impl Agent {
     }
 }
 
+/// When the packet was judged.
+fn time_of(event: &Event) -> Timestamp {
+    let now = Timestamp::now();
+    let age = monotonic().saturating_sub(Duration::from_nanos(event.time));
+    now.checked_sub(age).unwrap_or(now)
+}
+
+/// Since boot, as the programs count.
+fn monotonic() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Into::into)
+}
+
 fn address(family: u8, bytes: [u8; 16]) -> Option<IpAddr> {
     let [a, b, c, d, ..] = bytes;
     match family {
         4 => Some(Ipv4Addr::new(a, b, c, d).into()),
         6 => Some(Ipv6Addr::from(bytes).into()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_when_the_packet_was_judged_and_not_when_it_is_read() {
+        let ago = Duration::from_secs(21);
+        let event = Event {
+            time: u64::try_from((monotonic() - ago).as_nanos()).unwrap(),
+            ..Event::default()
+        };
+        let off = Timestamp::now().duration_since(time_of(&event)) - ago.try_into().unwrap();
+        assert!(off.abs().as_secs() < 2, "{off:?}");
+    }
+
+    #[test]
+    fn an_event_from_the_future_is_of_now() {
+        let event = Event {
+            time: u64::MAX,
+            ..Event::default()
+        };
+        assert!(time_of(&event) <= Timestamp::now());
     }
 }

@@ -109,7 +109,7 @@ impl Agent {
         let Some(record) = port.hooks.get_mut(hook as usize) else {
             return;
         };
-        if verb == Verb::Look && seen == Seen::Missing {
+        if verb == Verb::Look && seen == Seen::Missing && !record.is_fought_for(now) {
             tracing::error!(
                 interface = name,
                 program = hook.program(),

@@ -106,6 +106,8 @@ pub(super) struct HookRecord {
     pub(super) failures: u32,
     /// When the program was last moved, and how often in a row the place was lost again.
     pub(super) moved: Option<(Instant, u32)>,
+    /// When somebody last took the program off, and how often in a row.
+    pub(super) removed: Option<(Instant, u32)>,
 }
 
 impl HookRecord {
@@ -143,7 +145,12 @@ impl HookRecord {
                 }
             }
             Seen::Behind { names, fixed } => HookState::Behind { names, fixed },
-            Seen::Missing => HookState::Absent,
+            Seen::Missing => {
+                if self.is_in_front() {
+                    self.removed = Some((now, streak(self.removed, now)));
+                }
+                HookState::Absent
+            }
             Seen::NoBridge => {
                 self.no_bridge = true;
                 HookState::Absent
@@ -169,13 +176,7 @@ impl HookRecord {
 
     /// A move to the front begins.
     pub(super) fn moving(&mut self, now: Instant) {
-        let streak = match self.moved {
-            Some((last, streak)) if now.saturating_duration_since(last) < CALM => {
-                streak.saturating_add(1)
-            }
-            _ => 0,
-        };
-        self.moved = Some((now, streak));
+        self.moved = Some((now, streak(self.moved, now)));
     }
 
     /// When the program may be moved; `None`: at once.
@@ -184,10 +185,29 @@ impl HookRecord {
         Some(last + doubled(FIRST_REST, streak, LONGEST_REST))
     }
 
+    /// When the program may be attached again; `None`: at once, as after the first removal.
+    pub(super) fn stays_off_until(&self) -> Option<Instant> {
+        let (last, streak) = self.removed?;
+        let rest = doubled(FIRST_REST, streak.checked_sub(1)?, LONGEST_REST);
+        Some(last + rest)
+    }
+
     /// Whether the place was lost again and again, not long ago.
     pub(super) fn is_fought_for(&self, now: Instant) -> bool {
-        self.moved
-            .is_some_and(|(last, streak)| streak > 0 && now.saturating_duration_since(last) < CALM)
+        [self.moved, self.removed]
+            .into_iter()
+            .flatten()
+            .any(|(last, streak)| streak > 0 && now.saturating_duration_since(last) < CALM)
+    }
+}
+
+/// How often in a row something has happened, if it happens now.
+fn streak(last: Option<(Instant, u32)>, now: Instant) -> u32 {
+    match last {
+        Some((last, streak)) if now.saturating_duration_since(last) < CALM => {
+            streak.saturating_add(1)
+        }
+        _ => 0,
     }
 }
 
@@ -250,6 +270,26 @@ mod tests {
         }
         record.observe(failed(), now);
         assert_eq!(pause(&record, now), FIRST_PAUSE * 8);
+    }
+
+    #[test]
+    fn what_is_removed_again_and_again_is_put_back_ever_more_seldom() {
+        let now = Instant::now();
+        let mut record = HookRecord::default();
+        let front = Seen::Front {
+            prog_id: 1,
+            bridged: false,
+        };
+        let rests: Vec<_> = (0..5)
+            .map(|_| {
+                record.observe(front.clone(), now);
+                record.observe(Seen::Missing, now);
+                record
+                    .stays_off_until()
+                    .map(|until| (until - now).as_secs())
+            })
+            .collect();
+        assert_eq!(rests, [None, Some(1), Some(2), Some(4), Some(8)]);
     }
 
     #[test]

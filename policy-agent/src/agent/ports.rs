@@ -6,15 +6,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Instant,
 };
 
 use policy_common::Endpoint;
-use policy_core::{
-    bind::BindProblem,
-    model::{EndpointFact, ObjectName},
-};
+use policy_core::{bind::BindProblem, model::EndpointFact};
 
 use super::{
     hook_state::{Cause, HookRecord, HookState},
@@ -50,43 +46,6 @@ pub(super) struct Port {
     pub(super) hooks: Hooks,
     /// The alarm that was logged.
     pub(super) alarm: Option<Alarm>,
-    /// Whose verdicts packets to the pod met, and packets from it.
-    pub(super) judged_by: [JudgedBy; 2],
-}
-
-/// The policies of one direction, for packets that were judged before they changed.
-#[derive(Debug, Default)]
-pub(super) struct JudgedBy {
-    /// The ruleset and policies now.
-    now: Judge,
-    /// Those before.
-    before: Judge,
-}
-
-/// A ruleset, and the policies that it stands for.
-type Judge = Option<(u32, Arc<[ObjectName]>)>;
-
-impl JudgedBy {
-    /// From now on it is this ruleset.
-    pub(super) fn follow(&mut self, ruleset: u32, policies: Arc<[ObjectName]>) {
-        if self.now.as_ref().is_some_and(|(now, _)| *now != ruleset) {
-            self.before = self.now.take();
-        }
-        self.now = Some((ruleset, policies));
-    }
-
-    /// Whether it is the ruleset of now.
-    pub(super) fn is_now(&self, ruleset: u32) -> bool {
-        self.now.as_ref().is_some_and(|(now, _)| *now == ruleset)
-    }
-
-    /// The policies of a ruleset; none when it is older than the one before.
-    pub(super) fn policies(&self, ruleset: u32) -> Arc<[ObjectName]> {
-        let judges = [&self.now, &self.before];
-        let mut found = judges.into_iter().flatten();
-        let found = found.find(|(of, _)| *of == ruleset);
-        found.map_or_else(|| [].into(), |(_, policies)| policies.clone())
-    }
 }
 
 /// Why an interface is not enforced that should be.
@@ -124,7 +83,7 @@ impl Port {
             if !wanted.wants(hook) || record.is_in_front() {
                 continue;
             }
-            let (reason, help) = why(hook, &record.state);
+            let (reason, help) = why(hook, record);
             remedy = remedy.or(help);
             // Both programs of an endpoint often fail for one reason.
             if !reasons.contains(&reason) {
@@ -144,6 +103,7 @@ impl Port {
                 && match &record.state {
                     HookState::Failed { error, .. } => !error.gone,
                     HookState::Behind { fixed, .. } => *fixed || record.is_fought_for(now),
+                    HookState::Absent => record.is_fought_for(now),
                     _ => false,
                 }
         };
@@ -151,10 +111,14 @@ impl Port {
     }
 }
 
-fn why(hook: Hook, state: &HookState) -> (String, Option<String>) {
+fn why(hook: Hook, record: &HookRecord) -> (String, Option<String>) {
     let program = hook.program();
-    match state {
+    match &record.state {
         HookState::Attached { .. } | HookState::Bridged { .. } => (String::new(), None),
+        HookState::Absent if record.removed.is_some() => (
+            format!("{program} was removed by somebody"),
+            Some("it is put back; if that repeats, find out who removes it".into()),
+        ),
         HookState::Absent | HookState::Unknown => {
             ("its programs are still to be attached".into(), None)
         }
@@ -343,6 +307,8 @@ fn urgency(verb: Verb) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use policy_common::EndpointId;
 
     use super::{super::hook_state::Seen, *};
@@ -415,20 +381,6 @@ mod tests {
             .map(|one| one.ifindex)
             .collect();
         assert_eq!(cleared, [2]);
-    }
-
-    #[test]
-    fn a_packet_is_attributed_to_the_policies_that_judged_it() {
-        let names = |name| Arc::from([ObjectName::new("shop", name)]);
-        let mut judged = JudgedBy::default();
-        judged.follow(4, names("old"));
-        judged.follow(5, names("new"));
-        assert_eq!(judged.policies(4), names("old"));
-        assert_eq!(judged.policies(5), names("new"));
-        judged.follow(5, names("renamed"));
-        assert_eq!(judged.policies(5), names("renamed"));
-        assert_eq!(judged.policies(4), names("old"));
-        assert!(judged.policies(3).is_empty());
     }
 
     #[test]

@@ -76,6 +76,7 @@ fn next(wanted: Wanted, hook: Hook, record: &HookRecord, now: Instant) -> Option
         };
     }
     match &record.state {
+        HookState::Absent if record.stays_off_until().is_some_and(|until| until > now) => None,
         HookState::Absent if wanted.bridge && !record.no_bridge && hook != Hook::ClearStamp => {
             Some(Verb::Bridge)
         }
@@ -104,6 +105,7 @@ pub(super) fn next_due(wanted: Wanted, seen: &Hooks, now: Instant) -> Option<Ins
         .filter(|(_, record)| !record.in_flight)
         .filter_map(|(hook, record)| match &record.state {
             HookState::Failed { next_try, .. } => Some(*next_try),
+            HookState::Absent if wanted.wants(hook) => record.stays_off_until(),
             HookState::Bridged { next_try, .. } => *next_try,
             HookState::Behind { fixed: false, .. } if wanted.wants(hook) => record.rests_until(),
             _ => None,

@@ -1,11 +1,10 @@
 //! One line per dropped packet.
 
-use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
+use jiff::Timestamp;
 use policy_common::{Direction, Reason};
 use policy_core::model::ObjectName;
-
-use super::clock;
 
 /// The other side of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,9 +44,9 @@ pub struct Drop {
     pub family: u8,
     /// The link header's type, for packets that are not IP.
     pub ethertype: u16,
-    /// When the packet was judged.
-    pub time: SystemTime,
-    /// The source address as the packet says it, also where that is a forgery.
+    /// When the packet was judged: later than now by what it takes to read and write.
+    pub at: Timestamp,
+    /// Who the packet says sent it; `None` when it is not IP.
     pub source: Option<IpAddr>,
     /// The source port, 0 where the protocol has none.
     pub source_port: u16,
@@ -57,7 +56,7 @@ pub struct Drop {
     pub icmp: (u8, u8),
     /// Why.
     pub reason: Reason,
-    /// The policies that isolate the pod in the direction.
+    /// The policies that isolated the pod in the direction when the packet was judged.
     pub policies: Arc<[ObjectName]>,
     /// How many more were dropped since the line before, without a line of their own.
     pub suppressed: u32,
@@ -67,15 +66,14 @@ impl Drop {
     /// Writes the line.
     pub fn log(&self) {
         let policies: Vec<_> = self.policies.iter().map(ToString::to_string).collect();
-        let forged = matches!(self.reason, Reason::SourceAddress).then_some(self.source);
         tracing::info!(
-            time = clock::utc(self.time),
+            at = %self.at,
             direction = self.direction.name(),
             pod = self.pod.as_ref().map(tracing::field::display),
             interface = self.interface,
             peer = self.peer.as_ref().map(tracing::field::display),
             protocol = %self.protocol_name(),
-            source = forged.flatten().map(tracing::field::display),
+            source = self.forged_source().map(tracing::field::display),
             source_port = (self.source_port != 0).then_some(self.source_port),
             port = (self.port != 0).then_some(self.port),
             reason = self.reason.name(),
@@ -83,6 +81,17 @@ impl Drop {
             suppressed = (self.suppressed != 0).then_some(self.suppressed),
             "dropped"
         );
+    }
+
+    /// The source, where the line's reason is that it is not the pod's: elsewhere it is the pod or
+    /// its peer.
+    fn forged_source(&self) -> Option<IpAddr> {
+        self.source.filter(|_| {
+            matches!(
+                self.reason,
+                Reason::SourceAddress | Reason::NeighbourSender | Reason::ForgedError
+            )
+        })
     }
 
     fn protocol_name(&self) -> Cow<'static, str> {
@@ -111,11 +120,11 @@ mod tests {
             pod: None,
             peer: None,
             protocol: 6,
-            time: SystemTime::UNIX_EPOCH,
-            source: None,
-            source_port: 0,
             family: 4,
             ethertype: 0x0800,
+            at: Timestamp::UNIX_EPOCH,
+            source: Some("10.0.0.66".parse().unwrap()),
+            source_port: 4000,
             port: 80,
             icmp: (0, 0),
             reason: Reason::Policy,
@@ -145,6 +154,14 @@ mod tests {
             name(|drop| (drop.family, drop.ethertype) = (0, 0x88cc)),
             "ethertype 0x88cc"
         );
+    }
+
+    #[test]
+    fn only_a_forged_source_is_shown_beside_pod_and_peer() {
+        let mut drop = drop();
+        assert_eq!(drop.forged_source(), None);
+        drop.reason = Reason::SourceAddress;
+        assert_eq!(drop.forged_source(), Some("10.0.0.66".parse().unwrap()));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What the agent tells people while it runs.
 
-pub(crate) mod clock;
 pub mod drops;
 mod logging;
 mod writer;

@@ -28,11 +28,12 @@ pub(crate) struct KnownEndpoint {
     pub(crate) endpoint: Endpoint,
 }
 
-/// A copy of an entry of the flow tables.
+/// What is remembered of an entry of the flow tables.
 #[repr(C, align(8))]
 pub(crate) struct KnownFlow<const WORDS: usize> {
     pub(crate) key: [u64; WORDS],
-    pub(crate) flow: [u64; 2],
+    pub(crate) state: u64,
+    pub(crate) last_seen: u64,
 }
 
 /// What the rules said to a question.
@@ -48,7 +49,7 @@ pub(crate) struct KnownAnswer<const WORDS: usize> {
 #[repr(C, align(8))]
 pub(crate) struct Scratch {
     pub(crate) packet: [u64; 6],
-    pub(crate) flow: [u64; 10],
+    pub(crate) flow: [u64; 14],
     pub(crate) bytes: [u64; 3],
 }
 

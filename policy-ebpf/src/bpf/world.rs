@@ -65,9 +65,9 @@ impl Clock for Kernel {
         config!(hz)
     }
 
-    fn now(&self) -> u32 {
+    fn now(&self) -> u64 {
         // SAFETY: the helper has no arguments.
-        unsafe { bpf_jiffies64() as u32 }
+        unsafe { bpf_jiffies64() }
     }
 }
 
@@ -83,7 +83,7 @@ impl Memory for Kernel {
     }
 
     fn lend_for_flow<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
-        const { assert!(size_of::<T>() <= 80 && align_of::<T>() <= 8) };
+        const { assert!(size_of::<T>() <= 112 && align_of::<T>() <= 8) };
         let scratch = maps::SCRATCH.get_ptr_mut(0)?;
         // SAFETY: as above.
         Some(then(unsafe {
@@ -275,7 +275,12 @@ macro_rules! tables {
                 // are one word of it.
                 let words = unsafe {
                     let words = element.cast::<u64>();
-                    [words.read_volatile(), words.add(1).read_volatile()]
+                    [
+                        words.read_volatile(),
+                        words.add(1).read_volatile(),
+                        words.add(2).read_volatile(),
+                        words.add(3).read_volatile(),
+                    ]
                 };
                 Some(bytemuck::cast(words))
             }
@@ -326,12 +331,15 @@ macro_rules! tables {
                 }
             }
 
-            fn known_flow(&self, key: &$key) -> Option<Flow> {
+            fn known_flow(&self, key: &$key) -> Option<(FlowState, u64)> {
                 let key = bytemuck::cast_ref(key);
                 let known = maps::$known.get_ptr(slot(key))?;
                 // SAFETY: an array slot stays where it is and belongs to this processor until the
                 // program ends.
-                unsafe { is_same(&(*known).key, key).then(|| bytemuck::cast((*known).flow)) }
+                unsafe {
+                    is_same(&(*known).key, key)
+                        .then(|| (bytemuck::cast((*known).state), (*known).last_seen))
+                }
             }
 
             fn know_flow(&self, key: &$key, flow: &Flow) {
@@ -340,7 +348,8 @@ macro_rules! tables {
                     // SAFETY: as above.
                     unsafe {
                         copy(key, &raw mut (*known).key);
-                        copy(&bytemuck::cast(*flow), &raw mut (*known).flow);
+                        (*known).state = bytemuck::cast(flow.state);
+                        (*known).last_seen = flow.last_seen;
                     }
                 }
             }

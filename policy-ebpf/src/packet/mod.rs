@@ -9,11 +9,13 @@ pub mod ethernet;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
+pub mod numbers;
 pub mod plain;
 pub mod quote;
 pub mod transport;
 mod wire;
 
+pub use numbers::Numbers;
 pub use transport::Segment;
 pub use wire::Wire;
 

@@ -108,9 +108,28 @@ pub(crate) fn ports(source: u16, destination: u16) -> Vec<u8> {
     [source.to_be_bytes(), destination.to_be_bytes()].concat()
 }
 
+/// A segment of a connection that has come no further than its handshake: either side's SYN has number
+/// 1, and what follows is behind it.
 pub(crate) fn tcp(source: u16, destination: u16, flags: u8) -> Vec<u8> {
+    let sequence = if flags & SYN != 0 { 1 } else { 2 };
+    tcp_at(source, destination, flags, sequence, 2, 0)
+}
+
+/// A segment with sequence number, acknowledged number and so many bytes.
+pub(crate) fn tcp_at(
+    source: u16,
+    destination: u16,
+    flags: u8,
+    sequence: u32,
+    acknowledged: u32,
+    payload: usize,
+) -> Vec<u8> {
+    let acknowledged = if flags & ACK != 0 { acknowledged } else { 0 };
     let mut segment = ports(source, destination);
-    segment.extend([0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, flags, 1, 0, 0, 0, 0, 0]);
+    segment.extend(sequence.to_be_bytes());
+    segment.extend(acknowledged.to_be_bytes());
+    segment.extend([5 << 4, flags, 1, 0, 0, 0, 0, 0]);
+    segment.resize(20 + payload, 0);
     segment
 }
 
@@ -123,6 +142,22 @@ pub(crate) fn udp(source: u16, destination: u16) -> Vec<u8> {
 pub(crate) fn sctp(source: u16, destination: u16, chunk: u8) -> Vec<u8> {
     let mut packet = ports(source, destination);
     packet.extend([0, 0, 0, 0, 0, 0, 0, 0, chunk, 0, 0, 4]);
+    packet
+}
+
+/// An SCTP packet with a verification tag, whose chunk has an initiate tag.
+pub(crate) fn sctp_at(
+    source: u16,
+    destination: u16,
+    chunk: u8,
+    tag: u32,
+    initiate: u32,
+) -> Vec<u8> {
+    let mut packet = ports(source, destination);
+    packet.extend(tag.to_be_bytes());
+    packet.extend([0, 0, 0, 0, chunk, 0, 0, 20]);
+    packet.extend(initiate.to_be_bytes());
+    packet.resize(32, 0);
     packet
 }
 

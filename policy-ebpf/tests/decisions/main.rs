@@ -14,6 +14,7 @@ mod limits;
 mod link;
 mod node;
 mod origins;
+mod phases;
 mod reopening;
 mod rules;
 mod short_way;

@@ -128,7 +128,12 @@ fn payload(
             let flags = *u.choose(&[
                 2, 2, 2, 0x12, 0x10, 0x10, 0x18, 0x11, 1, 4, 0x14, 3, 0, 0x3f,
             ])?;
-            let mut segment = Tcp::new(flags).segment(source, destination);
+            let mut tcp = Tcp::new(flags);
+            if u.ratio(1, 3)? {
+                tcp.sequence = u.int_in_range(999..=1003)?;
+                tcp.acknowledgement = u.int_in_range(1000..=1004)?;
+            }
+            let mut segment = tcp.segment(source, destination);
             if u.ratio(1, 10)? {
                 // A data offset that is wrong, or options.
                 segment[12] = u.arbitrary()?;
@@ -139,7 +144,8 @@ fn payload(
         5..=7 => (17, udp(source, destination, u.bytes(8)?)),
         8 => {
             let chunk = *u.choose(&[1, 1, 2, 0, 14])?;
-            let chunks = [chunk, 0, 0, 4];
+            let mut chunks = [0; 20];
+            (chunks[0], chunks[3], chunks[7]) = (chunk, 20, u.int_in_range(0..=2)?);
             (
                 132,
                 sctp::packet(source.port(), destination.port(), 1, &chunks),

@@ -262,7 +262,7 @@ proptest! {
         for hook in &mut hooks {
             hook.stale = true;
         }
-        let end = now + 2 * LONGEST_PAUSE + LONGEST_REST;
+        let end = now + 2 * LONGEST_PAUSE + 2 * LONGEST_REST;
         while now <= end {
             step(last, &mut kernel, &mut hooks, Weather::Obeys, now)?;
             now += FIRST_PAUSE;

@@ -173,27 +173,23 @@ fn clsact(ifindex: u32, parent: u32) -> Result<Vec<Entry>, ChainError> {
     }
 }
 
-/// The kind of the qdisc that has the place of clsact, if there is one.
+/// The kind of the qdisc that has the place of clsact, if there is one. Lists all qdiscs: the
+/// kernel answers a question about one to everybody who listens, but not to who asked.
 pub(super) fn ingress_qdisc(ifindex: u32) -> Result<Option<String>, ChainError> {
-    let mut body = vec![0; TCMSG];
-    body.splice(4..8, ifindex.to_ne_bytes());
-    body.splice(12..16, CLSACT.to_ne_bytes());
     let mut requests = Requests::open(rtnetlink::sys::protocols::NETLINK_ROUTE)?;
     let kind = |message: &Message<'_>| {
+        let is_it =
+            u32_at(message.payload, 4)? == ifindex && u32_at(message.payload, 12)? == CLSACT;
         attributes(message.payload, TCMSG)
-            .find(|(kind, _)| *kind == libc::TCA_KIND)
+            .find(|(kind, _)| is_it && *kind == libc::TCA_KIND)
             .map(|(_, value)| text(value))
     };
-    match requests.get(libc::RTM_GETQDISC.into(), &body, kind) {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => Ok(None),
-        result => result.map_err(|source| {
-            NetlinkError::Request {
-                what: "qdiscs",
-                source,
-            }
-            .into()
-        }),
-    }
+    let found = requests.dump(libc::RTM_GETQDISC.into(), &[0; TCMSG], kind);
+    let found = found.map_err(|source| NetlinkError::Request {
+        what: "qdiscs",
+        source,
+    })?;
+    Ok(found.into_iter().next())
 }
 
 fn decode(message: &Message<'_>) -> Option<Entry> {
