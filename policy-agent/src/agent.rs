@@ -17,6 +17,7 @@ mod enforcement;
 mod hook_state;
 mod hooks;
 mod options;
+mod own;
 mod ports;
 mod reconcile;
 mod snapshot;
@@ -122,6 +123,8 @@ struct Agent {
     binder: Binder,
     ids: EndpointIds,
     ports: Ports,
+    /// Addresses that interfaces came with.
+    own: own::Own,
     host_addresses: BTreeSet<std::net::IpAddr>,
     /// The resolver was told something since the last commit.
     dirty: bool,
@@ -161,6 +164,7 @@ struct Agent {
 struct NodeSynced {
     interfaces: bool,
     addresses: bool,
+    routes: bool,
     tunnels: bool,
 }
 
@@ -260,6 +264,7 @@ impl Agent {
             binder: Binder::new(),
             ids: EndpointIds::new(options.sizes.max_endpoints, &earlier),
             ports: Ports::recorded(&earlier),
+            own: own::Own::of_earlier(&earlier),
             host_addresses: BTreeSet::new(),
             dirty: false,
             collection: Collection::default(),
@@ -312,6 +317,10 @@ impl Agent {
             NodeEvent::TunnelPorts(ports) => {
                 self.node_synced.tunnels = true;
                 self.tables.ask(Request::TunnelPorts(ports));
+            }
+            NodeEvent::LocalRoutes(routes) => {
+                self.node_synced.routes = true;
+                self.tables.ask(Request::LocalRoutes(routes));
             }
             NodeEvent::TcChanged { ifindex } => self.look_again(Some(ifindex)),
             NodeEvent::Resynced => self.look_again(None),
@@ -404,9 +413,11 @@ impl Agent {
         let NodeSynced {
             interfaces,
             addresses,
+            routes,
             tunnels,
         } = self.node_synced;
-        let is_ready = self.loaded && self.source.synced && interfaces && addresses && tunnels;
+        let is_node_synced = interfaces && addresses && routes && tunnels;
+        let is_ready = self.loaded && self.source.synced && is_node_synced;
         if self.phase != Phase::Waiting || !is_ready {
             return;
         }

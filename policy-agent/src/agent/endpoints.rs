@@ -48,6 +48,7 @@ impl Agent {
         } else {
             self.binder.interface(fact(&interface))
         };
+        self.own.seen(&interface);
         port.interface = Some(interface);
         let is_endpoint = port.fact.is_some() || port.no_number;
         for event in events {
@@ -62,6 +63,7 @@ impl Agent {
     /// The kernel removed an interface, and with it whatever was attached.
     pub(super) fn interface_gone(&mut self, ifindex: u32) {
         let events = self.binder.interface_removed(ifindex);
+        self.own.gone(ifindex);
         let name = self.ports.name(ifindex);
         if let Some(port) = self.ports.remove(ifindex) {
             self.hooks.give(Job::Forget(ifindex));
@@ -117,11 +119,16 @@ impl Agent {
             return;
         };
         port.no_number = false;
+        let pod = self.binder.pod_behind(ifindex).cloned();
+        if let Some(pod) = &pod {
+            self.own.recorded(ifindex, self.binder.addresses(pod));
+        }
         let fact = EndpointFact {
             ifindex,
             id,
             bridge: interface.bridge,
-            pod: self.binder.pod_behind(ifindex).cloned(),
+            pod,
+            own: self.own.addresses(ifindex),
         };
         if port.fact.as_ref() == Some(&fact) {
             return;

@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ipnet::IpNet;
 use policy_common::{EndpointId, Event, names};
 use policy_core::plan::Op;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -53,6 +54,8 @@ pub(super) enum Request {
     },
     /// Tell the programs where this node unpacks tunnels.
     TunnelPorts(Vec<u16>),
+    /// Tell the programs what this node delivers locally.
+    LocalRoutes(Vec<IpNet>),
     /// Put the pins in the place of those of the run before.
     Publish,
     /// Sweep the flow tables; flows of other endpoints than these are removed.
@@ -229,6 +232,12 @@ impl Worker {
             Request::TunnelPorts(ports) => {
                 if let Err(source) = self.tables.set_tunnel_ports(&ports) {
                     let what = names::TUNNEL_PORTS;
+                    self.reply(Reply::Failed(AgentError::Map { what, source }));
+                }
+            }
+            Request::LocalRoutes(routes) => {
+                if let Err(source) = self.tables.set_local_routes(&routes) {
+                    let what = names::LOCALS_V4;
                     self.reply(Reply::Failed(AgentError::Map { what, source }));
                 }
             }

@@ -11,6 +11,7 @@ mod encode;
 mod failure;
 mod fill;
 mod load;
+mod locals;
 mod object;
 mod programs;
 mod tables;
