@@ -329,6 +329,7 @@ mod tests {
                 id: EndpointId(1),
                 bridge,
                 pod: None,
+                own: Vec::new(),
             }),
             ..Port::default()
         }
