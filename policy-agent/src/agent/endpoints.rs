@@ -128,6 +128,7 @@ impl Agent {
             id,
             bridge: interface.bridge,
             pod,
+            tag: self.binder.tag(ifindex),
             own: self.own.addresses(ifindex),
         };
         if port.fact.as_ref() == Some(&fact) {

@@ -328,8 +328,7 @@ mod tests {
                 ifindex: 0,
                 id: EndpointId(1),
                 bridge,
-                pod: None,
-                own: Vec::new(),
+                ..EndpointFact::default()
             }),
             ..Port::default()
         }
