@@ -9,20 +9,22 @@ use policy_core::{
     resolve::Resolver,
 };
 
-use crate::datapath::TableWriter;
+use crate::datapath::TableSizes;
 
 /// Pods that one line names.
 const NAMED: usize = 8;
 
 /// One line per table and consequence; none when everything is written as it should be.
 pub(super) fn describe(
-    tables: &TableWriter,
+    short: &[Short],
+    packed: Option<Table>,
+    sizes: &TableSizes,
     resolver: &Resolver,
     pod: impl Fn(u32) -> String,
 ) -> Vec<String> {
     let mut pods: BTreeMap<(Table, bool), Vec<String>> = BTreeMap::new();
     let mut lines = Vec::new();
-    for short in tables.short() {
+    for short in short {
         match *short {
             Short::Rules {
                 ifindex,
@@ -49,7 +51,7 @@ pub(super) fn describe(
                 let owner = owner.map(|pod| format!(" of {pod}")).unwrap_or_default();
                 lines.push(format!(
                     "{}: no rule for pods matches {count} addresses, the first is {first}{owner}",
-                    full(tables, table)
+                    full(sizes, table)
                 ));
             }
         }
@@ -67,20 +69,20 @@ pub(super) fn describe(
         } else {
             "everything is denied, but for the host, for"
         };
-        let full = full(tables, table);
+        let full = full(sizes, table);
         lines.push(format!("{full}: {what} {}{more}", named.join("; ")));
     }
-    if let Some(table) = tables.packed().filter(|_| lines.is_empty()) {
+    if let Some(table) = packed.filter(|_| lines.is_empty()) {
         lines.push(format!(
             "{}: all policies are in force, but written anew with every change",
-            full(tables, table)
+            full(sizes, table)
         ));
     }
     lines
 }
 
-fn full(tables: &TableWriter, table: Table) -> String {
-    let (name, flag, size) = tables.sizes().flag(table);
+fn full(sizes: &TableSizes, table: Table) -> String {
+    let (name, flag, size) = sizes.flag(table);
     format!("{name} is full ({flag} {size})")
 }
 

@@ -239,7 +239,12 @@ fn endpoint() -> impl Strategy<Value = EndpointFact> {
             id: EndpointId(ifindex as u16 + 100),
             bridge,
             pod,
-            ..EndpointFact::default()
+            // Nobody's: what the endpoint sends from while its pod is not known.
+            own: ["10.0.0.99", "fd00::99"]
+                .iter()
+                .filter_map(|text| text.parse().ok())
+                .collect(),
+            tag: 0,
         }
     })
 }
