@@ -15,7 +15,7 @@ use policy_common::{
     NodeState, PortKey, PortSet, PortSetId, Reason, Recent, RuleKey, V4, V6, Verdict,
     limits::{
         EVENT_BYTES, MAX_ADDRESSES, MAX_CHUNKS, MAX_CIDRS, MAX_ENDPOINTS, MAX_FLOWS, MAX_FRAGMENTS,
-        MAX_PORT_SETS, MAX_PORTS, MAX_RULES, TUNNEL_PORT_WORDS,
+        MAX_LOCALS, MAX_PORT_SETS, MAX_PORTS, MAX_RULES, TUNNEL_PORT_WORDS,
     },
     shares::CHUNK_SLOTS,
 };
@@ -88,6 +88,10 @@ pub(crate) static ADDRESSES_V6: HashMap<V6, AddressEntry, { MAX_ADDRESSES as usi
 pub(crate) static CIDRS_V4: LpmTrie<V4, IdentityId, { MAX_CIDRS as usize }> = LpmTrie::new();
 #[btf_map]
 pub(crate) static CIDRS_V6: LpmTrie<V6, IdentityId, { MAX_CIDRS as usize }> = LpmTrie::new();
+#[btf_map]
+pub(crate) static LOCALS_V4: LpmTrie<V4, u32, { MAX_LOCALS as usize }> = LpmTrie::new();
+#[btf_map]
+pub(crate) static LOCALS_V6: LpmTrie<V6, u32, { MAX_LOCALS as usize }> = LpmTrie::new();
 #[btf_map]
 pub(crate) static RULES: HashMap<RuleKey, PortSetId, { MAX_RULES as usize }, SPARSE> =
     HashMap::new();

@@ -154,7 +154,7 @@ impl Fragments for Kernel {
 }
 
 macro_rules! tables {
-    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $known:ident, $answers:ident,
+    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $locals:ident, $flows:ident, $known:ident, $answers:ident,
      $words:ident, $bits:literal) => {
         impl Addresses<$family> for Kernel {
             fn address(&self, address: $family) -> Option<AddressEntry> {
@@ -164,6 +164,10 @@ macro_rules! tables {
 
             fn cidr(&self, address: $family) -> Option<IdentityId> {
                 maps::$cidrs.get(&Key::new($bits, address)).copied()
+            }
+
+            fn is_local(&self, address: $family) -> bool {
+                maps::$locals.get(&Key::new($bits, address)).is_some()
             }
         }
 
@@ -261,6 +265,7 @@ tables!(
     FlowKeyV4,
     ADDRESSES_V4,
     CIDRS_V4,
+    LOCALS_V4,
     FLOWS_V4,
     KNOWN_FLOWS_V4,
     KNOWN_ANSWERS_V4,
@@ -272,6 +277,7 @@ tables!(
     FlowKeyV6,
     ADDRESSES_V6,
     CIDRS_V6,
+    LOCALS_V6,
     FLOWS_V6,
     KNOWN_FLOWS_V6,
     KNOWN_ANSWERS_V6,
