@@ -22,10 +22,8 @@ pub struct Config {
     /// Read origin facts from `cb[]` instead of the packet's metadata: only for
     /// `BPF_PROG_TEST_RUN`, never on an interface.
     pub test_seam: u8,
-    /// Also write an event for every allowed new flow.
-    pub allow_events: u8,
     /// Keeps the size a multiple of four.
-    pub reserved: u8,
+    pub reserved: [u8; 2],
 }
 
 impl Config {
@@ -41,8 +39,7 @@ impl Config {
         event_burst: 50,
         debug: 0,
         test_seam: 0,
-        allow_events: 0,
-        reserved: 0,
+        reserved: [0; 2],
     };
 }
 

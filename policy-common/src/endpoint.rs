@@ -1,4 +1,4 @@
-//! One pod interface on this node, as ENDPOINTS holds it.
+//! One pod interface on this node, as ENDPOINTS holds it under its number.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -28,34 +28,38 @@ pub struct DirectionRules {
     pub default_ports: PortSetId,
 }
 
-/// Value of ENDPOINTS, keyed by the index of the host-side interface (native order). An update
-/// swaps the whole element.
+/// Value of ENDPOINTS, keyed by the endpoint's number (`u32`). An update swaps the whole element, and a
+/// copy proves itself whole by [`Endpoint::check`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Endpoint {
     /// A flow with another epoch is evaluated again.
     pub epoch: u32,
-    /// The key again: an element that the kernel reused under a reader does not match.
+    /// The host-side interface, whose element of INTERFACES says this number.
     pub ifindex: u32,
+    /// Number of the endpoint: the key again.
+    pub id: EndpointId,
+    /// `INGRESS_ISOLATED`, `EGRESS_ISOLATED`, `UNKNOWN`, `NO_SOURCE_CHECK`,
+    /// `INGRESS_BLOCKS`, `EGRESS_BLOCKS`, `MAC`.
+    pub flags: u16,
+    /// The pod's IPv4 address, all zero when it has none.
+    pub v4: V4,
     /// Connections to the pod.
     pub ingress: DirectionRules,
     /// Connections from the pod.
     pub egress: DirectionRules,
-    /// The pod's IPv4 address, all zero when it has none.
-    pub v4: V4,
     /// The pod's IPv6 address, all zero when it has none.
     pub v6: V6,
-    /// Number of the endpoint.
-    pub id: EndpointId,
-    /// `INGRESS_ISOLATED`, `EGRESS_ISOLATED`, `UNKNOWN`, `NO_SOURCE_CHECK`,
-    /// `INGRESS_BLOCKS`, `EGRESS_BLOCKS`.
-    pub flags: u16,
     /// The bridge whose port the interface is, 0 when it is none.
     pub bridge: u32,
-    /// Keeps `pod_tag` aligned.
-    pub reserved: u32,
+    /// The pod's Ethernet address; counts with the flag `MAC`.
+    pub mac: [u8; 6],
+    /// Always zero.
+    pub reserved: [u8; 6],
     /// Identifies the pod across restarts of the agent (a hash of its UID); 0 when unknown.
     pub pod_tag: u64,
+    /// A checksum of everything before it, by [`Endpoint::sealed`].
+    pub check: u64,
 }
 
 impl Endpoint {
@@ -72,6 +76,27 @@ impl Endpoint {
     /// The egress ruleset has blocks: CIDRS is asked for addresses without an entry.
     pub const EGRESS_BLOCKS: u16 = 32;
 
+    /// `mac` is known: frames from the pod must carry it.
+    pub const MAC: u16 = 64;
+
+    /// 64-bit words of an element.
+    pub const WORDS: usize = size_of::<Self>() / 8;
+
+    /// The element as it is written: with its checksum.
+    #[must_use]
+    pub fn sealed(mut self) -> Self {
+        self.check = checksum(&bytemuck::cast(self));
+        self
+    }
+
+    /// Whether this is one element as [`Endpoint::sealed`] made it, and not parts of two: programs
+    /// copy elements that the kernel may reuse under them, in whatever order a processor loads and
+    /// stores.
+    #[inline(always)]
+    pub fn is_whole(&self) -> bool {
+        self.check == checksum(bytemuck::cast_ref(self))
+    }
+
     /// Whether all bits of `flag` are set.
     #[inline(always)]
     pub const fn has(&self, flag: u16) -> bool {
@@ -83,6 +108,21 @@ impl Endpoint {
     pub const fn is_isolated(&self) -> bool {
         self.flags & (Self::INGRESS_ISOLATED | Self::EGRESS_ISOLATED) != 0
     }
+}
+
+/// A checksum of all words but the last, in which it stands. Not zero for zeros.
+#[inline(always)]
+fn checksum(words: &[u64; Endpoint::WORDS]) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut sum = FACTOR;
+    let mut index = 0;
+    while index < Endpoint::WORDS - 1 {
+        // High bits of a product depend on all bits of its factors, low bits do not.
+        sum = (sum ^ words[index]).wrapping_mul(FACTOR);
+        sum ^= sum >> 32;
+        index += 1;
+    }
+    sum
 }
 
 /// Value of FLOW_COUNTS, indexed by endpoint number: live entries of the flow tables. Kept by the

@@ -8,7 +8,10 @@
 //! maps outlive the programs that were built with them.
 
 pub mod addr;
+pub mod address_entry;
 pub mod config;
+pub mod counter;
+pub mod direction;
 pub mod endpoint;
 pub mod event;
 pub mod flow;
@@ -18,18 +21,21 @@ pub mod names;
 pub mod rule;
 pub mod verdict;
 
-pub use addr::{AddressEntry, V4, V6};
+pub use addr::{V4, V6};
+pub use address_entry::AddressEntry;
 pub use config::{Config, Control};
+pub use counter::Counter;
+pub use direction::Direction;
 pub use endpoint::{DirectionRules, Endpoint, EndpointId, FlowCounts};
-pub use event::{Direction, Event, EventBudget, Hook};
+pub use event::{Event, EventBudget};
 pub use flow::{Flow, FlowKeyV4, FlowKeyV6, FlowState, FragmentKey, FragmentPorts, Recent};
 pub use identity::{IdentityId, PortSetId, RulesetId};
 pub use rule::{PortEntry, PortKey, PortSet, RuleKey};
-pub use verdict::{Action, Counter, Reason, Verdict};
+pub use verdict::{Action, Reason, Verdict};
 
 /// Version of the layouts that survive a restart of the agent (flows, fragments, counts): a new
 /// agent that finds another number in [`NodeState`] starts those tables afresh.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// What one pin directory remembers between two runs of the agent.
 #[repr(C)]
@@ -45,7 +51,7 @@ pub struct NodeState {
 
 const _: () = {
     assert!(size_of::<AddressEntry>() == 8);
-    assert!(size_of::<Endpoint>() == 64);
+    assert!(size_of::<Endpoint>() == 80);
     assert!(size_of::<FlowKeyV4>() == 16);
     assert!(size_of::<FlowKeyV6>() == 40);
     assert!(size_of::<Flow>() == 16);
@@ -53,6 +59,7 @@ const _: () = {
     assert!(size_of::<PortSet>() == 64);
     assert!(size_of::<PortKey>() == 8);
     assert!(size_of::<RuleKey>() == 8);
-    assert!(size_of::<Event>() == 88);
+    assert!(size_of::<Event>() == 80);
+    assert!(size_of::<EventBudget>() == 16);
     assert!(size_of::<NodeState>() == 16);
 };

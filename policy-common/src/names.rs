@@ -1,6 +1,8 @@
 //! Names of maps and programs: in the object, as pins, in `bpftool` and in the docs.
 
-/// interface index → [`crate::Endpoint`] (hash).
+/// interface index → [`crate::EndpointId`] (hash).
+pub const INTERFACES: &str = "INTERFACES";
+/// endpoint number → [`crate::Endpoint`] (hash).
 pub const ENDPOINTS: &str = "ENDPOINTS";
 /// IPv4 address → [`crate::AddressEntry`] (hash).
 pub const ADDRESSES_V4: &str = "ADDRESSES_V4";

@@ -43,16 +43,6 @@ impl Verdict {
     }
 }
 
-/// Value of METRICS.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-pub struct Counter {
-    /// Packets (a GSO super-packet is one).
-    pub packets: u64,
-    /// Bytes from the link header on.
-    pub bytes: u64,
-}
-
 macro_rules! reasons {
     ($($(#[$doc:meta])+ $variant:ident = $number:literal, $name:literal;)+) => {
         /// Why a packet passed or was dropped. Numbers are stable: they index METRICS.
@@ -144,6 +134,4 @@ reasons! {
     FlowLimit = 35, "flow-limit";
     /// An ICMP error about a packet that the pod did not receive.
     ForgedError = 36, "forged-icmp-error";
-    /// A packet of a pod whose stamp was erased and whose source cannot be told.
-    StampLost = 37, "stamp-lost";
 }

@@ -1,11 +1,11 @@
 //! What becomes of a packet, and why.
 
-use policy_common::{IdentityId, Reason};
+use policy_common::{IdentityId, Reason, Verdict};
 
-use crate::packet::ParseError;
+use crate::{packet::ParseError, question::Answer};
 
-/// The fate of one packet, in one word – bits 0: reason, 32: identity –, because functions of BPF
-/// programs return scalars.
+/// The fate of one packet, in one word – bits 0: reason, 8: what the rules said, 32: identity –, because
+/// functions of BPF programs return scalars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 #[repr(transparent)]
@@ -18,10 +18,16 @@ impl Decision {
         Self::about(reason, IdentityId::WORLD)
     }
 
-    /// For a reason that rules gave about a peer.
+    /// For a reason about a peer.
     #[inline(always)]
     pub const fn about(reason: Reason, identity: IdentityId) -> Self {
         Self(reason as u64 | (identity.0 as u64) << 32)
+    }
+
+    /// For a reason that rules gave: with their verdict and the peer.
+    #[inline(always)]
+    pub const fn by_rules(reason: Reason, answer: Answer) -> Self {
+        Self(reason as u64 | (answer.verdict().0 as u64) << 8 | (answer.identity().0 as u64) << 32)
     }
 
     /// Whether the packet is dropped.
@@ -39,6 +45,12 @@ impl Decision {
     /// The reason.
     pub const fn reason(&self) -> Option<Reason> {
         Reason::from_u8(self.reason_number())
+    }
+
+    /// What the rules said, where they gave the reason; a deny elsewhere.
+    #[inline(always)]
+    pub const fn verdict(&self) -> Verdict {
+        Verdict((self.0 >> 8) as u8)
     }
 
     /// The peer's identity, where rules were asked.

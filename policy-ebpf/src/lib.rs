@@ -12,6 +12,7 @@
 extern crate std;
 
 mod answer;
+pub mod budget;
 pub mod case;
 pub mod decision;
 pub mod family;
@@ -19,6 +20,7 @@ pub mod flows;
 pub mod fragment;
 pub mod from_pod;
 pub mod judge;
+pub mod judgement;
 pub mod link;
 pub mod lookup;
 #[cfg(not(target_arch = "bpf"))]
@@ -27,10 +29,12 @@ pub mod origin;
 pub mod packet;
 pub mod question;
 pub mod read;
+pub mod recall;
 pub mod related;
 pub mod rules;
 pub mod sender;
 pub mod to_pod;
 
 pub use decision::Decision;
+pub use judgement::Judgement;
 pub use origin::{Origin, Stamp};

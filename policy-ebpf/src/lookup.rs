@@ -47,9 +47,13 @@ pub trait Policy {
     fn version(&self) -> u64 {
         0
     }
-    /// ENDPOINTS. A copy that stays what it is while the packet is decided: the element may be
-    /// replaced at any time.
-    fn endpoint(&self, ifindex: u32) -> Option<&Endpoint>;
+    /// INTERFACES and ENDPOINTS: the endpoint at whose interface the program runs, in memory of its
+    /// own. A copy that stays what it is while the packet is decided: the element may be replaced at
+    /// any time.
+    fn endpoint_at(&self, ifindex: u32) -> Option<&Endpoint>;
+    /// ENDPOINTS: the endpoint that sent the packet, as its number says; also a copy, in other memory
+    /// than [`Policy::endpoint_at`], so that one run may hold both.
+    fn source_endpoint(&self, id: EndpointId) -> Option<&Endpoint>;
     /// TUNNEL_PORTS: whether this node decapsulates UDP to this port (host byte order).
     fn is_tunnel_port(&self, port: u16) -> bool;
     /// RULES.

@@ -12,9 +12,13 @@ use aya_ebpf::{
     macros::classifier,
     programs::TcContext,
 };
-use policy_common::{Direction, Endpoint, EndpointId, Reason};
+use policy_common::{Direction, EndpointId, Reason};
 use policy_ebpf::{
-    Decision, Origin, Stamp, from_pod, lookup::Policy as _, packet::Bytes as _, to_pod,
+    Decision, Judgement, Origin, Stamp, from_pod,
+    judgement::drops,
+    lookup::Policy as _,
+    packet::{Bytes as _, ethernet},
+    to_pod,
 };
 
 use crate::bpf::{
@@ -28,16 +32,26 @@ use crate::bpf::{
 fn from_pod(ctx: TcContext) -> i32 {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
     let origin = metadata::origin(skb);
-    let frame = Frame::new(skb);
-    let endpoint = Kernel.endpoint(origin.ifindex);
+    let frame = Frame::<ETHERNET>::new(skb);
+    let endpoint = Kernel.endpoint_at(origin.ifindex);
     // First of all, and on every packet: nothing that a pod wrote there may get further.
-    let Some(endpoint) = endpoint else {
-        metadata::stamp(skb, Stamp::judged(EndpointId::NONE));
-        return finish(&frame, &origin, None, Direction::Egress, UNKNOWN);
+    metadata::stamp(
+        skb,
+        Stamp::judged(endpoint.map_or(EndpointId::NONE, |endpoint| endpoint.id)),
+    );
+    let decision = match endpoint {
+        Some(endpoint) => from_pod::decide(&Kernel, &frame, &origin, endpoint),
+        None => UNKNOWN,
     };
-    metadata::stamp(skb, Stamp::judged(endpoint.id));
-    let decision = from_pod::decide(&Kernel, &frame, &origin, endpoint);
-    finish(&frame, &origin, Some(endpoint), Direction::Egress, decision)
+    finish(
+        &frame,
+        &origin,
+        [Judgement {
+            endpoint,
+            direction: Direction::Egress,
+            decision,
+        }],
+    )
 }
 
 /// TC egress of a pod's host-side interface.
@@ -45,23 +59,27 @@ fn from_pod(ctx: TcContext) -> i32 {
 fn to_pod(ctx: TcContext) -> i32 {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
     let origin = metadata::origin(skb);
-    let frame = Frame::new(skb);
-    let endpoint = Kernel.endpoint(origin.ifindex);
+    let frame = Frame::<ETHERNET>::new(skb);
+    let endpoint = Kernel.endpoint_at(origin.ifindex);
     metadata::clear_stamp(skb);
-    let Some(endpoint) = endpoint else {
-        return finish(&frame, &origin, None, Direction::Ingress, UNKNOWN);
+    let decision = match endpoint {
+        Some(endpoint) => to_pod::decide(&Kernel, &frame, &origin, endpoint),
+        None => UNKNOWN,
     };
-    let decision = to_pod::decide(&Kernel, &frame, &origin, endpoint);
     finish(
         &frame,
         &origin,
-        Some(endpoint),
-        Direction::Ingress,
-        decision,
+        [Judgement {
+            endpoint,
+            direction: Direction::Ingress,
+            decision,
+        }],
     )
 }
 
-/// No element of ENDPOINTS.
+/// Bytes of the link header of pods' interfaces.
+const ETHERNET: usize = ethernet::HEADER_LEN;
+/// No element of INTERFACES.
 const UNKNOWN: Decision = Decision::of(Reason::UnknownEndpoint);
 
 /// TC ingress of bridge ports that are not pods': a stamp from outside means nothing.
@@ -78,23 +96,26 @@ fn jiffies(_ctx: TcContext) -> i32 {
     unsafe { bpf_jiffies64() as i32 }
 }
 
-/// Counts and reports, and turns the decision into an action. Later programs on the interface run
-/// too, whatever they are.
+/// Counts and reports each judgement, and turns them into an action. Later programs on the interface
+/// run too, whatever they are.
 #[inline(always)]
-fn finish(
-    frame: &Frame,
+fn finish<const LINK: usize, const COUNT: usize>(
+    frame: &Frame<LINK>,
     origin: &Origin,
-    endpoint: Option<&Endpoint>,
-    direction: Direction,
-    decision: Decision,
+    judgements: [Judgement<'_>; COUNT],
 ) -> i32 {
-    let decision = Decision(frame.forget(decision.0));
-    report::count(direction, decision, frame.length());
-    let says_everything = config!(allow_events) != 0 || config!(debug) != 0;
-    if says_everything || (decision.drops() && !report::is_suppressed(endpoint)) {
-        report::report(frame, origin, endpoint, direction, decision);
+    let judgements = judgements.map(|judgement| Judgement {
+        decision: Decision(frame.forget(judgement.decision.0)),
+        ..judgement
+    });
+    for judgement in &judgements {
+        report::count(judgement.direction, judgement.decision, frame.length());
+        let is_event = judgement.decision.drops() && !report::is_suppressed(judgement.id());
+        if is_event || config!(debug) != 0 {
+            report::report(frame, origin, judgement);
+        }
     }
-    if decision.drops() {
+    if drops(&judgements) {
         TC_ACT_SHOT
     } else {
         TC_ACT_UNSPEC

@@ -25,8 +25,10 @@ pub struct MemoryWorld {
     pub config: Config,
     /// Low 32 bits of jiffies.
     pub now: Cell<u32>,
+    /// INTERFACES.
+    pub interfaces: HashMap<u32, EndpointId>,
     /// ENDPOINTS.
-    pub endpoints: HashMap<u32, Endpoint>,
+    pub endpoints: HashMap<EndpointId, Endpoint>,
     /// ADDRESSES_V4.
     pub addresses_v4: HashMap<V4, AddressEntry>,
     /// ADDRESSES_V6.
@@ -62,6 +64,7 @@ impl Default for MemoryWorld {
         Self {
             config: Config::DEFAULT,
             now: Cell::new(1_000_000),
+            interfaces: HashMap::new(),
             endpoints: HashMap::new(),
             addresses_v4: HashMap::new(),
             addresses_v6: HashMap::new(),
@@ -88,6 +91,23 @@ impl MemoryWorld {
         self.now.set(self.now.get().wrapping_add(jiffies));
     }
 
+    /// Writes an endpoint and what its interface is; an interface that gets another number loses the one
+    /// before.
+    pub fn put_endpoint(&mut self, endpoint: Endpoint) {
+        self.endpoints.insert(endpoint.id, endpoint.sealed());
+        let before = self.interfaces.insert(endpoint.ifindex, endpoint.id);
+        if let Some(before) = before.filter(|before| *before != endpoint.id) {
+            self.endpoints.remove(&before);
+        }
+    }
+
+    /// Removes an interface and its endpoint.
+    pub fn remove_endpoint(&mut self, ifindex: u32) {
+        if let Some(id) = self.interfaces.remove(&ifindex) {
+            self.endpoints.remove(&id);
+        }
+    }
+
     /// Flows of both families.
     pub fn flows(&self) -> usize {
         self.flows_v4.borrow().len() + self.flows_v6.borrow().len()
@@ -108,8 +128,15 @@ impl Clock for MemoryWorld {
 }
 
 impl Policy for MemoryWorld {
-    fn endpoint(&self, ifindex: u32) -> Option<&Endpoint> {
-        self.endpoints.get(&ifindex)
+    fn endpoint_at(&self, ifindex: u32) -> Option<&Endpoint> {
+        let id = self.interfaces.get(&ifindex)?;
+        self.endpoints
+            .get(id)
+            .filter(|endpoint| endpoint.ifindex == ifindex)
+    }
+
+    fn source_endpoint(&self, id: EndpointId) -> Option<&Endpoint> {
+        self.endpoints.get(&id)
     }
 
     fn is_tunnel_port(&self, port: u16) -> bool {

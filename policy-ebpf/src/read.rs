@@ -2,7 +2,7 @@
 
 use crate::{
     lookup::Memory,
-    packet::{Bytes, IpPacket, ParseError, Segment, Wire, ethernet},
+    packet::{Bytes, IpPacket, ParseError, Segment, Wire},
 };
 
 /// Reads the headers of a frame's packet, and with the shortest way its transport header too.
@@ -27,6 +27,6 @@ fn follow<F: Wire, B: Bytes + ?Sized>(
     frame: &B,
     packet: &mut IpPacket<F>,
 ) -> Result<(), ParseError> {
-    *packet = F::parse(frame, ethernet::HEADER_LEN)?;
+    *packet = F::parse(frame, B::LINK_HEADER)?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::{
     family::Family,
     link::{self, LinkControl},
     lookup::{Addresses, Policy},
-    packet::{Bytes, IpPacket, Segment, Wire, arp, ethernet, icmp, protocol, transport::Kind},
+    packet::{Bytes, IpPacket, Segment, Wire, arp, icmp, protocol, transport::Kind},
     related,
 };
 
@@ -24,7 +24,7 @@ where
     W: Addresses<V4>,
     B: Bytes + ?Sized,
 {
-    let Some(sender) = arp::sender(frame, ethernet::HEADER_LEN) else {
+    let Some(sender) = arp::sender(frame, B::LINK_HEADER) else {
         return Decision::of(Reason::Malformed);
     };
     let unchecked = endpoint.has(Endpoint::NO_SOURCE_CHECK);

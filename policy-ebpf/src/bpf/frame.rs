@@ -7,14 +7,14 @@ use policy_ebpf::packet::{Bytes, MAX_OFFSET};
 
 use super::maps;
 
-/// The packet of a TC program.
-pub(crate) struct Frame {
+/// The packet of a TC program on an interface whose link header has `LINK` bytes.
+pub(crate) struct Frame<const LINK: usize> {
     skb: *mut __sk_buff,
     /// Zero, but the verifier does not know.
     zero: u64,
 }
 
-impl Frame {
+impl<const LINK: usize> Frame<LINK> {
     #[inline(always)]
     pub(crate) fn new(skb: *mut __sk_buff) -> Self {
         Self {
@@ -92,7 +92,16 @@ unsafe fn fetch<const N: usize>(skb: *mut __sk_buff, offset: usize, buffer: *mut
     unsafe { bpf_skb_load_bytes(skb.cast(), offset as u32, buffer.cast(), N as u32) }
 }
 
-impl Bytes for Frame {
+impl<const LINK: usize> Bytes for Frame<LINK> {
+    const LINK_HEADER: usize = LINK;
+
+    #[inline(always)]
+    fn network_protocol(&self) -> Option<u16> {
+        // SAFETY: the context is valid, and this field may be read.
+        let protocol = unsafe { (&raw const (*self.skb).protocol).read_volatile() };
+        Some(u16::from_be(protocol as u16))
+    }
+
     #[inline(always)]
     fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         if offset > MAX_OFFSET {

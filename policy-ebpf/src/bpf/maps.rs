@@ -10,14 +10,15 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use policy_common::{
-    AddressEntry, Config, Control, Counter, Endpoint, Event, EventBudget, Flow, FlowCounts,
-    FlowKeyV4, FlowKeyV6, FragmentKey, FragmentPorts, IdentityId, NodeState, PortKey, PortSet,
-    PortSetId, Reason, Recent, RuleKey, V4, V6, Verdict,
+    AddressEntry, Config, Control, Counter, Endpoint, EndpointId, Event, EventBudget, Flow,
+    FlowCounts, FlowKeyV4, FlowKeyV6, FragmentKey, FragmentPorts, IdentityId, NodeState, PortKey,
+    PortSet, PortSetId, Reason, Recent, RuleKey, V4, V6, Verdict,
     limits::{
         EVENT_BYTES, MAX_ADDRESSES, MAX_CIDRS, MAX_ENDPOINTS, MAX_FLOWS, MAX_FRAGMENTS,
         MAX_PORT_SETS, MAX_PORTS, MAX_RULES, RECENT_FLOWS, TUNNEL_PORT_WORDS,
     },
 };
+use policy_ebpf::recall::{ENDPOINT_SLOTS, Role, SLOTS};
 
 /// A copy of an element of ENDPOINTS, so that not every packet looks it up.
 #[repr(C, align(8))]
@@ -42,9 +43,6 @@ pub(crate) struct KnownAnswer<const WORDS: usize> {
     pub(crate) answer: u64,
 }
 
-/// Slots for copies of flows, and for answers, of each family.
-pub(crate) const SLOTS: u32 = 2_048;
-
 /// Memory per processor. TC programs run with soft interrupts disabled: no other run of ours
 /// interrupts one on the same processor.
 #[repr(C, align(8))]
@@ -53,9 +51,6 @@ pub(crate) struct Scratch {
     pub(crate) flow: [u64; 10],
     pub(crate) bytes: [u64; 3],
 }
-
-/// Slots for copies of endpoints; those of more interfaces take turns.
-pub(crate) const ENDPOINT_SLOTS: u32 = 256;
 
 /// Addresses come and go all the time and need not take their memory at load.
 const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
@@ -77,6 +72,8 @@ pub(crate) static CONTROL: Shared<Control> = Shared(UnsafeCell::new(Control {
     zero: 0,
 }));
 
+#[btf_map]
+pub(crate) static INTERFACES: HashMap<u32, EndpointId, { MAX_ENDPOINTS as usize }> = HashMap::new();
 #[btf_map]
 pub(crate) static ENDPOINTS: HashMap<u32, Endpoint, { MAX_ENDPOINTS as usize }> = HashMap::new();
 #[btf_map]
@@ -116,8 +113,10 @@ pub(crate) static EVENTS: RingBuf<Event, { EVENT_BYTES as usize }> = RingBuf::ne
 pub(crate) static METRICS: PerCpuArray<Counter, { 2 * Reason::COUNT as usize }> =
     PerCpuArray::new();
 #[btf_map]
-pub(crate) static KNOWN_ENDPOINTS: PerCpuArray<KnownEndpoint, { ENDPOINT_SLOTS as usize }> =
-    PerCpuArray::new();
+pub(crate) static KNOWN_ENDPOINTS: PerCpuArray<
+    KnownEndpoint,
+    { (Role::COUNT * ENDPOINT_SLOTS) as usize },
+> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static KNOWN_FLOWS_V4: PerCpuArray<KnownFlow<2>, { SLOTS as usize }> =
     PerCpuArray::new();

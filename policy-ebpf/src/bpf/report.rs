@@ -5,11 +5,12 @@ use aya_ebpf::{
     helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns},
     maps::ring_buf::RingBufEntry,
 };
-use policy_common::{Direction, Endpoint, EndpointId, Event, Reason, RulesetId};
+use policy_common::{Direction, EndpointId, Event, Reason, V4, V6};
 use policy_ebpf::{
-    Decision, Origin,
+    Decision, Judgement, Origin,
+    budget::Allowance,
     packet::{
-        Bytes, IpPacket, Segment, Wire,
+        IpPacket, Segment, Wire,
         ethernet::{self, ethertype},
         transport::{self, Kind},
     },
@@ -33,40 +34,49 @@ pub(crate) fn count(direction: Direction, decision: Decision, length: usize) {
 /// Whether an event about a drop would be one too many for the endpoint: then it is counted as
 /// suppressed, and there is nothing to report. The usual end of a flood, so it is cheap.
 #[inline(always)]
-pub(crate) fn is_suppressed(endpoint: Option<&Endpoint>) -> bool {
-    let number = endpoint.map_or(EndpointId::NONE, |endpoint| endpoint.id);
-    let Some(budget) = maps::EVENT_BUDGETS.get_ptr_mut(number.0.into()) else {
+pub(crate) fn is_suppressed(endpoint: EndpointId) -> bool {
+    let Some(budget) = maps::EVENT_BUDGETS.get_ptr_mut(endpoint.0.into()) else {
         return false;
     };
-    let (rate, hz) = (config!(event_rate), config!(hz));
-    // SAFETY: an array slot stays where it is; a lost addition does no harm. The helper has no
-    // arguments.
-    unsafe {
-        let elapsed = (bpf_jiffies64() as u32).wrapping_sub((*budget).refilled);
-        let earns = u64::from(elapsed) * u64::from(rate) >= u64::from(hz);
-        if (*budget).tokens != 0 || earns {
-            return false;
-        }
-        (*budget).suppressed = (*budget).suppressed.wrapping_add(1);
+    // SAFETY: an array slot stays where it is; a lost addition does no harm.
+    let budget = unsafe { &mut *budget };
+    let is_suppressed = allowance().is_used_up(budget, now());
+    if is_suppressed {
+        budget.suppressed = budget.suppressed.wrapping_add(1);
     }
-    true
+    is_suppressed
 }
 
-/// Writes a debug line where they are on, and an event if the decision deserves one and the endpoint
-/// has not used up its budget. Not inlined: most packets need none of it.
+#[inline(always)]
+fn allowance() -> Allowance {
+    Allowance {
+        rate: config!(event_rate),
+        burst: config!(event_burst),
+        hz: config!(hz),
+    }
+}
+
+/// Low 32 bits of jiffies.
+#[inline(always)]
+fn now() -> u32 {
+    // SAFETY: the helper has no arguments.
+    unsafe { bpf_jiffies64() as u32 }
+}
+
+/// Writes a debug line where they are on, and an event if the packet is dropped and the endpoint has not
+/// used up its budget. Not inlined: most packets need none of it.
 #[inline(never)]
-pub(crate) fn report(
-    frame: &Frame,
+pub(crate) fn report<const LINK: usize>(
+    frame: &Frame<LINK>,
     origin: &Origin,
-    endpoint: Option<&Endpoint>,
-    direction: Direction,
-    decision: Decision,
+    judgement: &Judgement<'_>,
 ) -> bool {
+    let decision = judgement.decision;
     if config!(debug) != 0 {
         aya_log_ebpf::debug!(
             &frame.context(),
             "{} ifindex {} from {} stamp {:x}: reason {} identity {}",
-            direction.name(),
+            judgement.direction.name(),
             origin.ifindex,
             origin.ingress_ifindex,
             origin.stamp,
@@ -74,40 +84,37 @@ pub(crate) fn report(
             decision.identity().0,
         );
     }
-    let is_new = decision.reason_number() == Reason::Allowed as u8;
-    if !decision.drops() && !(config!(allow_events) != 0 && is_new) {
+    if !decision.drops() {
         return false;
     }
-    let (endpoint, epoch, ruleset) = match endpoint {
-        Some(endpoint) => (
-            endpoint.id,
-            endpoint.epoch,
-            match direction {
-                Direction::Ingress => endpoint.ingress.ruleset,
-                Direction::Egress => endpoint.egress.ruleset,
-            },
-        ),
-        None => (EndpointId::NONE, 0, RulesetId::NONE),
-    };
-    let Some(suppressed) = take_token(endpoint.0.into()) else {
+    let Some(budget) = maps::EVENT_BUDGETS.get_ptr_mut(judgement.id().0.into()) else {
         return false;
     };
+    // SAFETY: an array slot stays where it is. Processors may race for the last events; one too many
+    // does no harm.
+    let budget = unsafe { &mut *budget };
+    if !allowance().take(budget, now()) {
+        budget.suppressed = budget.suppressed.wrapping_add(1);
+        return false;
+    }
     let Some(mut entry) = maps::EVENTS.reserve(0) else {
+        // The agent is behind: the next event that finds room says how many did not.
+        budget.suppressed = budget.suppressed.wrapping_add(1);
         return false;
     };
     let event = zeroed(&mut entry);
     // SAFETY: the helper has no arguments.
     event.time = unsafe { bpf_ktime_get_ns() };
     event.ifindex = origin.ifindex;
-    event.ingress_ifindex = origin.ingress_ifindex;
     event.identity = decision.identity().0;
-    event.ruleset = ruleset.0;
-    event.epoch = epoch;
-    event.length = frame.length() as u32;
-    event.suppressed = suppressed;
-    event.endpoint = endpoint;
-    event.direction = direction as u8;
+    event.ruleset = judgement.ruleset().0;
+    event.epoch = judgement.epoch();
+    event.suppressed = budget.suppressed;
+    budget.suppressed = 0;
+    event.endpoint = judgement.id();
+    event.direction = judgement.direction as u8;
     event.reason = decision.reason_number();
+    event.verdict = decision.verdict();
     describe(frame, event);
     // The reader polls: waking it for every event would cost more than the packet.
     entry.submit(BPF_RB_NO_WAKEUP.into());
@@ -127,66 +134,35 @@ fn zeroed(entry: &mut RingBufEntry<Event>) -> &mut Event {
     unsafe { &mut *words.cast() }
 }
 
-/// Takes a token from the endpoint's bucket: the number of events suppressed since the last one.
-/// Processors may race for the last tokens; one event too many does no harm.
-#[inline(always)]
-fn take_token(endpoint: u32) -> Option<u32> {
-    let budget = maps::EVENT_BUDGETS.get_ptr_mut(endpoint)?;
-    let (rate, burst, hz) = (config!(event_rate), config!(event_burst), config!(hz));
-    // SAFETY: an array slot stays where it is; see above for races. The helper has no arguments.
-    unsafe {
-        let now = bpf_jiffies64() as u32;
-        let elapsed = now.wrapping_sub((*budget).refilled);
-        let earned = if elapsed >= hz * 64 {
-            burst
-        } else {
-            (elapsed * rate).checked_div(hz).unwrap_or(0)
-        };
-        if earned > 0 {
-            let tokens = (*budget).tokens.wrapping_add(earned);
-            (*budget).tokens = if tokens > burst { burst } else { tokens };
-            (*budget).refilled = now;
-        }
-        if (*budget).tokens == 0 {
-            (*budget).suppressed = (*budget).suppressed.wrapping_add(1);
-            return None;
-        }
-        (*budget).tokens -= 1;
-        let suppressed = (*budget).suppressed;
-        (*budget).suppressed = 0;
-        Some(suppressed)
-    }
-}
-
 /// Fills in what the packet says, as far as it can be read.
 #[inline(always)]
-fn describe(frame: &Frame, event: &mut Event) -> bool {
+fn describe<const LINK: usize>(frame: &Frame<LINK>, event: &mut Event) -> bool {
     let Some(ethertype) = ethernet::ethertype(frame) else {
         return false;
     };
     event.ethertype = ethertype.to_be_bytes();
     match ethertype {
-        ethertype::IPV4 => addresses::<policy_common::V4>(frame, event),
-        ethertype::IPV6 => addresses::<policy_common::V6>(frame, event),
+        ethertype::IPV4 => addresses::<V4, LINK>(frame, event),
+        ethertype::IPV6 => addresses::<V6, LINK>(frame, event),
         _ => false,
     }
 }
 
 #[inline(always)]
-fn addresses<F: Wire>(frame: &Frame, event: &mut Event) -> bool {
+fn addresses<F: Wire, const LINK: usize>(frame: &Frame<LINK>, event: &mut Event) -> bool {
     match F::plain(frame) {
         Some((packet, segment)) => {
             network(&packet, event);
             ports(segment, event);
             true
         }
-        None => parsed::<F>(frame, event),
+        None => parsed::<F, LINK>(frame, event),
     }
 }
 
 #[inline(never)]
-fn parsed<F: Wire>(frame: &Frame, event: &mut Event) -> bool {
-    let Ok(packet) = F::parse(frame, ethernet::HEADER_LEN) else {
+fn parsed<F: Wire, const LINK: usize>(frame: &Frame<LINK>, event: &mut Event) -> bool {
+    let Ok(packet) = F::parse(frame, LINK) else {
         return false;
     };
     network(&packet, event);

@@ -15,10 +15,11 @@ use policy_common::{
 use policy_ebpf::{
     lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares},
     question::{Answer, Question},
+    recall::{Role, is_same, slot, words_v4, words_v6},
 };
 
 use super::{
-    known::{copy, is_same, learn, slot, words_v4, words_v6},
+    known::{copy, learn},
     maps,
 };
 
@@ -97,15 +98,29 @@ impl Policy for Kernel {
         if begun == settled { settled } else { 0 }
     }
 
-    fn endpoint(&self, ifindex: u32) -> Option<&Endpoint> {
-        let known = maps::KNOWN_ENDPOINTS.get_ptr_mut(ifindex % maps::ENDPOINT_SLOTS)?;
+    fn endpoint_at(&self, ifindex: u32) -> Option<&Endpoint> {
+        let known = maps::KNOWN_ENDPOINTS.get_ptr_mut(Role::Here.place(ifindex))?;
         let version = self.version();
         // SAFETY: an array slot stays where it is and belongs to this processor until the program
-        // ends.
+        // ends; no other role has it.
         unsafe {
             let is_current =
                 (*known).version == version && version != 0 && (*known).endpoint.ifindex == ifindex;
-            (is_current || learn(known, ifindex, version)).then(|| &(*known).endpoint)
+            (is_current || learn(known, Role::Here as u32, ifindex, version))
+                .then(|| &(*known).endpoint)
+        }
+    }
+
+    #[inline(always)]
+    fn source_endpoint(&self, id: EndpointId) -> Option<&Endpoint> {
+        let known = maps::KNOWN_ENDPOINTS.get_ptr_mut(Role::Source.place(id.0.into()))?;
+        let version = self.version();
+        // SAFETY: as above.
+        unsafe {
+            let is_current =
+                (*known).version == version && version != 0 && (*known).endpoint.id == id;
+            (is_current || learn(known, Role::Source as u32, id.0.into(), version))
+                .then(|| &(*known).endpoint)
         }
     }
 

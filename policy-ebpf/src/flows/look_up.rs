@@ -51,11 +51,11 @@ pub(crate) fn look_up<F: Family, W: Tables<F>>(
         return revise(world, case, &found.key, flow, answer, now);
     }
     if !answer.verdict().allows() {
-        return Decision::about(Reason::Policy, answer.identity());
+        return Decision::by_rules(Reason::Policy, answer);
     }
     if !case.segment.opens() {
         // Nothing is remembered of a packet that cannot open a flow.
-        return Decision::about(Reason::Allowed, answer.identity());
+        return Decision::by_rules(Reason::Allowed, answer);
     }
     found.flow = Flow {
         state: FlowState {
@@ -120,7 +120,10 @@ fn ride<F: Family, W: Tables<F>>(
     if passes {
         Decision::of(Reason::Flow)
     } else {
-        Decision::about(Reason::FlowDenied, IdentityId(flow.identity))
+        Decision::by_rules(
+            Reason::FlowDenied,
+            Answer::new(flow.state.verdict, IdentityId(flow.identity)),
+        )
     }
 }
 

@@ -22,11 +22,14 @@ pub mod ethertype {
 /// The EtherType of a frame, host byte order.
 #[inline(always)]
 pub fn ethertype<B: Bytes + ?Sized>(frame: &B) -> Option<u16> {
+    if B::LINK_HEADER == 0 {
+        return frame.network_protocol();
+    }
     frame.linear(12).map(u16::from_be_bytes)
 }
 
 /// Whether the frame is for more than one host: the destination is a multicast or broadcast address.
 #[inline(always)]
 pub fn is_to_group<B: Bytes + ?Sized>(frame: &B) -> bool {
-    matches!(frame.linear(0), Some([first, _]) if first & 1 != 0)
+    B::LINK_HEADER != 0 && matches!(frame.linear(0), Some([first, _]) if first & 1 != 0)
 }

@@ -23,6 +23,16 @@ pub const MAX_OFFSET: usize = 0x7ff;
 
 /// A frame. Reads may be slow beyond its linear part, but never wrong.
 pub trait Bytes {
+    /// Bytes of the link header before the network header: [`ethernet::HEADER_LEN`], or 0 on
+    /// interfaces without one. A constant of the type, so that offsets stay constants.
+    const LINK_HEADER: usize = ethernet::HEADER_LEN;
+
+    /// What stands behind the link header where none says it: an EtherType, host byte order.
+    #[inline(always)]
+    fn network_protocol(&self) -> Option<u16> {
+        None
+    }
+
     /// `N` bytes from `offset`, or nothing when the frame ends before or the offset is beyond
     /// [`MAX_OFFSET`].
     fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
@@ -62,6 +72,34 @@ impl Bytes for [u8] {
     #[inline(always)]
     fn length(&self) -> usize {
         self.len()
+    }
+}
+
+/// A packet on an interface without link header.
+#[derive(Clone, Copy, Debug)]
+pub struct Bare<'a> {
+    /// The bytes from the network header on.
+    pub bytes: &'a [u8],
+    /// The EtherType that the interface gives it, host byte order.
+    pub protocol: u16,
+}
+
+impl Bytes for Bare<'_> {
+    const LINK_HEADER: usize = 0;
+
+    #[inline(always)]
+    fn network_protocol(&self) -> Option<u16> {
+        Some(self.protocol)
+    }
+
+    #[inline(always)]
+    fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.bytes.bytes(offset)
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.bytes.len()
     }
 }
 

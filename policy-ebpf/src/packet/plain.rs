@@ -6,22 +6,22 @@
 
 use policy_common::{V4, V6};
 
-use super::{Bytes, Fragment, Headers, IpPacket, Segment, ethernet, ipv6, protocol};
+use super::{Bytes, Fragment, Headers, IpPacket, Segment, ipv6, protocol};
 
 /// The IPv4 packet of a frame.
 #[inline(always)]
 pub fn v4<B: Bytes + ?Sized>(frame: &B) -> Option<(IpPacket<V4>, Segment)> {
-    const TRANSPORT: usize = ethernet::HEADER_LEN + 20;
+    let transport = const { B::LINK_HEADER + 20 };
     // As much as a UDP packet has; the ports stand behind the addresses.
-    let header: [u8; 28] = frame.linear(ethernet::HEADER_LEN)?;
+    let header: [u8; 28] = frame.linear(B::LINK_HEADER)?;
     let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff;
     if header[0] != 0x45 || fragment != 0 {
         return None;
     }
     let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
     let ports = [header[20], header[21], header[22], header[23]];
-    let headers = headers::<TRANSPORT>(ethernet::HEADER_LEN + total, header[8], header[9]);
-    let segment = segment::<TRANSPORT, B>(frame, ports, &headers)?;
+    let headers = headers(transport, B::LINK_HEADER + total, header[8], header[9]);
+    let segment = segment(frame, ports, &headers)?;
     let source = V4([header[12], header[13], header[14], header[15]]);
     let destination = V4([header[16], header[17], header[18], header[19]]);
     Some((IpPacket::new(frame, source, destination, &headers), segment))
@@ -30,25 +30,25 @@ pub fn v4<B: Bytes + ?Sized>(frame: &B) -> Option<(IpPacket<V4>, Segment)> {
 /// The IPv6 packet of a frame.
 #[inline(always)]
 pub fn v6<B: Bytes + ?Sized>(frame: &B) -> Option<(IpPacket<V6>, Segment)> {
-    const START: usize = ethernet::HEADER_LEN;
-    const TRANSPORT: usize = START + ipv6::HEADER_LEN;
-    let [first, _, _, _, high, low, next, hop_limit] = frame.linear(START)?;
+    let start = B::LINK_HEADER;
+    let transport = const { B::LINK_HEADER + ipv6::HEADER_LEN };
+    let [first, _, _, _, high, low, next, hop_limit] = frame.linear(start)?;
     if first >> 4 != 6 {
         return None;
     }
     let payload = usize::from(u16::from_be_bytes([high, low]));
-    let headers = headers::<TRANSPORT>(TRANSPORT + payload, hop_limit, next);
-    let segment = segment::<TRANSPORT, B>(frame, frame.linear(TRANSPORT)?, &headers)?;
-    let source = V6(frame.linear(START + 8)?);
-    let destination = V6(frame.linear(START + 24)?);
+    let headers = headers(transport, transport + payload, hop_limit, next);
+    let segment = segment(frame, frame.linear(transport)?, &headers)?;
+    let source = V6(frame.linear(start + 8)?);
+    let destination = V6(frame.linear(start + 24)?);
     Some((IpPacket::new(frame, source, destination, &headers), segment))
 }
 
 #[inline(always)]
-const fn headers<const TRANSPORT: usize>(end: usize, hop_limit: u8, protocol: u8) -> Headers {
+const fn headers(transport: usize, end: usize, hop_limit: u8, protocol: u8) -> Headers {
     Headers {
-        fragmentable: TRANSPORT,
-        transport: TRANSPORT,
+        fragmentable: transport,
+        transport,
         end,
         fragment: Fragment::Whole,
         has_fragment_header: false,
@@ -58,16 +58,13 @@ const fn headers<const TRANSPORT: usize>(end: usize, hop_limit: u8, protocol: u8
 }
 
 #[inline(always)]
-fn segment<const TRANSPORT: usize, B: Bytes + ?Sized>(
-    frame: &B,
-    ports: [u8; 4],
-    headers: &Headers,
-) -> Option<Segment> {
+fn segment<B: Bytes + ?Sized>(frame: &B, ports: [u8; 4], headers: &Headers) -> Option<Segment> {
+    let transport = headers.transport;
     let segment = match headers.protocol {
-        protocol::TCP => Segment::tcp(ports, frame.linear(TRANSPORT + 12)?)?,
+        protocol::TCP => Segment::tcp(ports, frame.linear(transport + 12)?)?,
         protocol::UDP => Segment::udp(ports),
         _ => return None,
     };
-    let fits = TRANSPORT + segment.header_len() <= headers.end && headers.end <= frame.length();
+    let fits = transport + segment.header_len() <= headers.end && headers.end <= frame.length();
     fits.then_some(Segment(frame.forget(segment.0)))
 }

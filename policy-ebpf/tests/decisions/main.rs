@@ -1,12 +1,15 @@
 //! The decision core over maps in memory: one file per part of semantics.
 
 mod addresses;
+mod budget;
+mod copies;
 mod errors;
 mod flows;
 mod fragments;
 mod frames;
 mod giving_way;
 mod headers;
+mod judgements;
 mod limits;
 mod link;
 mod node;

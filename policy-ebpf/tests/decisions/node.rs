@@ -39,20 +39,17 @@ impl Node {
             ruleset: RulesetId(3),
             default_ports: PortSetId::DENY_ALL,
         };
-        world.endpoints.insert(
-            POD,
-            Endpoint {
-                epoch: 1,
-                ifindex: POD,
-                ingress: rules,
-                egress: rules,
-                v4: v4(OWN[0]),
-                v6: v6(OWN[1]),
-                id: ID,
-                flags: Endpoint::INGRESS_ISOLATED | Endpoint::EGRESS_ISOLATED,
-                ..Endpoint::default()
-            },
-        );
+        world.put_endpoint(Endpoint {
+            epoch: 1,
+            ifindex: POD,
+            ingress: rules,
+            egress: rules,
+            v4: v4(OWN[0]),
+            v6: v6(OWN[1]),
+            id: ID,
+            flags: Endpoint::INGRESS_ISOLATED | Endpoint::EGRESS_ISOLATED,
+            ..Endpoint::default()
+        });
         let mut web = PortSet {
             count: 2,
             ..PortSet::default()
@@ -108,9 +105,14 @@ impl Node {
             .insert(RuleKey { ruleset, identity }, ports);
     }
 
+    /// The pod's entry.
+    pub(crate) fn pod(&self) -> &Endpoint {
+        &self.world.endpoints[&ID]
+    }
+
     /// The pod's entry, to change it.
     pub(crate) fn endpoint(&mut self) -> &mut Endpoint {
-        self.world.endpoints.get_mut(&POD).expect("the pod")
+        self.world.endpoints.get_mut(&ID).expect("the pod")
     }
 
     /// With other flags.
@@ -132,12 +134,7 @@ impl Node {
             ingress_ifindex: POD,
             ..Origin::default()
         };
-        reason(from_pod::decide(
-            &self.world,
-            frame,
-            &origin,
-            &self.world.endpoints[&POD],
-        ))
+        reason(from_pod::decide(&self.world, frame, &origin, self.pod()))
     }
 
     /// A frame from elsewhere reaches the pod.
@@ -157,12 +154,7 @@ impl Node {
             ifindex: POD,
             ..origin
         };
-        reason(to_pod::decide(
-            &self.world,
-            frame,
-            &origin,
-            &self.world.endpoints[&POD],
-        ))
+        reason(to_pod::decide(&self.world, frame, &origin, self.pod()))
     }
 }
 

@@ -4,7 +4,7 @@
 use policy_common::{V4, V6};
 use policy_ebpf::{
     Origin, from_pod,
-    packet::{Bytes, Wire, ethernet::HEADER_LEN, protocol, transport},
+    packet::{Bare, Bytes, Wire, ethernet::HEADER_LEN, protocol, transport},
     to_pod,
 };
 
@@ -240,7 +240,7 @@ fn the_verdict_does_not_depend_on_the_way_the_headers_were_read() {
             ..Origin::default()
         };
         let decide = |node: &Node, frame: &Received| {
-            let endpoint = &node.world.endpoints[&POD];
+            let endpoint = node.pod();
             if leaves {
                 from_pod::decide(&node.world, frame, &origin, endpoint)
             } else {
@@ -261,5 +261,43 @@ fn the_verdict_does_not_depend_on_the_way_the_headers_were_read() {
         *short.world.flows_v6.borrow(),
         *general.world.flows_v6.borrow()
     );
+    assert!(passed > DECISIONS / 20, "only {passed} passed");
+}
+
+#[test]
+fn the_verdict_does_not_depend_on_a_link_header() {
+    let seeds = seeds();
+    let mut numbers = Numbers(3);
+    let (framed, bare) = (Node::new(), Node::new());
+    let mut passed = 0;
+    for _ in 0..DECISIONS {
+        let frame = received(&seeds, &mut numbers).bytes;
+        let Some((link, packet)) = frame.split_at_checked(HEADER_LEN) else {
+            continue;
+        };
+        let packet = Bare {
+            bytes: packet,
+            protocol: u16::from_be_bytes([link[12], link[13]]),
+        };
+        let leaves = numbers.below(2) == 0;
+        let origin = Origin {
+            ifindex: POD,
+            ingress_ifindex: if leaves { POD } else { UPLINK },
+            ..Origin::default()
+        };
+        let (one, other) = if leaves {
+            (
+                from_pod::decide(&framed.world, frame.as_slice(), &origin, framed.pod()),
+                from_pod::decide(&bare.world, &packet, &origin, bare.pod()),
+            )
+        } else {
+            (
+                to_pod::decide(&framed.world, frame.as_slice(), &origin, framed.pod()),
+                to_pod::decide(&bare.world, &packet, &origin, bare.pod()),
+            )
+        };
+        assert_eq!(one, other, "{leaves} {frame:02x?}");
+        passed += u32::from(!one.drops());
+    }
     assert!(passed > DECISIONS / 20, "only {passed} passed");
 }

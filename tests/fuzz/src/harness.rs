@@ -2,7 +2,7 @@
 
 use arbitrary::Unstructured;
 use policy_common::{Reason, V4};
-use policy_ebpf::{Decision, memory::MemoryWorld};
+use policy_ebpf::{Decision, lookup::Policy as _, memory::MemoryWorld};
 
 use super::{
     scene::{CLOSED, RULED, Scene},
@@ -70,7 +70,7 @@ fn check(world: &MemoryWorld, shot: &Shot, decision: Decision) {
     }
     if shot.hook == Hook::FromPod
         && let Some(source) = source_v4(&shot.frame)
-        && let Some(endpoint) = world.endpoints.get(&ifindex)
+        && let Some(endpoint) = world.endpoint_at(ifindex)
         && !endpoint.has(policy_common::Endpoint::UNKNOWN)
         && ![endpoint.v4, V4([0; 4])].contains(&source)
     {

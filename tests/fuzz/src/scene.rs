@@ -109,20 +109,17 @@ fn add_endpoint(world: &mut MemoryWorld, place: Place, flags: u16) {
         ruleset: RulesetId(place.ifindex),
         default_ports: PortSetId::DENY_ALL,
     };
-    world.endpoints.insert(
-        place.ifindex,
-        Endpoint {
-            epoch: 1,
-            ifindex: place.ifindex,
-            ingress: rules,
-            egress: rules,
-            v4: V4(place.v4.octets()),
-            v6: V6(place.v6.octets()),
-            id,
-            flags,
-            ..Endpoint::default()
-        },
-    );
+    world.put_endpoint(Endpoint {
+        epoch: 1,
+        ifindex: place.ifindex,
+        ingress: rules,
+        egress: rules,
+        v4: V4(place.v4.octets()),
+        v6: V6(place.v6.octets()),
+        id,
+        flags,
+        ..Endpoint::default()
+    });
     let entry = AddressEntry {
         identity: IdentityId(20),
         owner: id,

@@ -151,7 +151,7 @@ impl Pool {
 
 /// What the programs decide, by the same core on the host.
 pub fn decide(world: &MemoryWorld, shot: &Shot) -> Decision {
-    let Some(endpoint) = world.endpoint(shot.origin.ifindex) else {
+    let Some(endpoint) = world.endpoint_at(shot.origin.ifindex) else {
         return Decision::of(Reason::UnknownEndpoint);
     };
     let frame = shot.frame.as_slice();

@@ -84,7 +84,7 @@ pub fn execute(world: &mut MemoryWorld, op: &Op, epoch: u32) {
         }
         Op::PutEndpoint(entry) => put_endpoint(world, entry, epoch),
         Op::DeleteEndpoint { ifindex, .. } => {
-            world.endpoints.remove(ifindex);
+            world.remove_endpoint(*ifindex);
         }
         Op::Grace => {}
     }
@@ -140,8 +140,8 @@ fn inline(range: PortRange, verdict: Verdict) -> PortEntry {
 }
 
 fn put_endpoint(world: &mut MemoryWorld, entry: &EndpointEntry, epoch: u32) {
-    let before = world.endpoints.get(&entry.ifindex);
-    let keeps = before.filter(|before| !entry.new_epoch && before.id == entry.id);
+    let before = world.endpoints.get(&entry.id);
+    let keeps = before.filter(|before| !entry.new_epoch && before.ifindex == entry.ifindex);
     let mut endpoint = Endpoint {
         epoch: keeps.map_or(epoch, |before| before.epoch),
         ifindex: entry.ifindex,
@@ -179,5 +179,5 @@ fn put_endpoint(world: &mut MemoryWorld, entry: &EndpointEntry, epoch: u32) {
             IpAddr::V4(_) => None,
         })
         .unwrap_or_default();
-    world.endpoints.insert(entry.ifindex, endpoint);
+    world.put_endpoint(endpoint);
 }

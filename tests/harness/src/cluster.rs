@@ -3,7 +3,6 @@
 //! Invariant: when a function that changes something returns, the change is in force.
 
 use std::{
-    collections::BTreeMap,
     fs,
     net::IpAddr,
     path::PathBuf,
@@ -12,17 +11,13 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use policy_agent::source::manifests::revision_of;
 use tempfile::TempDir;
 
 use super::{
     agent::{Agent, Attach, Drop, LOOK},
     topology::{Node, Pod, Wiring},
 };
-
-/// Every file that is written has a pod of its own with this address: that pods quarrel about it
-/// is to be seen in `status`, as soon as everything else of the file is in force.
-const DISPUTED: &str = "203.0.113.254";
-const MARKERS: &str = "fixture-markers";
 
 /// A cluster of one node. Fields are dropped in this order: the agent cleans up before its host is
 /// gone.
@@ -33,7 +28,6 @@ pub struct Cluster {
     /// The node with its namespaces.
     pub node: Node,
     directory: TempDir,
-    written: BTreeMap<String, u32>,
 }
 
 impl Cluster {
@@ -51,14 +45,11 @@ impl Cluster {
         let manifests = directory.path().join("manifests");
         fs::create_dir(&manifests)?;
         let agent = Agent::new(&node.host, attach, &manifests, directory.path());
-        let cluster = Self {
+        Ok(Self {
             agent,
             node,
             directory,
-            written: BTreeMap::new(),
-        };
-        cluster.write("fixture.yaml", &marker("begin", 0))?;
-        Ok(cluster)
+        })
     }
 
     /// The directory that the agent follows.
@@ -78,32 +69,27 @@ impl Cluster {
     /// Writes a file of manifests – documents separated by `---` – and waits until they are in
     /// force, if the agent runs.
     pub fn apply(&mut self, file: &str, text: &str) -> Result<()> {
-        let count = self.written.entry(file.to_owned()).or_default();
-        *count += 1;
-        let name = marker_name(file, *count);
-        let text = format!("{text}\n---\n{}", marker(file, *count));
-        self.write(file, &text)?;
-        self.await_marker(&name, true)
+        self.write(file, text)?;
+        self.await_revision()
     }
 
-    /// Removes a file and waits until its objects are gone.
+    /// Removes a file and waits until its objects are gone, if the agent runs.
     pub fn remove(&mut self, file: &str) -> Result<()> {
-        let count = self.written.get(file).copied();
-        let name = marker_name(file, count.with_context(|| format!("no file {file}"))?);
         fs::remove_file(self.manifests().join(file))?;
-        self.await_marker(&name, false)
+        self.await_revision()
     }
 
-    fn await_marker(&mut self, name: &str, present: bool) -> Result<()> {
+    /// Waits until what the directory says now is in force, if the agent runs.
+    pub fn await_revision(&mut self) -> Result<()> {
         if self.agent.status().is_err() {
             return Ok(());
         }
-        let what = format!("the file of {name} is read");
+        let written = revision_of(&self.manifests())?;
+        let what = format!("revision {written} is in force");
         self.agent.wait(&what, |agent| {
-            let conflicts = agent.status()?.conflicts;
-            let words = conflicts.iter().flat_map(|line| line.split([' ', ',']));
-            let named = format!("{MARKERS}/{name}");
-            Ok(words.into_iter().any(|word| word == named) == present)
+            let sources = agent.status()?.sources;
+            let mut revisions = sources.iter().filter_map(|one| one.revision.as_deref());
+            Ok(revisions.any(|revision| revision == written.as_str()))
         })
     }
 
@@ -179,12 +165,4 @@ pub fn pod_manifest(namespace: &str, name: &str, labels: &str, addresses: &[&str
          status: {{phase: Running, podIPs: [{}]}}\n",
         ips.join(", ")
     )
-}
-
-fn marker_name(file: &str, count: u32) -> String {
-    format!("{}-{count}", file.replace(['.', '/', '_'], "-"))
-}
-
-fn marker(file: &str, count: u32) -> String {
-    pod_manifest(MARKERS, &marker_name(file, count), "", &[DISPUTED])
 }

@@ -134,7 +134,7 @@ pub(crate) fn endpoint(entry: &EndpointEntry, epoch: u32) -> Endpoint {
             IpAddr::V6(address) => value.v6 = V6(address.octets()),
         }
     }
-    value
+    value.sealed()
 }
 
 fn has_blocks(rules: Option<DirectionEntry>) -> bool {
@@ -271,6 +271,7 @@ mod tests {
             Endpoint::INGRESS_ISOLATED | Endpoint::INGRESS_BLOCKS
         );
         assert_eq!((value.epoch, value.ifindex), (42, 7));
+        assert!(value.is_whole(), "programs take no other");
         assert_ne!(value.ingress.ruleset, RulesetId::NONE);
     }
 }

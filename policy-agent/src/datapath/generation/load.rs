@@ -10,7 +10,10 @@ use aya::{
     Ebpf, EbpfLoader,
     maps::{MapError, MapInfo},
 };
-use policy_common::{Config, LAYOUT_VERSION, limits, names};
+use policy_common::{
+    Config, Counter, Flow, FlowCounts, FragmentPorts, LAYOUT_VERSION, NodeState, Recent, limits,
+    names,
+};
 
 use super::{
     super::{
@@ -91,6 +94,7 @@ impl TableSizes {
     /// Entries per map, by name.
     pub(crate) fn entries(&self) -> BTreeMap<&'static str, u32> {
         BTreeMap::from([
+            (names::INTERFACES, self.max_endpoints),
             (names::ENDPOINTS, self.max_endpoints),
             (names::ADDRESSES_V4, self.max_addresses),
             (names::ADDRESSES_V6, self.max_addresses),
@@ -189,8 +193,9 @@ pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<Ebpf, LoadError
     Ok(ebpf)
 }
 
-/// The kept maps in a pin directory that a new generation can use: all of them, or none when
-/// another layout wrote them. One whose size differs from the wanted size is made anew.
+/// The kept maps in a pin directory that a new generation can use: none when another layout wrote them.
+/// One whose size differs from the wanted size is made anew, and so is one of another layout that a run
+/// left behind which was cut off while it put new pins in place.
 fn reusable(pins: &PinDir, entries: &BTreeMap<&'static str, u32>) -> Vec<&'static str> {
     let layout = pins.node_state().map(|state| state.layout);
     if layout != Some(LAYOUT_VERSION) {
@@ -198,10 +203,24 @@ fn reusable(pins: &PinDir, entries: &BTreeMap<&'static str, u32>) -> Vec<&'stati
     }
     let fits = |name: &&'static str| {
         MapInfo::from_pin(pins.path().join(name)).is_ok_and(|info| {
-            entries
-                .get(name)
-                .is_none_or(|wanted| *wanted == info.max_entries())
+            kept_value_size(name).is_some_and(|wanted| wanted == info.value_size() as usize)
+                && entries
+                    .get(name)
+                    .is_none_or(|wanted| *wanted == info.max_entries())
         })
     };
     names::KEPT.into_iter().filter(fits).collect()
+}
+
+/// Bytes of a value of a map that a restart keeps.
+fn kept_value_size(name: &str) -> Option<usize> {
+    match name {
+        names::FLOWS_V4 | names::FLOWS_V6 => Some(size_of::<Flow>()),
+        names::FRAGMENTS => Some(size_of::<FragmentPorts>()),
+        names::FLOW_COUNTS => Some(size_of::<FlowCounts>()),
+        names::RECENT => Some(size_of::<Recent>()),
+        names::METRICS => Some(size_of::<Counter>()),
+        names::NODE_STATE => Some(size_of::<NodeState>()),
+        _ => None,
+    }
 }

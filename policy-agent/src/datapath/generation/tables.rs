@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use aya::{Ebpf, maps::MapError};
 use ipnet::IpNet;
 use policy_common::{
-    AddressEntry, Control, Endpoint, IdentityId, NodeState, PortEntry, PortKey, PortSet, PortSetId,
-    RuleKey, V4, V6, Verdict, names,
+    AddressEntry, Control, Endpoint, EndpointId, IdentityId, NodeState, PortEntry, PortKey,
+    PortSet, PortSetId, RuleKey, V4, V6, Verdict, names,
 };
 
 use super::{
@@ -23,6 +23,7 @@ use super::{
 
 /// Typed handles of the maps that hold policy.
 pub(crate) struct Tables {
+    interfaces: Hash<u32, EndpointId>,
     endpoints: Hash<u32, Endpoint>,
     addresses_v4: Hash<V4, AddressEntry>,
     addresses_v6: Hash<V6, AddressEntry>,
@@ -42,6 +43,7 @@ impl Tables {
     /// Opens the maps of a loaded object.
     pub(crate) fn of(ebpf: &Ebpf) -> Result<Self, PartError> {
         Ok(Self {
+            interfaces: open(ebpf, names::INTERFACES)?,
             endpoints: open(ebpf, names::ENDPOINTS)?,
             addresses_v4: open(ebpf, names::ADDRESSES_V4)?,
             addresses_v6: open(ebpf, names::ADDRESSES_V6)?,
@@ -57,25 +59,53 @@ impl Tables {
         })
     }
 
-    pub(crate) fn endpoint(&self, ifindex: u32) -> Result<Option<Endpoint>, MapError> {
-        found(self.endpoints.get(&Abi(ifindex), 0))
+    /// The endpoint of an interface.
+    pub(crate) fn endpoint_at(&self, ifindex: u32) -> Result<Option<Endpoint>, MapError> {
+        let Some(id) = found(self.interfaces.get(&Abi(ifindex), 0))? else {
+            return Ok(None);
+        };
+        found(self.endpoints.get(&Abi(id.0.into()), 0))
     }
 
+    /// Every endpoint that an interface names.
     pub(crate) fn endpoints(&self) -> Result<Vec<Endpoint>, MapError> {
-        self.endpoints
-            .iter()
-            .map(|element| element.map(|(_, Abi(endpoint))| endpoint))
+        self.interfaces
+            .keys()
+            .filter_map(|ifindex| {
+                ifindex
+                    .and_then(|Abi(ifindex)| self.endpoint_at(ifindex))
+                    .transpose()
+            })
             .collect()
     }
 
+    /// Writes an endpoint, sealed, and what its interface is. The number that the interface had before
+    /// goes last: at every step the interface has the old endpoint or the new one.
     pub(crate) fn put_endpoint(&mut self, value: Endpoint) -> Result<(), MapError> {
         self.unsettle()?;
-        self.endpoints.insert(Abi(value.ifindex), Abi(value), 0)
+        let interface = Abi(value.ifindex);
+        let before = found(self.interfaces.get(&interface, 0))?;
+        self.endpoints
+            .insert(Abi(u32::from(value.id.0)), Abi(value), 0)?;
+        let Some(before) = before else {
+            let named = self.interfaces.insert(interface, Abi(value.id), 0);
+            if named.is_err() {
+                // Nobody finds it: its room is better free.
+                gone(self.endpoints.remove(&Abi(value.id.0.into())))?;
+            }
+            return named;
+        };
+        if before != value.id {
+            self.interfaces.insert(interface, Abi(value.id), 0)?;
+            gone(self.endpoints.remove(&Abi(before.0.into())))?;
+        }
+        Ok(())
     }
 
-    pub(crate) fn delete_endpoint(&mut self, ifindex: u32) -> Result<(), MapError> {
+    pub(crate) fn delete_endpoint(&mut self, ifindex: u32, id: EndpointId) -> Result<(), MapError> {
         self.unsettle()?;
-        gone(self.endpoints.remove(&Abi(ifindex)))
+        gone(self.interfaces.remove(&Abi(ifindex)))?;
+        gone(self.endpoints.remove(&Abi(id.0.into())))
     }
 
     /// Whether programs read the tables anew for every packet.

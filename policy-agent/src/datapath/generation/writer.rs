@@ -177,7 +177,7 @@ impl TableWriter {
                 replaced.identity = self.tables.cidr(*cidr).ok().flatten();
             }
             Op::PutEndpoint(EndpointEntry { ifindex, .. }) | Op::DeleteEndpoint { ifindex, .. } => {
-                if let Ok(Some(old)) = self.tables.endpoint(*ifindex) {
+                if let Ok(Some(old)) = self.tables.endpoint_at(*ifindex) {
                     replaced.endpoint = uses(&old);
                 }
             }
@@ -239,13 +239,13 @@ impl TableWriter {
             Op::PutCidr(cidr, identity) => self.tables.put_cidr(*cidr, *identity),
             Op::DeleteCidr(cidr) => self.tables.delete_cidr(*cidr),
             Op::PutEndpoint(entry) => self.put_endpoint(entry),
-            Op::DeleteEndpoint { ifindex, .. } => self.tables.delete_endpoint(*ifindex),
+            Op::DeleteEndpoint { ifindex, id } => self.tables.delete_endpoint(*ifindex, *id),
             Op::Grace => Ok(()),
         }
     }
 
     fn put_endpoint(&mut self, entry: &EndpointEntry) -> Result<(), MapError> {
-        let current = self.tables.endpoint(entry.ifindex)?;
+        let current = self.tables.endpoint_at(entry.ifindex)?;
         let epoch = match current {
             Some(current) if !entry.new_epoch && current.id == entry.id => current.epoch,
             _ => self.next_epoch()?,
@@ -271,7 +271,8 @@ impl TableWriter {
         self.written = Written::Visible;
         for endpoint in self.tables.endpoints()? {
             let epoch = self.next_epoch()?;
-            self.tables.put_endpoint(Endpoint { epoch, ..endpoint })?;
+            let renewed = Endpoint { epoch, ..endpoint };
+            self.tables.put_endpoint(renewed.sealed())?;
         }
         Ok(())
     }

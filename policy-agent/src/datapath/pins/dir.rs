@@ -16,10 +16,10 @@ use aya::{
     maps::{Map, MapData},
 };
 use nix::mount::MsFlags;
-use policy_common::{Control, Endpoint, NodeState, names};
+use policy_common::{Control, NodeState, names};
 
 use super::{
-    super::kernel::abi::{Hash, Slots},
+    super::kernel::abi::Slots,
     error::{BPFFS, PinDirError, io_error},
     file::{entries, is_bpffs, remove, rename},
     lock::{PinLock, run_file},
@@ -124,30 +124,6 @@ impl PinDir {
             }
         }
         Ok(())
-    }
-
-    /// The endpoints of the generation in force, empty when there is none.
-    ///
-    /// # Errors
-    /// There is a map, but it cannot be read.
-    pub fn endpoints(&self) -> Result<Vec<Endpoint>, PinDirError> {
-        let failed = |source| PinDirError::Map {
-            name: names::ENDPOINTS,
-            source,
-        };
-        let path = self.path.join(names::ENDPOINTS);
-        if !path.exists() {
-            return Ok(Vec::new());
-        }
-        let map = MapData::from_pin(&path)
-            .and_then(Map::from_map_data)
-            .map_err(failed)?;
-        let endpoints: Hash<u32, Endpoint> = map.try_into().map_err(failed)?;
-        endpoints
-            .iter()
-            .map(|element| element.map(|(_, value)| value.0))
-            .collect::<Result<_, _>>()
-            .map_err(failed)
     }
 
     /// What the directory remembers, `None` when there is nothing to read.

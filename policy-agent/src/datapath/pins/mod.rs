@@ -3,6 +3,7 @@
 //! Must not know policy or interfaces.
 
 mod dir;
+mod endpoints;
 mod error;
 mod file;
 mod lock;

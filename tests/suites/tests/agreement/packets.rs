@@ -10,7 +10,7 @@ use arbitrary::Unstructured;
 use policy_agent::datapath::{Datapath, LoadOptions, TestOrigin};
 use policy_common::{Config, Direction, Reason, V4, V6, names};
 use policy_core::{model::Change, plan::Op, resolve::Resolver};
-use policy_ebpf::memory::MemoryWorld;
+use policy_ebpf::{lookup::Policy as _, memory::MemoryWorld};
 use policy_fuzz::{Hook, Place, Pool, Shot, decide, execute};
 
 use crate::{
@@ -147,7 +147,7 @@ impl Twins {
             }
         }
         let place = |ifindex| {
-            let endpoint = self.memory.endpoints.get(&ifindex);
+            let endpoint = self.memory.endpoint_at(ifindex);
             let own = endpoint.map(|endpoint| (endpoint.v4, endpoint.v6));
             let (own_v4, own_v6) = own.unwrap_or_default();
             Place {

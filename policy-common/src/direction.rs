@@ -1,0 +1,21 @@
+//! Ingress and egress, always from the pod's side.
+
+/// Direction from the pod's side.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// To the pod.
+    Ingress = 0,
+    /// From the pod.
+    Egress = 1,
+}
+
+impl Direction {
+    /// The name that logs and metrics show.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
