@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use fastrand::Rng;
 use policy_core::{
     model::Change,
-    plan::{MemoryTables, Op},
+    plan::{Op, Rows},
     resolve::Resolver,
 };
 
@@ -21,7 +21,7 @@ pub(super) struct World {
     pub(super) relevance: Relevance,
     pub(super) rng: Rng,
     resolver: Resolver,
-    tables: MemoryTables,
+    tables: Rows,
     /// What taking back what nothing uses any more took, after each change.
     collected: Vec<Duration>,
 }
@@ -39,7 +39,7 @@ impl World {
         let Compiled {
             mut resolver, ops, ..
         } = compiled;
-        let mut tables = MemoryTables::default();
+        let mut tables = Rows::default();
         ops.iter().for_each(|op| tables.execute(op));
         resolver.collect().iter().for_each(|op| tables.execute(op));
         Ok(Self {
@@ -93,7 +93,7 @@ impl World {
 
     /// Whether the tables are those that the resolver would write into empty ones.
     pub(super) fn check(&self) -> Result<()> {
-        let mut again = MemoryTables::default();
+        let mut again = Rows::default();
         self.resolver.full().iter().for_each(|op| again.execute(op));
         let same = again.port_sets == self.tables.port_sets
             && again.rules == self.tables.rules
