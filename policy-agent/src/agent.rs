@@ -7,10 +7,12 @@
 //! Must not decide verdicts, read files or speak netlink. Invariant: nothing is decided or removed
 //! before every source's first sync; a background task that ends ends the process.
 
+mod attribution;
 mod collection;
 mod drops;
 mod endpoints;
 mod options;
+mod own;
 mod position;
 mod sources;
 mod status;
@@ -33,7 +35,7 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use self::{collection::Collection, sources::SourceState};
+use self::{attribution::Attribution, collection::Collection, sources::SourceState};
 use crate::{
     datapath::{Attacher, Datapath, EndpointIds, Hook, LoadOptions, PinDir},
     node::{self, NodeEvent},
@@ -75,6 +77,8 @@ struct Agent {
     recorded: BTreeSet<u32>,
     /// Those of them whose other end moved to another network namespace.
     moved: BTreeSet<u32>,
+    /// Addresses that interfaces came with.
+    own: own::Own,
     /// Endpoints of the run before, for their numbers.
     earlier: BTreeMap<u32, Endpoint>,
     /// What is attached.
@@ -85,6 +89,7 @@ struct Agent {
     bind_problems: BTreeMap<u32, BindProblem>,
     host_addresses: BTreeSet<std::net::IpAddr>,
     source: SourceState,
+    attribution: Attribution,
     conflicts: Vec<String>,
     failures: Vec<String>,
     /// When programs were last moved to the front.
@@ -101,6 +106,7 @@ struct Agent {
 struct NodeSynced {
     interfaces: bool,
     addresses: bool,
+    routes: bool,
     tunnels: bool,
 }
 
@@ -194,6 +200,7 @@ impl Agent {
             // Whoever was a pod's interface stays one: a restart must not open it.
             recorded: earlier.iter().map(|endpoint| endpoint.ifindex).collect(),
             moved: BTreeSet::new(),
+            own: own::Own::of_earlier(&earlier),
             earlier: earlier
                 .into_iter()
                 .map(|endpoint| (endpoint.ifindex, endpoint))
@@ -203,6 +210,7 @@ impl Agent {
             bind_problems: BTreeMap::new(),
             host_addresses: BTreeSet::new(),
             source: SourceState::new(source),
+            attribution: Attribution::default(),
             conflicts: Vec::new(),
             failures: Vec::new(),
             moves: BTreeMap::new(),
@@ -247,6 +255,15 @@ impl Agent {
                         source,
                     })?;
             }
+            NodeEvent::LocalRoutes(routes) => {
+                self.node_synced.routes = true;
+                self.datapath
+                    .set_local_routes(&routes)
+                    .map_err(|source| AgentError::Map {
+                        what: policy_common::names::LOCALS_V4,
+                        source,
+                    })?;
+            }
             NodeEvent::TcChanged { ifindex } => {
                 self.verify.insert(ifindex);
             }
@@ -271,6 +288,7 @@ impl Agent {
         if !ops.is_empty() {
             self.collection.changed(Instant::now());
         }
+        self.attribution.record(ops, &self.resolver);
         let mut failures = self.datapath.apply(ops);
         failures.extend(self.datapath.settle().err());
         let failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
@@ -290,9 +308,10 @@ impl Agent {
         let NodeSynced {
             interfaces,
             addresses,
+            routes,
             tunnels,
         } = self.node_synced;
-        if self.enforcing || !(self.source.synced && interfaces && addresses && tunnels) {
+        if self.enforcing || !(self.source.synced && interfaces && addresses && routes && tunnels) {
             return Ok(());
         }
         // Nobody reads the new tables yet: one batch.

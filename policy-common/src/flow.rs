@@ -56,7 +56,7 @@ pub struct FlowState {
     pub epoch: u32,
     /// A deny makes the entry a tombstone.
     pub verdict: Verdict,
-    /// `PHASE_*`.
+    /// `PHASE_*`; of a connection it follows from `seen`.
     pub phase: u8,
     /// `OPENED_BY_POD` or `OPENED_BY_PEER`.
     pub opener: u8,
@@ -65,36 +65,76 @@ pub struct FlowState {
 }
 
 impl FlowState {
-    /// The first packet, or packets of one side only.
+    /// Packets of the opener only.
     pub const PHASE_NEW: u8 = 0;
-    /// Packets of both sides were seen.
+    /// A connection whose handshake is complete; in other protocols, packets of both sides.
     pub const PHASE_ESTABLISHED: u8 = 1;
-    /// FIN of both sides, or a reset.
+    /// A connection that is proved to be over, or whose handshake was broken off.
     pub const PHASE_CLOSING: u8 = 2;
+    /// A connection that was answered, and whose opener has not acknowledged the answer.
+    pub const PHASE_ANSWERED: u8 = 3;
+    /// A connection that is said to be over, by a packet that may be forged.
+    pub const PHASE_DOUBTFUL: u8 = 4;
 
     /// The pod sent the first packet: egress rules count.
     pub const OPENED_BY_POD: u8 = 0;
     /// The peer sent the first packet: ingress rules count.
     pub const OPENED_BY_PEER: u8 = 1;
 
-    /// The pod sent a FIN.
+    /// The pod sent a FIN; its end is `pod_next`.
     pub const SEEN_POD_FIN: u8 = 1;
-    /// The peer sent a FIN.
+    /// The peer sent a FIN; its end is `peer_next`.
     pub const SEEN_PEER_FIN: u8 = 2;
-    /// The last packet was a reset.
+    /// There was a reset, and no ordinary segment since.
     pub const SEEN_RESET: u8 = 4;
+    /// The other side answered the opener.
+    pub const SEEN_ANSWER: u8 = 8;
+    /// The opener acknowledged the answer.
+    pub const SEEN_CONFIRMATION: u8 = 16;
+    /// The peer acknowledged the pod's FIN.
+    pub const SEEN_POD_FIN_ACK: u8 = 32;
+    /// The pod acknowledged the peer's FIN.
+    pub const SEEN_PEER_FIN_ACK: u8 = 64;
+    /// The reset had the sequence number that its receiver expects.
+    pub const SEEN_EXACT_RESET: u8 = 128;
+    /// Of a protocol without handshake: packets more than a second after the first ones.
+    pub const SEEN_LATER: u8 = 8;
 }
 
 /// Value of FLOWS_V4 and FLOWS_V6.
-#[repr(C, align(8))]
+///
+/// While a connection is answered and not confirmed, the answering side's `*_next` is what the opener
+/// has to acknowledge, and the opener's own is the other end of what it may acknowledge. Afterwards
+/// both are what a reset or the acknowledgement of a FIN is compared with.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Flow {
     /// Verdict and progress.
     pub state: FlowState,
-    /// Low 32 bits of jiffies of the last packet, stored about once a second.
-    pub last_seen: u32,
+    /// Jiffies of the last packet, stored about once a second.
+    pub last_seen: u64,
     /// Identity of the peer when the verdict was taken.
     pub identity: u32,
+    /// TCP: the sequence number that the peer expects of the pod, as it last acknowledged it when the
+    /// entry was written. SCTP: the pod's initiate tag.
+    pub pod_next: u32,
+    /// As `pod_next`, of the peer.
+    pub peer_next: u32,
+    /// [`Flow::SERVICE`] and its like; 0 for now.
+    pub marks: u16,
+    /// Keeps the size a multiple of eight.
+    pub reserved: u16,
+}
+
+impl Flow {
+    /// In `marks`, reserved: the connection is one to a Service's address.
+    pub const SERVICE: u16 = 1;
+    /// In `marks`, reserved: its egress is still to be judged.
+    pub const OWED: u16 = 2;
+    /// In `marks`, reserved: its egress was judged at its source.
+    pub const JUDGED: u16 = 4;
+    /// In `marks`, reserved: it began before the programs were there.
+    pub const ADOPTED: u16 = 8;
 }
 
 /// Value of RECENT: the key of a flow that the endpoint's pod or a peer opened lately.

@@ -54,7 +54,7 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 80);
     assert!(size_of::<FlowKeyV4>() == 16);
     assert!(size_of::<FlowKeyV6>() == 40);
-    assert!(size_of::<Flow>() == 16);
+    assert!(size_of::<Flow>() == 32);
     assert!(size_of::<FragmentKey>() == 40);
     assert!(size_of::<PortSet>() == 64);
     assert!(size_of::<PortKey>() == 8);

@@ -12,6 +12,10 @@ pub const ADDRESSES_V6: &str = "ADDRESSES_V6";
 pub const CIDRS_V4: &str = "CIDRS_V4";
 /// IPv6 prefix → [`crate::IdentityId`] (LPM trie).
 pub const CIDRS_V6: &str = "CIDRS_V6";
+/// IPv4 prefix → 1, where this node delivers packets locally (LPM trie).
+pub const LOCALS_V4: &str = "LOCALS_V4";
+/// IPv6 prefix → 1, where this node delivers packets locally (LPM trie).
+pub const LOCALS_V6: &str = "LOCALS_V6";
 /// [`crate::RuleKey`] → [`crate::PortSetId`] (hash).
 pub const RULES: &str = "RULES";
 /// [`crate::PortSetId`] → [`crate::PortSet`] (array).
@@ -58,5 +62,6 @@ pub const FROM_POD: &str = "from_pod";
 pub const TO_POD: &str = "to_pod";
 /// TC ingress of bridge ports that are not pods: clears a stamp that came from outside.
 pub const CLEAR_STAMP: &str = "clear_stamp";
-/// Returns the low 32 bits of jiffies; run by the agent to learn the kernel's HZ.
+/// Returns the low half of jiffies to a frame of even length, the high half to one of odd length; run by
+/// the agent, which has no other way to learn the programs' time.
 pub const JIFFIES: &str = "jiffies";

@@ -8,6 +8,7 @@ use crate::{
     case::Case,
     family::Family,
     lookup::Tables,
+    packet::Bytes,
     question::{Answer, Question},
     rules::{ask_as_opened, identify},
 };
@@ -15,9 +16,9 @@ use crate::{
 /// What the rules say of a connection opened in `direction`. `is_first`: the packet opens it, so
 /// where the packet came from counts.
 #[inline(always)]
-pub(crate) fn answer<F: Family, W: Tables<F>>(
+pub(crate) fn answer<F: Family, W: Tables<F>, B: ?Sized + Bytes>(
     world: &W,
-    case: &Case<'_, F>,
+    case: &Case<'_, F, B>,
     direction: Direction,
     is_first: bool,
 ) -> Answer {
@@ -45,9 +46,9 @@ pub(crate) fn answer<F: Family, W: Tables<F>>(
 
 /// As [`answer`], from the tables.
 #[inline(never)]
-fn consult<F: Family, W: Tables<F>>(
+fn consult<F: Family, W: Tables<F>, B: ?Sized + Bytes>(
     world: &W,
-    case: &Case<'_, F>,
+    case: &Case<'_, F, B>,
     direction: Direction,
     is_first: bool,
 ) -> Answer {

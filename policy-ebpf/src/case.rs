@@ -5,11 +5,13 @@ use policy_common::{Direction, Endpoint};
 use crate::{
     family::Family,
     origin::Origin,
-    packet::{IpPacket, Segment, transport::Kind},
+    packet::{Bytes, IpPacket, Numbers, Segment, numbers::numbers, transport::Kind},
 };
 
 /// One packet at one endpoint's hook.
-pub struct Case<'a, F> {
+pub struct Case<'a, F, B: ?Sized> {
+    /// Its bytes, for what few packets need.
+    pub frame: &'a B,
     /// The endpoint.
     pub endpoint: &'a Endpoint,
     /// Where the packet goes, from the pod's side.
@@ -22,7 +24,7 @@ pub struct Case<'a, F> {
     pub segment: Segment,
 }
 
-impl<F: Family> Case<'_, F> {
+impl<F: Family, B: Bytes + ?Sized> Case<'_, F, B> {
     #[inline(always)]
     pub(crate) fn peer(&self) -> F {
         match self.direction {
@@ -61,5 +63,11 @@ impl<F: Family> Case<'_, F> {
     #[inline(always)]
     pub(crate) const fn reopens(&self) -> bool {
         self.segment.opens() && matches!(self.segment.kind(), Kind::Tcp | Kind::Sctp)
+    }
+
+    /// Its sequence numbers, read now.
+    #[inline(always)]
+    pub(crate) fn numbers(&self) -> Numbers {
+        numbers(self.frame, self.packet, self.segment)
     }
 }

@@ -76,13 +76,14 @@ where
         return Decision::of(reason);
     }
     let case = Case {
+        frame,
         endpoint,
         direction: Direction::Egress,
         origin,
         packet: &packet,
         segment,
     };
-    let decision = related_or(world, frame, &case);
+    let decision = related_or(world, &case);
     if packet.is_first_fragment() && !decision.drops() {
         fragment::remember(world, endpoint, Direction::Egress, &packet, segment);
     }

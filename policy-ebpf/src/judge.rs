@@ -21,7 +21,7 @@ use crate::{
 /// Judges a packet of an endpoint of which at least one direction is isolated; an ICMP error also by
 /// the packet that it quotes.
 #[inline(always)]
-pub fn related_or<F, W, B>(world: &W, frame: &B, case: &Case<'_, F>) -> Decision
+pub fn related_or<F, W, B>(world: &W, case: &Case<'_, F, B>) -> Decision
 where
     F: Wire,
     W: Tables<F> + World,
@@ -30,7 +30,13 @@ where
     if matches!(case.segment.kind(), Kind::Icmp)
         && icmp::is_error(case.packet.protocol(), case.segment.icmp_type())
         && !case.packet.is_later_fragment()
-        && is_related::<F, W, B>(world, frame, case.endpoint, case.direction, case.packet)
+        && is_related::<F, W, B>(
+            world,
+            case.frame,
+            case.endpoint,
+            case.direction,
+            case.packet,
+        )
     {
         return Decision::of(Reason::RelatedError);
     }
@@ -39,10 +45,15 @@ where
 
 /// Judges by the packet's own headers.
 #[inline(always)]
-pub fn judge<F: Family, W: Tables<F> + World>(world: &W, case: &Case<'_, F>) -> Decision {
+pub fn judge<F, W, B>(world: &W, case: &Case<'_, F, B>) -> Decision
+where
+    F: Family,
+    W: Tables<F> + World,
+    B: Bytes + ?Sized,
+{
     let key = case.key();
-    if let Some(flow) = Recall::<F>::known_flow(world, &key)
-        && rides_unchanged(case, &flow, world.now(), world.hz())
+    if let Some((state, last_seen)) = Recall::<F>::known_flow(world, &key)
+        && rides_unchanged(case, &state, last_seen, world.now(), world.hz())
     {
         return Decision::of(Reason::Flow);
     }

@@ -4,8 +4,8 @@
 //! Knows no decision: what stands on these questions never appears here.
 
 use policy_common::{
-    AddressEntry, Endpoint, EndpointId, Flow, FragmentKey, FragmentPorts, IdentityId, PortKey,
-    PortSet, PortSetId, Recent, RuleKey, V4, V6, Verdict,
+    AddressEntry, Endpoint, EndpointId, Flow, FlowState, FragmentKey, FragmentPorts, IdentityId,
+    PortKey, PortSet, PortSetId, Recent, RuleKey, V4, V6, Verdict,
 };
 
 use crate::{
@@ -21,8 +21,8 @@ pub struct Full;
 pub trait Clock {
     /// Jiffies per second.
     fn hz(&self) -> u32;
-    /// Low 32 bits of jiffies.
-    fn now(&self) -> u32;
+    /// Jiffies.
+    fn now(&self) -> u64;
 }
 
 /// Memory that takes no stack, for as long as one packet is decided.
@@ -70,6 +70,8 @@ pub trait Addresses<F: Family> {
     fn address(&self, address: F) -> Option<AddressEntry>;
     /// CIDRS: the longest prefix.
     fn cidr(&self, address: F) -> Option<IdentityId>;
+    /// LOCALS: whether the kernel delivers packets to this address locally.
+    fn is_local(&self, address: F) -> bool;
 }
 
 /// FRAGMENTS.
@@ -129,10 +131,10 @@ pub trait Recall<F: Family> {
     /// Keeps an answer for this processor's next packets.
     #[inline(always)]
     fn know_answer(&self, _question: &Question<F>, _version: u64, _answer: Answer) {}
-    /// A copy of the flow that this processor made lately, if it still has it: what the table held
-    /// then.
+    /// What this processor remembers of the flow, if it still does: the state that the table held, and
+    /// the jiffies of the last packet.
     #[inline(always)]
-    fn known_flow(&self, _key: &F::Key) -> Option<Flow> {
+    fn known_flow(&self, _key: &F::Key) -> Option<(FlowState, u64)> {
         None
     }
     /// Keeps a copy of the flow for this processor's next packets.

@@ -89,11 +89,14 @@ fn clear_stamp(ctx: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
-/// The low 32 bits of jiffies, for the agent to learn how fast they run. Never attached.
+/// Half of jiffies, for the agent: the low 32 bits to a frame of even length, the high ones to one of odd
+/// length. Never attached.
 #[classifier]
-fn jiffies(_ctx: TcContext) -> i32 {
+fn jiffies(ctx: TcContext) -> i32 {
     // SAFETY: the helper has no arguments.
-    unsafe { bpf_jiffies64() as i32 }
+    let now = unsafe { bpf_jiffies64() };
+    let half = if ctx.len() & 1 == 0 { now } else { now >> 32 };
+    half as i32
 }
 
 /// Counts and reports each judgement, and turns them into an action. Later programs on the interface

@@ -1,8 +1,13 @@
 //! From events of the programs to lines that people read.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
-use policy_common::{Direction, Event, Reason};
+use jiff::Timestamp;
+use nix::time::{ClockId, clock_gettime};
+use policy_common::{Direction, Event, Reason, RulesetId};
 
 use super::{Agent, EVENTS_PER_TICK};
 use crate::telemetry::drops::{Drop, Peer};
@@ -25,10 +30,10 @@ impl Agent {
         } else {
             Direction::Egress
         };
-        let pod = self
-            .endpoints
-            .get(&event.ifindex)
-            .and_then(|endpoint| endpoint.pod.clone());
+        let ruleset = RulesetId(event.ruleset);
+        let judges = self.attribution.of(event.endpoint, direction, ruleset);
+        let (pod, policies) =
+            judges.map_or_else(Default::default, |judges| (judges.pod, judges.policies));
         let peer = match direction {
             Direction::Ingress => address(event.family, event.source),
             Direction::Egress => address(event.family, event.destination),
@@ -36,8 +41,11 @@ impl Agent {
         Some(Drop {
             direction,
             interface: self.name(event.ifindex),
-            policies: self.resolver.policies_of(event.ifindex, direction),
+            policies,
             pod,
+            at: time_of(event),
+            source: address(event.family, event.source),
+            source_port: u16::from_be_bytes(event.source_port),
             peer: peer.map(|address| self.peer(address)),
             protocol: event.protocol,
             family: event.family,
@@ -58,11 +66,48 @@ impl Agent {
     }
 }
 
+/// When the packet was judged.
+fn time_of(event: &Event) -> Timestamp {
+    let now = Timestamp::now();
+    let age = monotonic().saturating_sub(Duration::from_nanos(event.time));
+    now.checked_sub(age).unwrap_or(now)
+}
+
+/// Since boot, as the programs count.
+fn monotonic() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Into::into)
+}
+
 fn address(family: u8, bytes: [u8; 16]) -> Option<IpAddr> {
     let [a, b, c, d, ..] = bytes;
     match family {
         4 => Some(Ipv4Addr::new(a, b, c, d).into()),
         6 => Some(Ipv6Addr::from(bytes).into()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_when_the_packet_was_judged_and_not_when_it_is_read() {
+        let ago = Duration::from_secs(21);
+        let event = Event {
+            time: u64::try_from((monotonic() - ago).as_nanos()).unwrap(),
+            ..Event::default()
+        };
+        let off = Timestamp::now().duration_since(time_of(&event)) - ago.try_into().unwrap();
+        assert!(off.abs().as_secs() < 2, "{off:?}");
+    }
+
+    #[test]
+    fn an_event_from_the_future_is_of_now() {
+        let event = Event {
+            time: u64::MAX,
+            ..Event::default()
+        };
+        assert!(time_of(&event) <= Timestamp::now());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
+use jiff::Timestamp;
 use policy_common::{Direction, Reason};
 use policy_core::model::ObjectName;
 
@@ -43,13 +44,19 @@ pub struct Drop {
     pub family: u8,
     /// The link header's type, for packets that are not IP.
     pub ethertype: u16,
+    /// When the packet was judged: later than now by what it takes to read and write.
+    pub at: Timestamp,
+    /// Who the packet says sent it; `None` when it is not IP.
+    pub source: Option<IpAddr>,
+    /// The source port, 0 where the protocol has none.
+    pub source_port: u16,
     /// The destination port, 0 where the protocol has none.
     pub port: u16,
     /// ICMP type and code.
     pub icmp: (u8, u8),
     /// Why.
     pub reason: Reason,
-    /// The policies that isolate the pod in the direction.
+    /// The policies that isolated the pod in the direction when the packet was judged.
     pub policies: Arc<[ObjectName]>,
     /// How many more were dropped since the line before, without a line of their own.
     pub suppressed: u32,
@@ -60,17 +67,31 @@ impl Drop {
     pub fn log(&self) {
         let policies: Vec<_> = self.policies.iter().map(ToString::to_string).collect();
         tracing::info!(
+            at = %self.at,
             direction = self.direction.name(),
             pod = self.pod.as_ref().map(tracing::field::display),
             interface = self.interface,
             peer = self.peer.as_ref().map(tracing::field::display),
             protocol = %self.protocol_name(),
+            source = self.forged_source().map(tracing::field::display),
+            source_port = (self.source_port != 0).then_some(self.source_port),
             port = (self.port != 0).then_some(self.port),
             reason = self.reason.name(),
             policies = (!policies.is_empty()).then(|| policies.join(",")),
             suppressed = (self.suppressed != 0).then_some(self.suppressed),
             "dropped"
         );
+    }
+
+    /// The source, where the line's reason is that it is not the pod's: elsewhere it is the pod or
+    /// its peer.
+    fn forged_source(&self) -> Option<IpAddr> {
+        self.source.filter(|_| {
+            matches!(
+                self.reason,
+                Reason::SourceAddress | Reason::NeighbourSender | Reason::ForgedError
+            )
+        })
     }
 
     fn protocol_name(&self) -> Cow<'static, str> {
@@ -101,6 +122,9 @@ mod tests {
             protocol: 6,
             family: 4,
             ethertype: 0x0800,
+            at: Timestamp::UNIX_EPOCH,
+            source: Some("10.0.0.66".parse().unwrap()),
+            source_port: 4000,
             port: 80,
             icmp: (0, 0),
             reason: Reason::Policy,
@@ -130,6 +154,14 @@ mod tests {
             name(|drop| (drop.family, drop.ethertype) = (0, 0x88cc)),
             "ethertype 0x88cc"
         );
+    }
+
+    #[test]
+    fn only_a_forged_source_is_shown_beside_pod_and_peer() {
+        let mut drop = drop();
+        assert_eq!(drop.forged_source(), None);
+        drop.reason = Reason::SourceAddress;
+        assert_eq!(drop.forged_source(), Some("10.0.0.66".parse().unwrap()));
     }
 
     #[test]

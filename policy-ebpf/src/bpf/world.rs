@@ -65,9 +65,9 @@ impl Clock for Kernel {
         config!(hz)
     }
 
-    fn now(&self) -> u32 {
+    fn now(&self) -> u64 {
         // SAFETY: the helper has no arguments.
-        unsafe { bpf_jiffies64() as u32 }
+        unsafe { bpf_jiffies64() }
     }
 }
 
@@ -83,7 +83,7 @@ impl Memory for Kernel {
     }
 
     fn lend_for_flow<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
-        const { assert!(size_of::<T>() <= 80 && align_of::<T>() <= 8) };
+        const { assert!(size_of::<T>() <= 112 && align_of::<T>() <= 8) };
         let scratch = maps::SCRATCH.get_ptr_mut(0)?;
         // SAFETY: as above.
         Some(then(unsafe {
@@ -255,7 +255,7 @@ fn place(endpoint: EndpointId, opener: u8, slot: u32) -> u32 {
 }
 
 macro_rules! tables {
-    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $known:ident, $answers:ident,
+    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $locals:ident, $flows:ident, $known:ident, $answers:ident,
      $words:ident, $bits:literal) => {
         impl Addresses<$family> for Kernel {
             fn address(&self, address: $family) -> Option<AddressEntry> {
@@ -266,6 +266,10 @@ macro_rules! tables {
             fn cidr(&self, address: $family) -> Option<IdentityId> {
                 maps::$cidrs.get(&Key::new($bits, address)).copied()
             }
+
+            fn is_local(&self, address: $family) -> bool {
+                maps::$locals.get(&Key::new($bits, address)).is_some()
+            }
         }
 
         impl Flows<$family> for Kernel {
@@ -275,7 +279,12 @@ macro_rules! tables {
                 // are one word of it.
                 let words = unsafe {
                     let words = element.cast::<u64>();
-                    [words.read_volatile(), words.add(1).read_volatile()]
+                    [
+                        words.read_volatile(),
+                        words.add(1).read_volatile(),
+                        words.add(2).read_volatile(),
+                        words.add(3).read_volatile(),
+                    ]
                 };
                 Some(bytemuck::cast(words))
             }
@@ -326,12 +335,15 @@ macro_rules! tables {
                 }
             }
 
-            fn known_flow(&self, key: &$key) -> Option<Flow> {
+            fn known_flow(&self, key: &$key) -> Option<(FlowState, u64)> {
                 let key = bytemuck::cast_ref(key);
                 let known = maps::$known.get_ptr(slot(key))?;
                 // SAFETY: an array slot stays where it is and belongs to this processor until the
                 // program ends.
-                unsafe { is_same(&(*known).key, key).then(|| bytemuck::cast((*known).flow)) }
+                unsafe {
+                    is_same(&(*known).key, key)
+                        .then(|| (bytemuck::cast((*known).state), (*known).last_seen))
+                }
             }
 
             fn know_flow(&self, key: &$key, flow: &Flow) {
@@ -340,7 +352,8 @@ macro_rules! tables {
                     // SAFETY: as above.
                     unsafe {
                         copy(key, &raw mut (*known).key);
-                        copy(&bytemuck::cast(*flow), &raw mut (*known).flow);
+                        (*known).state = bytemuck::cast(flow.state);
+                        (*known).last_seen = flow.last_seen;
                     }
                 }
             }
@@ -353,6 +366,7 @@ tables!(
     FlowKeyV4,
     ADDRESSES_V4,
     CIDRS_V4,
+    LOCALS_V4,
     FLOWS_V4,
     KNOWN_FLOWS_V4,
     KNOWN_ANSWERS_V4,
@@ -364,6 +378,7 @@ tables!(
     FlowKeyV6,
     ADDRESSES_V6,
     CIDRS_V6,
+    LOCALS_V6,
     FLOWS_V6,
     KNOWN_FLOWS_V6,
     KNOWN_ANSWERS_V6,

@@ -1,17 +1,22 @@
-//! The life of a tracked connection: how long an entry lives, and what a packet does to it.
+//! How long an entry of the flow tables lives, and when it gives way before that.
+//!
+//! Knows phases, not how packets move between them (that is [`super::phase`]). Invariant: a tombstone
+//! and an established connection never give way while they live.
 
 use policy_common::{Direction, Flow, FlowState};
 
 use crate::packet::{
-    Segment, protocol,
-    transport::{Kind, tcp},
+    protocol,
+    transport::{Kind, kind_of},
 };
 
-/// How long an entry lives after its last packet, in seconds.
+/// How long an entry lives after its last packet, in seconds. A reset or a FIN that may be forged does
+/// not end an idle connection at once, and clients that close by a reset leave no entry for a day.
 #[inline(always)]
 pub const fn lifetime(protocol_number: u8, phase: u8) -> u32 {
     match (protocol_number, phase) {
         (protocol::TCP, FlowState::PHASE_ESTABLISHED) => 24 * 3600,
+        (protocol::TCP, FlowState::PHASE_DOUBTFUL) => 600,
         (protocol::TCP, _) => 60,
         (protocol::UDP, FlowState::PHASE_ESTABLISHED) => 120,
         (protocol::SCTP, FlowState::PHASE_ESTABLISHED) => 300,
@@ -22,29 +27,31 @@ pub const fn lifetime(protocol_number: u8, phase: u8) -> u32 {
     }
 }
 
-/// How far `last_seen` may lie ahead of the clock, in jiffies: another processor read it a moment
-/// later.
-const AHEAD: u32 = 1 << 16;
-
-/// Jiffies since the flow's last packet at `now` (low 32 bits of jiffies; they wrap after 49 days at
-/// 1000 Hz).
+/// Jiffies since the flow's last packet at `now`. Another processor may have read the clock later.
 #[inline(always)]
-pub const fn idle(flow: &Flow, now: u32) -> u32 {
-    let idle = now.wrapping_sub(flow.last_seen);
-    if idle > u32::MAX - AHEAD { 0 } else { idle }
+pub const fn idle(flow: &Flow, now: u64) -> u64 {
+    now.saturating_sub(flow.last_seen)
 }
 
-/// Whether an entry's life is over at `now`.
+/// Whether an entry's life is over at `now` (jiffies).
 #[inline(always)]
-pub const fn is_expired(flow: &Flow, protocol_number: u8, now: u32, hz: u32) -> bool {
-    idle(flow, now) > lifetime(protocol_number, flow.state.phase).wrapping_mul(hz)
+pub const fn is_expired(flow: &Flow, protocol_number: u8, now: u64, hz: u32) -> bool {
+    let life = lifetime(protocol_number, flow.state.phase) as u64;
+    idle(flow, now) > life.saturating_mul(hz as u64)
 }
 
-/// Whether a flow may give way before its life is over: it is unanswered or closed. A tombstone may not:
-/// without it the other side's next packet might open the flow in reverse.
+/// Whether a flow may give way before its life is over: nobody has confirmed it, or it is closed, or said
+/// to be. A tombstone may not: without it the other side's next packet might open the flow in reverse.
 #[inline(always)]
 pub const fn is_spare(state: &FlowState) -> bool {
     state.phase != FlowState::PHASE_ESTABLISHED && state.verdict.allows()
+}
+
+/// Whether a protocol knows connections that begin with a handshake: only these have more to lose than
+/// the next packet when their entry gives way.
+#[inline(always)]
+pub const fn has_handshake(protocol_number: u8) -> bool {
+    matches!(kind_of(protocol_number), Kind::Tcp | Kind::Sctp)
 }
 
 /// The side that sends in this direction.
@@ -63,36 +70,4 @@ pub const fn opened_in(state: &FlowState) -> Direction {
         FlowState::OPENED_BY_POD => Direction::Egress,
         _ => Direction::Ingress,
     }
-}
-
-/// The state after an allowed packet in this direction.
-#[inline(always)]
-pub const fn advance(state: FlowState, direction: Direction, segment: Segment) -> FlowState {
-    let mut next = state;
-    if sender(direction) != state.opener && state.phase == FlowState::PHASE_NEW {
-        next.phase = FlowState::PHASE_ESTABLISHED;
-    }
-    if !matches!(segment.kind(), Kind::Tcp) || segment.tcp_flags() == 0 {
-        return next;
-    }
-    if segment.tcp_flags() & tcp::FIN != 0 {
-        next.seen |= match direction {
-            Direction::Egress => FlowState::SEEN_POD_FIN,
-            Direction::Ingress => FlowState::SEEN_PEER_FIN,
-        };
-    }
-    // A reset with a wrong sequence number changes nothing at its receiver: the next ordinary
-    // segment shows that the connection lives.
-    if segment.tcp_flags() & tcp::RST != 0 {
-        next.seen |= FlowState::SEEN_RESET;
-    } else {
-        next.seen &= !FlowState::SEEN_RESET;
-    }
-    let both = FlowState::SEEN_POD_FIN | FlowState::SEEN_PEER_FIN;
-    if next.seen & both == both || next.seen & FlowState::SEEN_RESET != 0 {
-        next.phase = FlowState::PHASE_CLOSING;
-    } else if next.phase == FlowState::PHASE_CLOSING {
-        next.phase = FlowState::PHASE_ESTABLISHED;
-    }
-    next
 }

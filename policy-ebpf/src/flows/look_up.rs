@@ -4,12 +4,19 @@
 use policy_common::{Flow, FlowState, IdentityId, Reason};
 
 use super::{
-    life::{advance, idle, is_expired, opened_in, sender},
+    life::{idle, is_expired, opened_in, sender},
     open::Found,
+    phase::{advance, asks_for_numbers},
 };
 use crate::{
-    answer::answer, case::Case, decision::Decision, family::Family, lookup::Tables,
-    packet::transport::tcp, question::Answer, rules::is_isolated,
+    answer::answer,
+    case::Case,
+    decision::Decision,
+    family::Family,
+    lookup::Tables,
+    packet::{Bytes, Numbers, transport::tcp},
+    question::Answer,
+    rules::is_isolated,
 };
 
 /// [`look_up`] found that the packet may open a flow.
@@ -18,28 +25,30 @@ pub(crate) const MAY_OPEN: Decision = Decision(u64::MAX);
 /// Judges by the tables. A function of its own, like the others that are not inlined: the kernel
 /// gives all frames of a program 512 bytes of stack.
 #[inline(never)]
-pub(crate) fn look_up<F: Family, W: Tables<F>>(
+pub(crate) fn look_up<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
     world: &W,
-    case: &Case<'_, F>,
+    case: &Case<'_, F, B>,
     found: &mut Found<F::Key>,
 ) -> Decision {
     let now = world.now();
     // No `Option<Flow>`: registers that hold nothing are not readable to the verifier.
-    let mut flow = Flow::default();
+    let mut state = FlowState::default();
     let mut lives = false;
     // Whether a connection may begin anew does not depend on the one before.
     if case.segment.is_tracked()
         && !case.reopens()
         && let Some(entry) = world.flow(&found.key)
     {
-        flow = entry;
-        lives = !is_expired(&flow, case.segment.protocol(), now, world.hz());
+        lives = !is_expired(&entry, case.segment.protocol(), now, world.hz());
+        state = entry.state;
+        found.before = entry;
+        found.flow = entry;
     }
-    if lives && flow.state.epoch == case.endpoint.epoch {
-        return ride(world, case, &found.key, flow, flow.state, now);
+    if lives && state.epoch == case.endpoint.epoch {
+        return ride(world, case, found, now);
     }
     let direction = if lives {
-        opened_in(&flow.state)
+        opened_in(&state)
     } else {
         case.direction
     };
@@ -48,7 +57,7 @@ pub(crate) fn look_up<F: Family, W: Tables<F>>(
     }
     let answer = answer(world, case, direction, !lives);
     if lives {
-        return revise(world, case, &found.key, flow, answer, now);
+        return revise(world, case, found, answer, now);
     }
     if !answer.verdict().allows() {
         return Decision::by_rules(Reason::Policy, answer);
@@ -67,6 +76,7 @@ pub(crate) fn look_up<F: Family, W: Tables<F>>(
         },
         last_seen: now,
         identity: answer.identity().0,
+        ..Flow::default()
     };
     MAY_OPEN
 }
@@ -76,53 +86,68 @@ pub(crate) fn look_up<F: Family, W: Tables<F>>(
 /// was used within the last second is removed only with its endpoint, whose successor has another
 /// epoch too.
 #[inline(always)]
-pub(crate) fn rides_unchanged<F: Family>(
-    case: &Case<'_, F>,
-    flow: &Flow,
-    now: u32,
+pub(crate) fn rides_unchanged<F: Family, B: Bytes + ?Sized>(
+    case: &Case<'_, F, B>,
+    state: &FlowState,
+    last_seen: u64,
+    now: u64,
     hz: u32,
 ) -> bool {
     const ORDINARY: u8 = tcp::FIN | tcp::SYN | tcp::RST;
+    const STANDING: u8 = FlowState::SEEN_ANSWER | FlowState::SEEN_CONFIRMATION;
     case.segment.is_tracked()
-        && flow.state.epoch == case.endpoint.epoch
-        && flow.state.verdict.allows()
-        && flow.state.phase == FlowState::PHASE_ESTABLISHED
-        && flow.state.seen == 0
+        && state.epoch == case.endpoint.epoch
+        && state.verdict.allows()
+        && state.phase == FlowState::PHASE_ESTABLISHED
+        && state.seen & !STANDING == 0
         && case.segment.tcp_flags() & ORDINARY == 0
         && !case.reopens()
-        && now.wrapping_sub(flow.last_seen) < hz
+        && now.wrapping_sub(last_seen) < u64::from(hz)
 }
 
-/// A packet of a live flow whose verdict is current; `before` is what the table holds.
+/// What the packet makes of the flow. A function of its own, for its stack.
+#[inline(never)]
+pub(super) fn step<F: Family, B: Bytes + ?Sized>(
+    case: &Case<'_, F, B>,
+    flow: &mut Flow,
+    is_due: bool,
+) -> bool {
+    let numbers = if is_due || asks_for_numbers(&flow.state, case.segment) {
+        case.numbers()
+    } else {
+        Numbers::default()
+    };
+    advance(flow, case.direction, case.segment, &numbers, is_due);
+    true
+}
+
+/// A packet of a live flow whose verdict is current: `found.before` is what the table holds.
 #[inline(always)]
-fn ride<F: Family, W: Tables<F>>(
+fn ride<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
     world: &W,
-    case: &Case<'_, F>,
-    key: &F::Key,
-    mut flow: Flow,
-    before: FlowState,
-    now: u32,
+    case: &Case<'_, F, B>,
+    found: &mut Found<F::Key>,
+    now: u64,
 ) -> Decision {
-    let passes = flow.state.verdict.allows();
-    let mut is_due = false;
+    let passes = found.flow.state.verdict.allows();
     // A tombstone does not live longer because of packets that it stops.
     if passes {
-        flow.state = advance(flow.state, case.direction, case.segment);
-        is_due = idle(&flow, now) >= world.hz();
-    }
-    if is_due || flow.state != before {
-        if passes {
-            flow.last_seen = now;
+        let is_due = idle(&found.flow, now) >= u64::from(world.hz());
+        step(case, &mut found.flow, is_due);
+        if is_due || found.is_changed() {
+            found.flow.last_seen = now;
         }
-        world.update_flow(key, &flow);
     }
-    world.know_flow(key, &flow);
+    if found.is_changed() {
+        world.update_flow(&found.key, &found.flow);
+    }
+    world.know_flow(&found.key, &found.flow);
     if passes {
         Decision::of(Reason::Flow)
     } else {
         Decision::by_rules(
             Reason::FlowDenied,
-            Answer::new(flow.state.verdict, IdentityId(flow.identity)),
+            Answer::new(found.flow.state.verdict, IdentityId(found.flow.identity)),
         )
     }
 }
@@ -131,23 +156,15 @@ fn ride<F: Family, W: Tables<F>>(
 /// forbidden now stays as a tombstone, so that the other side's next packet does not open it in
 /// reverse.
 #[inline(always)]
-fn revise<F: Family, W: Tables<F>>(
+fn revise<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
     world: &W,
-    case: &Case<'_, F>,
-    key: &F::Key,
-    flow: Flow,
+    case: &Case<'_, F, B>,
+    found: &mut Found<F::Key>,
     answer: Answer,
-    now: u32,
+    now: u64,
 ) -> Decision {
-    let before = flow.state;
-    let flow = Flow {
-        state: FlowState {
-            epoch: case.endpoint.epoch,
-            verdict: answer.verdict(),
-            ..before
-        },
-        identity: answer.identity().0,
-        ..flow
-    };
-    ride(world, case, key, flow, before, now)
+    found.flow.state.epoch = case.endpoint.epoch;
+    found.flow.state.verdict = answer.verdict();
+    found.flow.identity = answer.identity().0;
+    ride(world, case, found, now)
 }

@@ -9,3 +9,4 @@ pub mod life;
 mod limits;
 pub(crate) mod look_up;
 pub(crate) mod open;
+pub mod phase;

@@ -5,13 +5,14 @@ use policy_common::{Direction, EndpointId, Flow, FlowState, IdentityId, Reason};
 use super::{
     life::is_expired,
     limits::{make_room, remember},
+    look_up::step,
 };
 use crate::{
     case::Case,
     decision::Decision,
     family::Family,
-    lookup::{Flows, Full, Recall, Shares, Tables, World},
-    packet::transport::Kind,
+    lookup::{Flows, Full, Shares, Tables, World},
+    packet::{Bytes, transport::Kind},
     rules::is_isolated,
 };
 
@@ -33,13 +34,23 @@ impl<K> Found<K> {
     pub(crate) const PRESENT: u64 = 1;
     /// There is an entry, and its life is not over.
     pub(crate) const LIVE: u64 = 2;
+
+    /// Whether the packet makes another entry of the one that is there.
+    #[inline(always)]
+    pub(crate) fn is_changed(&self) -> bool {
+        let (before, flow) = (&self.before, &self.flow);
+        before.state != flow.state
+            || before.last_seen != flow.last_seen
+            || before.pod_next != flow.pod_next
+            || before.peer_next != flow.peer_next
+    }
 }
 
 /// A packet that opens a connection, and may.
 #[inline(never)]
-pub(crate) fn open<F: Family, W: Tables<F> + World>(
+pub(crate) fn open<F: Family, W: Tables<F> + World, B: Bytes + ?Sized>(
     world: &W,
-    case: &Case<'_, F>,
+    case: &Case<'_, F, B>,
     found: &mut Found<F::Key>,
 ) -> Decision {
     let identity = IdentityId(found.flow.identity);
@@ -78,8 +89,17 @@ pub(crate) fn open<F: Family, W: Tables<F> + World>(
         if live.opener == found.flow.state.opener {
             found.flow.state.phase = live.phase;
             found.flow.state.seen = live.seen;
-            Flows::<F>::update_flow(world, &found.key, &found.flow);
-            Recall::<F>::know_flow(world, &found.key, &found.flow);
+            found.flow.pod_next = found.before.pod_next;
+            found.flow.peer_next = found.before.peer_next;
+            keep::<F, W>(world, found);
+        } else if live.epoch == case.endpoint.epoch {
+            // Both sides open at once: the other's SYN is its answer. It does not make an older
+            // verdict current.
+            found.flow = found.before;
+            step(case, &mut found.flow, false);
+            if found.is_changed() {
+                keep::<F, W>(world, found);
+            }
         }
         return passes;
     }
@@ -91,10 +111,17 @@ pub(crate) fn open<F: Family, W: Tables<F> + World>(
     }
 }
 
+/// Writes what the packet makes of an entry that is there.
+#[inline(always)]
+fn keep<F: Family, W: Tables<F>>(world: &W, found: &Found<F::Key>) {
+    world.update_flow(&found.key, &found.flow);
+    world.know_flow(&found.key, &found.flow);
+}
+
 /// Whether a packet that may open a flow is in vain without one: the other direction is isolated. A
 /// packet in an open direction may be an answer itself, where every packet may open a flow.
 #[inline(always)]
-const fn needs_entry<F>(case: &Case<'_, F>) -> bool {
+fn needs_entry<F: Family, B: Bytes + ?Sized>(case: &Case<'_, F, B>) -> bool {
     is_isolated(case.endpoint, reverse(case.direction))
         && (is_isolated(case.endpoint, case.direction)
             || matches!(case.segment.kind(), Kind::Tcp | Kind::Sctp | Kind::Icmp))

@@ -13,9 +13,13 @@ pub(crate) const SYN: u8 = 2;
 pub(crate) const RST: u8 = 4;
 pub(crate) const ACK: u8 = 16;
 
+/// The hardware addresses of every frame.
+pub(crate) const TO: [u8; 6] = [2, 0, 0, 0, 0, 9];
+pub(crate) const FROM: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
 /// An Ethernet frame.
 pub(crate) fn frame(ethertype: u16, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1];
+    let mut frame = [TO, FROM].concat();
     frame.extend(ethertype.to_be_bytes());
     frame.extend(payload);
     frame
@@ -108,9 +112,28 @@ pub(crate) fn ports(source: u16, destination: u16) -> Vec<u8> {
     [source.to_be_bytes(), destination.to_be_bytes()].concat()
 }
 
+/// A segment of a connection that has come no further than its handshake: either side's SYN has number
+/// 1, and what follows is behind it.
 pub(crate) fn tcp(source: u16, destination: u16, flags: u8) -> Vec<u8> {
+    let sequence = if flags & SYN != 0 { 1 } else { 2 };
+    tcp_at(source, destination, flags, sequence, 2, 0)
+}
+
+/// A segment with sequence number, acknowledged number and so many bytes.
+pub(crate) fn tcp_at(
+    source: u16,
+    destination: u16,
+    flags: u8,
+    sequence: u32,
+    acknowledged: u32,
+    payload: usize,
+) -> Vec<u8> {
+    let acknowledged = if flags & ACK != 0 { acknowledged } else { 0 };
     let mut segment = ports(source, destination);
-    segment.extend([0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, flags, 1, 0, 0, 0, 0, 0]);
+    segment.extend(sequence.to_be_bytes());
+    segment.extend(acknowledged.to_be_bytes());
+    segment.extend([5 << 4, flags, 1, 0, 0, 0, 0, 0]);
+    segment.resize(20 + payload, 0);
     segment
 }
 
@@ -123,6 +146,22 @@ pub(crate) fn udp(source: u16, destination: u16) -> Vec<u8> {
 pub(crate) fn sctp(source: u16, destination: u16, chunk: u8) -> Vec<u8> {
     let mut packet = ports(source, destination);
     packet.extend([0, 0, 0, 0, 0, 0, 0, 0, chunk, 0, 0, 4]);
+    packet
+}
+
+/// An SCTP packet with a verification tag, whose chunk has an initiate tag.
+pub(crate) fn sctp_at(
+    source: u16,
+    destination: u16,
+    chunk: u8,
+    tag: u32,
+    initiate: u32,
+) -> Vec<u8> {
+    let mut packet = ports(source, destination);
+    packet.extend(tag.to_be_bytes());
+    packet.extend([0, 0, 0, 0, chunk, 0, 0, 20]);
+    packet.extend(initiate.to_be_bytes());
+    packet.resize(32, 0);
     packet
 }
 
@@ -142,4 +181,22 @@ pub(crate) fn echo(kind: u8, id: u16) -> Vec<u8> {
 pub(crate) fn fragment_header(offset: u16, more: bool, id: u8) -> [u8; 8] {
     let [high, low] = (offset | u16::from(more)).to_be_bytes();
     [0, 0, high, low, 0, 0, 0, id]
+}
+
+/// What the router alert of a group report looks like in IPv6.
+pub(crate) const ALERT: (u8, &[u8]) = (0, &[0, 0, 5, 2, 0, 0, 1, 0]);
+
+/// A report of MLD, version 2, about groups.
+pub(crate) fn listener_report(source: &str, to: &str, hops: u8, groups: &[&str]) -> Vec<u8> {
+    let mut rest = vec![0, 0, 0, groups.len() as u8];
+    for group in groups {
+        rest.extend([4, 0, 0, 0]);
+        rest.extend(crate::node::v6(group).0);
+    }
+    let header = Header {
+        hops,
+        extensions: &[ALERT],
+        ..PLAIN
+    };
+    ip_with(header, source, to, ICMPV6, &icmp(143, 0, &rest))
 }

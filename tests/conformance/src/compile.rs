@@ -12,7 +12,7 @@ use policy_common::{Direction, EndpointId};
 use policy_core::{
     laws::{Facts, Oracle, Tables},
     model::{Change, EndpointFact, ObjectName, Peer},
-    plan::{Op, Rows},
+    plan::{Contents, Op},
     resolve::Resolver,
 };
 
@@ -101,10 +101,10 @@ impl NodeAgent {
         self.commit(ground)?;
         self.collect(ground)?;
         ensure!(
-            *self.tables.rows() == Rows::default(),
+            *self.tables.contents() == Contents::default(),
             "{} of an empty cluster keeps {:?}",
             self.name,
-            self.tables.rows()
+            self.tables.contents()
         );
         Ok(())
     }
@@ -174,6 +174,7 @@ impl NodeAgent {
             id: EndpointId(self.last_id),
             bridge: None,
             pod: Some(name.clone()),
+            ..EndpointFact::default()
         }));
         Ok(())
     }

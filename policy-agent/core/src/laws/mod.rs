@@ -4,6 +4,7 @@
 //!
 //! Part of no product: only with the feature `laws`.
 
+pub mod lawful;
 pub mod oracle;
 pub mod probe;
 pub mod strategies;

@@ -9,7 +9,7 @@ use super::{
     strategies::{INTERFACES, V4, V6, address},
     tables::Tables,
 };
-use crate::{model::Peer, plan::Rows};
+use crate::{model::Peer, plan::Contents};
 
 const OUTSIDE: [&str; 5] = [
     "10.0.0.9",
@@ -112,7 +112,7 @@ pub fn differences(probes: &[Probe], got: &[bool], want: &[bool]) -> Vec<(Probe,
 }
 
 /// Numbers in a table that nothing refers to.
-pub fn leaks(tables: &Rows) -> Vec<String> {
+pub fn leaks(tables: &Contents) -> Vec<String> {
     let directions = tables.endpoints.values();
     let directions: Vec<_> = directions
         .flat_map(|entry| [entry.ingress, entry.egress])

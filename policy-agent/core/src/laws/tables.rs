@@ -15,15 +15,17 @@ use policy_ebpf::{
     rules::{ask_as_opened, identify},
 };
 
+use super::lawful::is_lawful;
 use crate::{
     model::Peer,
-    plan::{EndpointEntry, Op, Rows, Writer, encode::EncodedPortSet, write},
+    plan::{Contents, EndpointEntry, Op, Writer, encode::EncodedPortSet, write},
 };
 
-/// The tables, and the rows as plans name them.
+/// The tables, and their elements as plans name them.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
-    rows: Rows,
+    contents: Contents,
+    problems: Vec<String>,
     memory: Memory,
 }
 
@@ -52,7 +54,10 @@ impl Memory {
 impl Tables {
     /// Executes one operation.
     pub fn execute(&mut self, op: &Op) {
-        self.rows.execute(op);
+        if !is_lawful(&self.contents, op) {
+            self.problems.push(format!("{op:?}"));
+        }
+        self.contents.execute(op);
         let Ok(()) = write(&mut self.memory, op);
     }
 
@@ -62,8 +67,8 @@ impl Tables {
     }
 
     /// What was written.
-    pub fn rows(&self) -> &Rows {
-        &self.rows
+    pub fn contents(&self) -> &Contents {
+        &self.contents
     }
 
     /// What the programs read.
@@ -73,13 +78,13 @@ impl Tables {
 
     /// The operations so far that broke a law of the tables.
     pub fn problems(&self) -> &[String] {
-        self.rows.problems()
+        &self.problems
     }
 
     /// These tables as a program sees them that read its endpoint when ENDPOINTS was `endpoints`.
     pub fn with_endpoints(&self, endpoints: &BTreeMap<u32, EndpointEntry>) -> Self {
         let mut late = self.clone();
-        let now: Vec<_> = late.rows.endpoints.values().cloned().collect();
+        let now: Vec<_> = late.contents.endpoints.values().cloned().collect();
         for entry in now {
             late.execute(&Op::DeleteEndpoint {
                 ifindex: entry.ifindex,

@@ -1,13 +1,15 @@
 //! Ordered changes of the kernel's tables.
 
+pub mod contents;
 pub mod delta;
 pub mod encode;
+pub mod fit;
 pub mod op;
-pub mod rows;
 pub mod writer;
 
 pub use crate::model::Peer;
+pub use contents::Contents;
 pub use delta::{AddressValue, AddressWrite, Delta, EndpointWrite};
+pub use fit::{DENY, Fit, Room, Short, Table, fit};
 pub use op::{DirectionEntry, EndpointEntry, Op, PortRange, PortSetEntry};
-pub use rows::Rows;
 pub use writer::{Writer, write};

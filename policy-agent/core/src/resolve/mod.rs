@@ -34,6 +34,10 @@ mod facts;
 mod pass;
 mod tables;
 
+use std::collections::BTreeSet;
+
+use policy_common::RulesetId;
+
 use self::{compile::Active, facts::cluster::Cluster, tables::Tables};
 use crate::{model::Change, plan::Op};
 
@@ -84,7 +88,13 @@ impl Resolver {
     /// operations wait for running programs themselves; numbers may be used again once they are
     /// executed. Does nothing while applied changes wait for a commit.
     pub fn collect(&mut self) -> Vec<Op> {
-        pass::collect(&mut self.facts, &mut self.active, &mut self.tables)
+        self.collect_but(&BTreeSet::new())
+    }
+
+    /// The same, but rulesets are held that endpoints keep in tables without room for others: they
+    /// go on getting rules for every identity.
+    pub fn collect_but(&mut self, held: &BTreeSet<RulesetId>) -> Vec<Op> {
+        pass::collect_but(held, &mut self.facts, &mut self.active, &mut self.tables)
     }
 
     /// How many rulesets, identities and port sets wait for [`Resolver::collect`].

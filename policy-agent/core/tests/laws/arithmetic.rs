@@ -253,7 +253,7 @@ fn case_22_thousands_of_peers() {
     }
     assert!(!node.accepts("100.11.184.1", 80));
     assert_eq!(
-        node.tables.rows().port_sets.len(),
+        node.tables.contents().port_sets.len(),
         1,
         "equal sets are stored once"
     );
@@ -397,7 +397,7 @@ fn pods_of_a_policy_that_says_the_same_share_a_ruleset() {
         "{ops:?}"
     );
     assert_eq!(
-        node.tables.rows().endpoints[&1].ingress,
-        node.tables.rows().endpoints[&2].ingress
+        node.tables.contents().endpoints[&1].ingress,
+        node.tables.contents().endpoints[&2].ingress
     );
 }

@@ -14,7 +14,7 @@ use policy_core::{
         strategies::{change, facts},
     },
     model::Change,
-    plan::{PortSetEntry, Rows},
+    plan::{Contents, PortSetEntry},
     resolve::Resolver,
 };
 use proptest::{collection::vec, prelude::*};
@@ -34,7 +34,7 @@ struct Canonical {
     port_sets: usize,
 }
 
-fn canonical(tables: &Rows) -> Canonical {
+fn canonical(tables: &Contents) -> Canonical {
     let mut identities: HashMap<IdentityId, u32> = (0..16).map(|n| (IdentityId(n), n)).collect();
     let mut rulesets: HashMap<RulesetId, u32> = HashMap::new();
     let mut rename = |id| {
@@ -126,7 +126,7 @@ proptest! {
             }
             if then > 7 {
                 tables.execute_all(&resolver.collect());
-                prop_assert_eq!(leaks(tables.rows()), [] as [String; 0]);
+                prop_assert_eq!(leaks(tables.contents()), [] as [String; 0]);
             }
         }
         tables.execute_all(&resolver.commit());
@@ -144,8 +144,8 @@ proptest! {
         prop_assert_eq!(again.collect(), []);
         let views = |resolver: &Resolver| format!("{:?}", resolver.endpoints().collect::<Vec<_>>());
         prop_assert_eq!(views(&resolver), views(&again));
-        prop_assert_eq!(canonical(restarted.rows()), canonical(full.rows()));
-        prop_assert_eq!(leaks(restarted.rows()), [] as [String; 0]);
+        prop_assert_eq!(canonical(restarted.contents()), canonical(full.contents()));
+        prop_assert_eq!(leaks(restarted.contents()), [] as [String; 0]);
         prop_assert_eq!(resolver.commit(), []);
         prop_assert_eq!(resolver.collect(), []);
     }

@@ -9,6 +9,7 @@ mod explain;
 mod handover;
 mod incremental;
 mod renumber;
+mod room;
 
 use std::collections::BTreeMap;
 
@@ -67,7 +68,7 @@ proptest! {
         let got = verdicts(&tables, &probes);
         prop_assert_eq!(differences(&probes, &got, &expected(&facts, &probes)), []);
         prop_assert_eq!(tables.problems(), &[] as &[String]);
-        prop_assert_eq!(leaks(tables.rows()), [] as [String; 0]);
+        prop_assert_eq!(leaks(tables.contents()), [] as [String; 0]);
     }
 
     #[test]
@@ -102,7 +103,7 @@ fn check_late_programs(
     let late = tables.with_endpoints(&read_before);
     for (index, probe) in probes().iter().enumerate() {
         let now = ask(&late, probe);
-        let entries = [&late, tables].map(|tables| tables.rows().endpoints.get(&probe.ifindex));
+        let entries = [&late, tables].map(|tables| tables.contents().endpoints.get(&probe.ifindex));
         let mut own = entries
             .into_iter()
             .flatten()
@@ -140,7 +141,7 @@ pub(crate) fn check_plans(
         let new = expected(&facts, &probes);
         let old = verdicts(&tables, &probes);
         let ops = resolver.commit();
-        let read_before = tables.rows().endpoints.clone();
+        let read_before = tables.contents().endpoints.clone();
         check_prefixes(&mut tables, &ops, &new)?;
         check_late_programs(&tables, read_before, &old, &new)?;
         for (probe, _) in differences(&probes, &old, &new) {
@@ -151,7 +152,7 @@ pub(crate) fn check_plans(
         }
         if collects {
             check_prefixes(&mut tables, &resolver.collect(), &new)?;
-            prop_assert_eq!(leaks(tables.rows()), [] as [String; 0]);
+            prop_assert_eq!(leaks(tables.contents()), [] as [String; 0]);
         }
         prop_assert_eq!(tables.problems(), &[] as &[String]);
     }

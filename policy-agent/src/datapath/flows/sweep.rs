@@ -72,15 +72,16 @@ struct Expiry<'a> {
     live: &'a BTreeSet<EndpointId>,
     /// Endpoints and sides near their limit.
     pressed: BTreeSet<(EndpointId, u8)>,
-    /// The low half of jiffies.
-    now: u32,
+    /// Jiffies.
+    now: u64,
     hz: u32,
 }
 
 impl Expiry<'_> {
     fn is_over(&self, key: &impl Key, flow: &Flow) -> bool {
         let endpoint = key.endpoint();
-        let idle_for = |seconds: u32| idle(flow, self.now) > seconds * self.hz;
+        let idle_for =
+            |seconds: u32| idle(flow, self.now) > u64::from(seconds) * u64::from(self.hz);
         let gives_way = (is_spare(&flow.state) && idle_for(SPARED))
             || (key.protocol() == UDP && flow.state.verdict.allows() && idle_for(SPARED_UDP));
         !self.live.contains(&endpoint)
@@ -279,7 +280,7 @@ mod tests {
     }
 
     const HZ: u32 = 100;
-    const NOW: u32 = 1_000_000;
+    const NOW: u64 = 1_000_000;
     const POD: EndpointId = EndpointId(4);
 
     fn is_over(expiry: &Expiry<'_>, phase: u8, opener: u8, verdict: Verdict, idle: u32) -> bool {
@@ -306,7 +307,7 @@ mod tests {
                 verdict,
                 ..FlowState::default()
             },
-            last_seen: NOW - idle * HZ,
+            last_seen: NOW - u64::from(idle * HZ),
             ..Flow::default()
         };
         expiry.is_over(&key, &flow)

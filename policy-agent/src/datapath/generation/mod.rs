@@ -11,6 +11,7 @@ mod failure;
 mod fill;
 mod ids;
 mod load;
+mod locals;
 mod object;
 mod programs;
 mod tables;

@@ -144,6 +144,14 @@ impl TableWriter {
         self.tables.put_tunnel_ports(ports)
     }
 
+    /// Tells the programs what this node delivers locally besides its addresses.
+    ///
+    /// # Errors
+    /// The kernel refuses to write the maps.
+    pub fn set_local_routes(&mut self, routes: &[IpNet]) -> Result<(), MapError> {
+        self.tables.put_local_routes(routes)
+    }
+
     /// How many grace periods were waited for so far.
     pub fn grace_periods(&self) -> u64 {
         self.grace_periods

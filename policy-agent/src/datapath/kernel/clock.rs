@@ -10,8 +10,10 @@ pub(crate) struct Clock {
     program: OwnedFd,
 }
 
-/// The smallest packet that a test run takes: an Ethernet header.
-const PACKET: [u8; 14] = [0; 14];
+/// The smallest packet that a test run takes, an Ethernet header, asks for the low half of jiffies; one
+/// byte more asks for the high half.
+const PACKET: [u8; 15] = [0; 15];
+const LOW: usize = 14;
 
 impl Clock {
     /// Takes a handle of the loaded program.
@@ -19,8 +21,15 @@ impl Clock {
         Self { program }
     }
 
-    /// The low half of jiffies.
-    pub(crate) fn now(&self) -> io::Result<u32> {
-        sys::test_run(&self.program, &PACKET)
+    /// Jiffies.
+    pub(crate) fn now(&self) -> io::Result<u64> {
+        loop {
+            let high = sys::test_run(&self.program, &PACKET)?;
+            let low = sys::test_run(&self.program, &PACKET[..LOW])?;
+            // The low half may have wrapped between the two runs.
+            if sys::test_run(&self.program, &PACKET)? == high {
+                return Ok(u64::from(high) << 32 | u64::from(low));
+            }
+        }
     }
 }

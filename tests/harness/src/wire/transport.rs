@@ -40,12 +40,14 @@ pub struct Tcp {
 }
 
 impl Tcp {
-    /// A segment with flags only.
+    /// A segment with flags only: the first one that its sender sends with these. Both sides begin with
+    /// number 1000.
     #[must_use]
     pub fn new(flags: u8) -> Self {
         Self {
             flags,
-            sequence: 1000,
+            sequence: if flags & flag::SYN == 0 { 1001 } else { 1000 },
+            acknowledgement: if flags & flag::ACK == 0 { 0 } else { 1001 },
             ..Self::default()
         }
     }

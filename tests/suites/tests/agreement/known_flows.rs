@@ -248,7 +248,8 @@ fn the_other_side_opens_nothing_on_a_connection_that_processors_have_copies_of()
     let mut scene = Scene::new();
     for pair in PAIRS {
         scene.enter(pair);
-        let chunk = |kind| [kind, 0, 0, 4];
+        // An initiate tag of 1, which is also every packet's verification tag.
+        let chunk = |kind| [kind, 0, 0, 8, 0, 0, 0, 1];
         let own = |kind| sctp::packet(4000, 80, 1, &chunk(kind));
         let peer = |kind| sctp::packet(80, 4000, 1, &chunk(kind));
         let (init, init_ack, data) = (1, 2, 0);

@@ -1,8 +1,8 @@
 //! `collect`: takes back what nothing uses any more; only ever removes predicates.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use policy_common::IdentityId;
+use policy_common::{IdentityId, RulesetId};
 use rustc_hash::FxHashSet;
 
 use super::{
@@ -22,13 +22,18 @@ use crate::{
     },
 };
 
-/// See [`Resolver::collect`](crate::resolve::Resolver::collect).
-pub(crate) fn collect(facts: &mut Cluster, active: &mut Active, tables: &mut Tables) -> Vec<Op> {
+/// See [`Resolver::collect_but`](crate::resolve::Resolver::collect_but).
+pub(crate) fn collect_but(
+    held: &BTreeSet<RulesetId>,
+    facts: &mut Cluster,
+    active: &mut Active,
+    tables: &mut Tables,
+) -> Vec<Op> {
     if tables.unused() == 0 || !facts.is_clean() {
         return Vec::new();
     }
     let mut delta = Delta::default();
-    let orphans = remove_rulesets(&mut active.predicates, tables, &mut delta);
+    let orphans = remove_rulesets(held, &mut active.predicates, tables, &mut delta);
     let coarser = deactivate(facts, active, &orphans);
     let identities = &mut tables.identities;
     coarsen_addresses(
@@ -52,12 +57,13 @@ pub(crate) fn collect(facts: &mut Cluster, active: &mut Active, tables: &mut Tab
 
 /// Returns the predicates that only the removed rulesets asked for.
 fn remove_rulesets(
+    held: &BTreeSet<RulesetId>,
     predicates: &mut Predicates,
     tables: &mut Tables,
     delta: &mut Delta,
 ) -> FxHashSet<PredicateId> {
     let rulesets = &mut tables.rulesets;
-    let (removed, orphans) = rulesets.remove_unused(predicates, &mut tables.port_sets);
+    let (removed, orphans) = rulesets.remove_unused(held, predicates, &mut tables.port_sets);
     for (ruleset, listed) in removed {
         let reserved = reserved_rules(ruleset).map(|(ruleset, identity, _)| (ruleset, identity));
         delta.dead_rules.extend(reserved);

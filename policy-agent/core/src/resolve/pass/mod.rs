@@ -13,5 +13,5 @@ mod namespace;
 mod refine;
 mod rule;
 
-pub(crate) use collect::collect;
+pub(crate) use collect::collect_but;
 pub(crate) use commit::commit;

@@ -107,7 +107,7 @@ impl Identities {
 
     /// Takes the list of identities without holders; each must be removed.
     pub(crate) fn take_unused(&mut self) -> BTreeSet<IdentityId> {
-        self.0.take_idle()
+        self.0.take_idle(&BTreeSet::new())
     }
 
     /// How many identities [`Identities::take_unused`] would give.

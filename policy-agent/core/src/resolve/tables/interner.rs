@@ -157,9 +157,13 @@ impl<K: ?Sized + Eq + Hash, I: Number, V> Interner<K, I, V> {
         mem::take(&mut self.fresh)
     }
 
-    /// Takes the list of rows without uses; each must be [removed](Self::remove).
-    pub(crate) fn take_idle(&mut self) -> BTreeSet<I> {
-        mem::take(&mut self.idle)
+    /// Takes the list of rows without uses that are not `held`; each must be
+    /// [removed](Self::remove).
+    pub(crate) fn take_idle(&mut self, held: &BTreeSet<I>) -> BTreeSet<I> {
+        let held = self.idle.intersection(held).copied().collect();
+        let mut taken = mem::replace(&mut self.idle, held);
+        taken.retain(|id| !self.idle.contains(id));
+        taken
     }
 
     /// How many rows have no uses.
@@ -216,7 +220,7 @@ mod tests {
         rows.release(id, 1);
         assert_eq!((rows.count_idle(), rows.uses(id)), (0, 1));
         rows.release(id, 1);
-        assert_eq!(rows.take_idle(), [id].into());
+        assert_eq!(rows.take_idle(&BTreeSet::new()), [id].into());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Knows nothing of peers or rulesets. Invariant: two unions that allow the same packets have the
 //! same number.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use policy_common::PortSetId;
 
@@ -54,7 +54,7 @@ impl PortSets {
 
     /// Removes the sets without use and frees their numbers.
     pub(crate) fn remove_unused(&mut self) -> Vec<PortSetWrite> {
-        let unused = self.0.take_idle().into_iter();
+        let unused = self.0.take_idle(&BTreeSet::new()).into_iter();
         unused
             .filter_map(|id| Some((id, self.0.remove(id)?.value)))
             .collect()

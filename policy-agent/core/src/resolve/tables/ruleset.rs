@@ -173,16 +173,17 @@ impl Rulesets {
         self.0.count_idle()
     }
 
-    /// Removes the rulesets that no endpoint uses. Returns each with the identities of its rules,
+    /// Removes the rulesets that no endpoint uses and that are not held. Returns each with the identities of its rules,
     /// and the predicates for which no ruleset asks any more. Numbers are free at once: a plan
     /// deletes the rules before it uses them again.
     pub(crate) fn remove_unused(
         &mut self,
+        held: &BTreeSet<RulesetId>,
         predicates: &mut Predicates,
         port_sets: &mut PortSets,
     ) -> (Vec<(RulesetId, Vec<IdentityId>)>, Vec<PredicateId>) {
         let (mut removed, mut orphans) = (Vec::new(), Vec::new());
-        for id in self.0.take_idle() {
+        for id in self.0.take_idle(held) {
             let Some(row) = self.0.remove(id) else {
                 continue;
             };
