@@ -7,8 +7,7 @@ use crate::plan::{Contents, Op};
 
 /// Whether the operation keeps the laws of tables that hold this.
 pub fn is_lawful(contents: &Contents, op: &Op) -> bool {
-    let has_ports =
-        |id: PortSetId| id < PortSetId::FIRST || contents.port_sets.contains_key(&id);
+    let has_ports = |id: PortSetId| id < PortSetId::FIRST || contents.port_sets.contains_key(&id);
     match op {
         Op::PutPortSet(id, _) => *id >= PortSetId::FIRST && !contents.port_sets.contains_key(id),
         Op::DeletePortSet(id, entries) => {

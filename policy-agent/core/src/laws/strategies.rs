@@ -176,6 +176,7 @@ pub fn pod() -> impl Strategy<Value = PodFact> {
             prop::bool::weighted(0.05),
             prop::bool::weighted(0.9),
             0..3_i64,
+            prop::bool::weighted(0.05),
         ),
     )
         .prop_map(|((name, uid), labels, v4, v6, ports, flags)| PodFact {
@@ -188,6 +189,8 @@ pub fn pod() -> impl Strategy<Value = PodFact> {
             finished: flags.1,
             running: flags.2,
             started: flags.3,
+            node: arc(""),
+            unreadable: flags.4,
         })
 }
 
@@ -252,6 +255,7 @@ fn endpoint() -> impl Strategy<Value = EndpointFact> {
                 .iter()
                 .filter_map(|text| text.parse().ok())
                 .collect(),
+            tag: 0,
         }
     })
 }

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cluster;
-mod fuzz;
 mod known_flows;
 mod packets;
 mod prefixes;
