@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use policy_agent::convert::{self, Object};
 use policy_common::{Direction, EndpointId};
 use policy_core::{
+    laws::{Facts, Oracle},
     model::{Change, EndpointFact, ObjectName, Peer},
-    oracle::{Facts, Oracle},
 };
 use policy_harness::{Wiring, cluster::pod_manifest, topology::BRIDGE};
 use serde::Deserialize as _;
@@ -83,7 +83,7 @@ impl World {
         let value = serde_json::Value::deserialize(serde_yaml_ng::Deserializer::from_str(text));
         let change = match convert::strict(&value.unwrap()).unwrap() {
             Object::Namespace(fact) => Change::Namespace(fact),
-            Object::Pod(pod) => Change::Pod(pod.fact),
+            Object::Pod(pod) => Change::Pod(pod),
             Object::Policy(fact) => Change::Policy(fact),
             other => panic!("{other:?}"),
         };
