@@ -37,6 +37,10 @@ pub struct MemoryWorld {
     pub cidrs_v4: HashMap<(V4, u32), IdentityId>,
     /// CIDRS_V6: prefixes with their lengths.
     pub cidrs_v6: HashMap<(V6, u32), IdentityId>,
+    /// LOCALS_V4: prefixes with their lengths.
+    pub locals_v4: HashMap<(V4, u32), u32>,
+    /// LOCALS_V6: prefixes with their lengths.
+    pub locals_v6: HashMap<(V6, u32), u32>,
     /// RULES.
     pub rules: HashMap<RuleKey, PortSetId>,
     /// PORT_SETS.
@@ -70,6 +74,8 @@ impl Default for MemoryWorld {
             addresses_v6: HashMap::new(),
             cidrs_v4: HashMap::new(),
             cidrs_v6: HashMap::new(),
+            locals_v4: HashMap::new(),
+            locals_v6: HashMap::new(),
             rules: HashMap::new(),
             port_sets: HashMap::new(),
             ports: HashMap::new(),
@@ -243,7 +249,7 @@ impl Shares for MemoryWorld {
 }
 
 macro_rules! tables {
-    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $bits:literal) => {
+    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $locals:ident, $flows:ident, $bits:literal) => {
         impl Addresses<$family> for MemoryWorld {
             fn address(&self, address: $family) -> Option<AddressEntry> {
                 self.$addresses.get(&address).copied()
@@ -251,6 +257,10 @@ macro_rules! tables {
 
             fn cidr(&self, address: $family) -> Option<IdentityId> {
                 longest(&self.$cidrs, address.0, $bits, |net| net.0)
+            }
+
+            fn is_local(&self, address: $family) -> bool {
+                longest(&self.$locals, address.0, $bits, |net| net.0).is_some()
             }
         }
 
@@ -288,8 +298,24 @@ macro_rules! tables {
     };
 }
 
-tables!(V4, FlowKeyV4, addresses_v4, cidrs_v4, flows_v4, 32);
-tables!(V6, FlowKeyV6, addresses_v6, cidrs_v6, flows_v6, 128);
+tables!(
+    V4,
+    FlowKeyV4,
+    addresses_v4,
+    cidrs_v4,
+    locals_v4,
+    flows_v4,
+    32
+);
+tables!(
+    V6,
+    FlowKeyV6,
+    addresses_v6,
+    cidrs_v6,
+    locals_v6,
+    flows_v6,
+    128
+);
 
 /// The value of the longest prefix, of at most `bits`, that `wanted` begins with.
 fn longest<K: Copy, V: Copy, const N: usize>(

@@ -255,7 +255,7 @@ fn place(endpoint: EndpointId, opener: u8, slot: u32) -> u32 {
 }
 
 macro_rules! tables {
-    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $known:ident, $answers:ident,
+    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $locals:ident, $flows:ident, $known:ident, $answers:ident,
      $words:ident, $bits:literal) => {
         impl Addresses<$family> for Kernel {
             fn address(&self, address: $family) -> Option<AddressEntry> {
@@ -265,6 +265,10 @@ macro_rules! tables {
 
             fn cidr(&self, address: $family) -> Option<IdentityId> {
                 maps::$cidrs.get(&Key::new($bits, address)).copied()
+            }
+
+            fn is_local(&self, address: $family) -> bool {
+                maps::$locals.get(&Key::new($bits, address)).is_some()
             }
         }
 
@@ -362,6 +366,7 @@ tables!(
     FlowKeyV4,
     ADDRESSES_V4,
     CIDRS_V4,
+    LOCALS_V4,
     FLOWS_V4,
     KNOWN_FLOWS_V4,
     KNOWN_ANSWERS_V4,
@@ -373,6 +378,7 @@ tables!(
     FlowKeyV6,
     ADDRESSES_V6,
     CIDRS_V6,
+    LOCALS_V6,
     FLOWS_V6,
     KNOWN_FLOWS_V6,
     KNOWN_ANSWERS_V6,
