@@ -6,7 +6,6 @@
 mod carry;
 mod counters;
 mod datapath;
-mod encode;
 mod failure;
 mod fill;
 mod load;

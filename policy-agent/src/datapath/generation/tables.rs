@@ -11,7 +11,10 @@ use policy_common::{
     AddressEntry, Control, Endpoint, EndpointId, IdentityId, NodeState, PortEntry, PortKey,
     PortSet, PortSetId, RuleKey, V4, V6, Verdict, names,
 };
-use policy_core::plan::DENY;
+use policy_core::plan::{
+    DENY,
+    encode::{EncodedPortSet, TrieEntry},
+};
 
 use super::{
     super::kernel::{
@@ -19,7 +22,6 @@ use super::{
         element::{found, gone},
         part::{PartError, open},
     },
-    encode::EncodedPortSet,
     locals::Locals,
 };
 
@@ -253,7 +255,7 @@ impl Tables {
         self.delete_ports(&set.trie)
     }
 
-    fn delete_ports(&mut self, entries: &[super::encode::TrieEntry]) -> Result<(), MapError> {
+    fn delete_ports(&mut self, entries: &[TrieEntry]) -> Result<(), MapError> {
         entries
             .iter()
             .try_for_each(|entry| gone(self.ports.remove(&prefix(entry.bits, entry.key))))

@@ -4,18 +4,23 @@
 //! which is a state that the plan allows, and the next one begins with all that is wanted. Invariant:
 //! at every step a packet is allowed only if the old or the new tables allow it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use aya::{Ebpf, maps::MapError};
 use ipnet::IpNet;
 use policy_common::{
-    AddressEntry, Endpoint, LAYOUT_VERSION, NodeState, PortSetId, RuleKey, RulesetId, names,
+    AddressEntry, Endpoint, EndpointId, IdentityId, LAYOUT_VERSION, NodeState, PortSetId, RuleKey,
+    RulesetId, names,
 };
-use policy_core::plan::{Contents, EndpointEntry, Op, Room, Short, Table, fit};
+use policy_core::plan::{
+    Contents, Op, Room, Short, Table, Writer, encode::EncodedPortSet, fit, write,
+};
 
 use super::{
     super::kernel::grace::Grace,
-    encode,
     failure::{Failure, cause, failure},
     load::{LoadError, TableSizes},
     tables::Tables,
@@ -187,7 +192,7 @@ impl TableWriter {
     pub fn settle(&mut self) -> Result<(), Failure> {
         let settle = |this: &mut Self| {
             if this.tables.is_unsettled() {
-                this.wait(Written::Unreached)?;
+                this.wait_for(Written::Unreached)?;
                 this.tables.settle()?;
             }
             Ok(())
@@ -202,7 +207,7 @@ impl TableWriter {
 
     /// Returns when no program runs that began before the last write, if that was one of at least
     /// `least`.
-    fn wait(&mut self, least: Written) -> Result<(), MapError> {
+    fn wait_for(&mut self, least: Written) -> Result<(), MapError> {
         if self.written >= least {
             self.grace.wait()?;
             self.written = Written::Nothing;
@@ -241,101 +246,42 @@ impl TableWriter {
     }
 
     fn execute(&mut self, op: &Op) -> Result<(), MapError> {
-        let written = match op {
-            // What goes may still be on the way of a program that read what led to it.
-            Op::Grace | Op::DeleteRule(..) | Op::DeletePortSet(..) => {
-                self.wait(Written::Visible)?;
-                Written::Unreached
+        let mut op = op.clone();
+        let removed = self.place(&mut op)?;
+        write(self, &op).inspect_err(|_| {
+            if let Op::PutPortSet(slot, _) = op {
+                self.give_back(slot);
             }
-            Op::PutPortSet(..) | Op::PutRule(..) => Written::Unreached,
-            Op::PutAddress { .. }
-            | Op::DeleteAddress(_)
-            | Op::PutCidr(..)
-            | Op::DeleteCidr(_)
-            | Op::PutEndpoint(_)
-            | Op::DeleteEndpoint { .. } => Written::Visible,
-        };
-        if *op != Op::Grace {
-            self.written = self.written.max(written);
-        }
+        })?;
+        removed.into_iter().for_each(|slot| self.give_back(slot));
+        Ok(())
+    }
+
+    /// Something is about to be written.
+    fn touch(&mut self, written: Written) -> &mut Tables {
+        self.written = self.written.max(written);
+        &mut self.tables
+    }
+
+    /// Says of an operation on port sets in which slots they stand. Returns the slot that is free
+    /// when it is executed.
+    fn place(&mut self, op: &mut Op) -> Result<Option<PortSetId>, MapError> {
         match op {
-            Op::PutPortSet(id, entries) => {
-                let slot = self.take_slot(*id)?;
-                let written = self
-                    .tables
-                    .put_port_set(slot, &encode::port_set(slot, entries));
-                if written.is_err() {
-                    self.give_slot_back(*id);
+            Op::PutPortSet(id, _) => *id = self.take_slot(*id)?,
+            Op::DeletePortSet(id, _) => {
+                *id = self.slot(*id);
+                return Ok(Some(*id));
+            }
+            Op::PutRule(_, _, ports) => *ports = self.slot(*ports),
+            Op::PutEndpoint(entry) => {
+                let directions = [&mut entry.ingress, &mut entry.egress];
+                for rules in directions.into_iter().flatten() {
+                    rules.default_ports = self.slot(rules.default_ports);
                 }
-                written
             }
-            Op::DeletePortSet(id, entries) => {
-                let slot = self.slot(*id);
-                self.tables
-                    .delete_port_set(slot, &encode::port_set(slot, entries))?;
-                self.give_slot_back(*id);
-                Ok(())
-            }
-            Op::PutRule(ruleset, identity, ports) => {
-                let key = RuleKey {
-                    ruleset: *ruleset,
-                    identity: *identity,
-                };
-                self.tables.put_rule(key, self.slot(*ports))
-            }
-            Op::DeleteRule(ruleset, identity) => self.tables.delete_rule(RuleKey {
-                ruleset: *ruleset,
-                identity: *identity,
-            }),
-            Op::PutAddress {
-                address,
-                identity,
-                owner,
-                host,
-            } => {
-                let entry = AddressEntry {
-                    identity: *identity,
-                    owner: owner.unwrap_or_default(),
-                    flags: if *host { AddressEntry::HOST } else { 0 },
-                };
-                self.tables.put_address(*address, entry)
-            }
-            Op::DeleteAddress(address) => self.tables.delete_address(*address),
-            Op::PutCidr(cidr, identity) => self.tables.put_cidr(*cidr, *identity),
-            Op::DeleteCidr(cidr) => self.tables.delete_cidr(*cidr),
-            Op::PutEndpoint(entry) => self.put_endpoint(entry),
-            Op::DeleteEndpoint { ifindex, id } => self.tables.delete_endpoint(*ifindex, *id),
-            Op::Grace => Ok(()),
+            _ => {}
         }
-    }
-
-    fn put_endpoint(&mut self, entry: &EndpointEntry) -> Result<(), MapError> {
-        let current = self.tables.endpoint_at(entry.ifindex)?;
-        let epoch = match current {
-            Some(current) if !entry.new_epoch && current.id == entry.id => current.epoch,
-            _ => self.next_epoch()?,
-        };
-        let mut entry = entry.clone();
-        for rules in [&mut entry.ingress, &mut entry.egress]
-            .into_iter()
-            .flatten()
-        {
-            rules.default_ports = self.slot(rules.default_ports);
-        }
-        self.tables.put_endpoint(encode::endpoint(&entry, epoch))
-    }
-
-    /// The next epoch, remembered before it is used.
-    fn next_epoch(&mut self) -> Result<u32, MapError> {
-        self.node.epoch += 1;
-        self.tables.put_node_state(self.node)?;
-        // The programs compare for equality only: a wrap after 2^32 changes is harmless.
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the low 32 bits are the epoch"
-        )]
-        let epoch = self.node.epoch as u32;
-        Ok(epoch)
+        Ok(None)
     }
 
     /// The slot of a new port set: that of its number, or the first that is free.
@@ -361,14 +307,79 @@ impl TableWriter {
             .saturating_add(PortSetId::FIRST.0)
     }
 
-    fn give_slot_back(&mut self, id: PortSetId) {
-        if let Some(slot) = self.slots.remove(&id) {
-            self.taken_slots.remove(&slot);
-        }
+    fn give_back(&mut self, slot: PortSetId) {
+        self.slots.retain(|_, taken| *taken != slot);
+        self.taken_slots.remove(&slot);
     }
 
     /// Where a port set stands.
     fn slot(&self, id: PortSetId) -> PortSetId {
         self.slots.get(&id).copied().unwrap_or(id)
+    }
+}
+
+impl Writer for TableWriter {
+    type Error = MapError;
+
+    fn put_port_set(&mut self, id: PortSetId, set: &EncodedPortSet) -> Result<(), MapError> {
+        self.touch(Written::Unreached).put_port_set(id, set)
+    }
+
+    fn delete_port_set(&mut self, id: PortSetId, set: &EncodedPortSet) -> Result<(), MapError> {
+        self.touch(Written::Unreached).delete_port_set(id, set)
+    }
+
+    fn put_rule(&mut self, key: RuleKey, ports: PortSetId) -> Result<(), MapError> {
+        self.touch(Written::Unreached).put_rule(key, ports)
+    }
+
+    fn delete_rule(&mut self, key: RuleKey) -> Result<(), MapError> {
+        self.touch(Written::Unreached).delete_rule(key)
+    }
+
+    fn put_address(&mut self, address: IpAddr, entry: AddressEntry) -> Result<(), MapError> {
+        self.touch(Written::Visible).put_address(address, entry)
+    }
+
+    fn delete_address(&mut self, address: IpAddr) -> Result<(), MapError> {
+        self.touch(Written::Visible).delete_address(address)
+    }
+
+    fn put_cidr(&mut self, cidr: IpNet, identity: IdentityId) -> Result<(), MapError> {
+        self.touch(Written::Visible).put_cidr(cidr, identity)
+    }
+
+    fn delete_cidr(&mut self, cidr: IpNet) -> Result<(), MapError> {
+        self.touch(Written::Visible).delete_cidr(cidr)
+    }
+
+    fn endpoint_at(&self, ifindex: u32) -> Result<Option<Endpoint>, MapError> {
+        self.tables.endpoint_at(ifindex)
+    }
+
+    fn put_endpoint(&mut self, endpoint: Endpoint) -> Result<(), MapError> {
+        self.touch(Written::Visible).put_endpoint(endpoint)
+    }
+
+    fn delete_endpoint(&mut self, ifindex: u32, id: EndpointId) -> Result<(), MapError> {
+        self.touch(Written::Visible).delete_endpoint(ifindex, id)
+    }
+
+    /// The next epoch, remembered before it is used.
+    fn next_epoch(&mut self) -> Result<u32, MapError> {
+        self.node.epoch += 1;
+        self.tables.put_node_state(self.node)?;
+        // The programs compare for equality only: a wrap after 2^32 changes is harmless.
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the low 32 bits are the epoch"
+        )]
+        let epoch = self.node.epoch as u32;
+        Ok(epoch)
+    }
+
+    /// A grace period, if anything was written since the last one that a program may have met.
+    fn wait(&mut self) -> Result<(), MapError> {
+        self.wait_for(Written::Visible)
     }
 }
