@@ -13,6 +13,7 @@ mod drops;
 mod endpoints;
 mod options;
 mod own;
+mod pins;
 mod position;
 mod sources;
 mod status;
@@ -190,7 +191,7 @@ impl Agent {
         Ok(Self {
             unknown: options.unknown,
             resolver: Resolver::new(),
-            binder: Binder::new(),
+            binder: pins::binder(&options.node_name, &earlier),
             ids,
             datapath,
             attacher: Attacher::new(options.pins.clone(), mechanism),
@@ -313,6 +314,9 @@ impl Agent {
         } = self.node_synced;
         if self.enforcing || !(self.source.synced && interfaces && addresses && routes && tunnels) {
             return Ok(());
+        }
+        for event in self.binder.synced() {
+            self.on_bind(event);
         }
         // Nobody reads the new tables yet: one batch.
         let ops = self.resolver.commit();
