@@ -97,21 +97,13 @@ impl View {
                 self.namespaces.forget(number);
             }
         }
-        let into = |number| {
-            links
-                .iter()
-                .filter(|link| link.link_namespace == Some(number))
-        };
-        let crowded: BTreeSet<i32> = links
-            .iter()
-            .filter_map(|link| link.link_namespace)
-            .filter(|number| into(*number).count() > 1)
-            .collect();
+        let into = links.iter().filter_map(|link| link.link_namespace);
+        let sandboxes = counts(into);
         for link in links {
             old.remove(&link.ifindex);
             let is_only = link
                 .link_namespace
-                .is_none_or(|number| !crowded.contains(&number));
+                .is_none_or(|number| sandboxes.get(&number) == Some(&1));
             let interface = self.interface(&link, is_only)?;
             self.entries.insert(link.ifindex, Entry { link, interface });
         }
@@ -201,14 +193,8 @@ impl View {
         stale: &Stale,
         events: &mut Vec<NodeEvent>,
     ) -> Result<(), NodeError> {
-        let mut sandboxes: BTreeMap<i32, usize> = BTreeMap::new();
-        for number in self
-            .entries
-            .values()
-            .filter_map(|entry| entry.link.link_namespace)
-        {
-            *sandboxes.entry(number).or_default() += 1;
-        }
+        let into = self.entries.values();
+        let sandboxes = counts(into.filter_map(|entry| entry.link.link_namespace));
         for entry in self.entries.values_mut() {
             let (Some(sandbox), Some(number)) =
                 (&mut entry.interface.sandbox, entry.link.link_namespace)
@@ -305,6 +291,15 @@ impl View {
 fn same(old: &Link, new: &Link) -> bool {
     (old.link_namespace, old.link, &old.kind, &old.mac)
         == (new.link_namespace, new.link, &new.kind, &new.mac)
+}
+
+/// How many interfaces lead into each namespace.
+fn counts(namespaces: impl Iterator<Item = i32>) -> BTreeMap<i32, usize> {
+    let mut counts = BTreeMap::new();
+    for number in namespaces {
+        *counts.entry(number).or_default() += 1;
+    }
+    counts
 }
 
 /// The addresses of a sandbox's interface. Where it is the only one that leads here and has none of
