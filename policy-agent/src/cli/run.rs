@@ -52,7 +52,8 @@ pub(super) struct RunArgs {
     /// Log every decision of the programs. Slow; off, it costs nothing
     #[arg(long)]
     datapath_debug: bool,
-    /// Most flows that one pod may open
+    /// Most flows that one pod may open. A pod and its peers together hold at most a quarter of the
+    /// table
     #[arg(long, value_name = "N", default_value_t = Config::DEFAULT.pod_opened_limit)]
     max_pod_opened_flows: u32,
     /// Most flows that peers may open to one pod
@@ -68,9 +69,21 @@ pub(super) struct RunArgs {
 /// Runs until a signal comes.
 pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(arguments.log_format, arguments.datapath_debug);
+    let (pod_opened_limit, peer_opened_limit) = arguments.sizes.flow_limits(
+        arguments.max_pod_opened_flows,
+        arguments.max_peer_opened_flows,
+    );
+    if pod_opened_limit != arguments.max_pod_opened_flows
+        || peer_opened_limit != arguments.max_peer_opened_flows
+    {
+        tracing::warn!(
+            "a pod holds at most a quarter of the flow table (--max-flows): it may open \
+             {pod_opened_limit} flows, its peers {peer_opened_limit}"
+        );
+    }
     let config = Config {
-        pod_opened_limit: arguments.max_pod_opened_flows,
-        peer_opened_limit: arguments.max_peer_opened_flows,
+        pod_opened_limit,
+        peer_opened_limit,
         event_rate: arguments.drop_rate,
         event_burst: arguments.drop_rate.saturating_mul(5),
         debug: arguments.datapath_debug.into(),
