@@ -11,13 +11,15 @@ use aya::{
 };
 use nix::sched::{CloneFlags, unshare};
 use policy_agent::datapath::{
-    Attacher, Datapath, EMBEDDED, EndpointIds, Hook, LoadOptions, Mechanism, PinDir, PinLock,
-    TableSizes,
+    Attacher, Datapath, EMBEDDED, Hook, LoadOptions, Mechanism, PinDir, PinLock, TableSizes,
     chain::{self, Attachment},
     fill,
 };
-use policy_common::{EndpointId, IdentityId, names};
-use policy_core::plan::{EndpointEntry, Op};
+use policy_common::{EndpointId, Flow, IdentityId, names};
+use policy_core::{
+    bind::EndpointIds,
+    plan::{EndpointEntry, Op},
+};
 
 /// A host of its own with one veth pair, and a pin directory; both are gone when this is dropped.
 struct Host {
@@ -316,9 +318,10 @@ fn flows_move_along_into_larger_tables() {
         first.publish().unwrap();
         let path = host.pins.path().join(names::FLOWS_V4);
         let map = Map::from_map_data(MapData::from_pin(path).unwrap()).unwrap();
-        let mut flows: HashMap<_, [u8; 16], [u8; 16]> = map.try_into().unwrap();
+        const FLOW: usize = size_of::<Flow>();
+        let mut flows: HashMap<_, [u8; 16], [u8; FLOW]> = map.try_into().unwrap();
         for n in 0..64 {
-            flows.insert([n; 16], [n; 16], 0).unwrap();
+            flows.insert([n; 16], [n; FLOW], 0).unwrap();
         }
         let larger = Datapath::load(&LoadOptions {
             sizes: TableSizes {

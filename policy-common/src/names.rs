@@ -12,6 +12,10 @@ pub const ADDRESSES_V6: &str = "ADDRESSES_V6";
 pub const CIDRS_V4: &str = "CIDRS_V4";
 /// IPv6 prefix → [`crate::IdentityId`] (LPM trie).
 pub const CIDRS_V6: &str = "CIDRS_V6";
+/// IPv4 prefix → 1, where this node delivers packets locally (LPM trie).
+pub const LOCALS_V4: &str = "LOCALS_V4";
+/// IPv6 prefix → 1, where this node delivers packets locally (LPM trie).
+pub const LOCALS_V6: &str = "LOCALS_V6";
 /// [`crate::RuleKey`] → [`crate::PortSetId`] (hash).
 pub const RULES: &str = "RULES";
 /// [`crate::PortSetId`] → [`crate::PortSet`] (array).
@@ -26,8 +30,12 @@ pub const FLOWS_V6: &str = "FLOWS_V6";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 /// endpoint number → [`crate::FlowCounts`] (array).
 pub const FLOW_COUNTS: &str = "FLOW_COUNTS";
-/// (endpoint number × 2 + opener) × [`crate::limits::RECENT_FLOWS`] + slot → [`crate::Recent`] (array).
+/// One word: entries of the flow tables that endpoints hold beyond their own shares (array).
+pub const FLOW_SHARED: &str = "FLOW_SHARED";
+/// (endpoint number × 2 + opener) × [`crate::shares::CHUNK_SLOTS`] + slot → [`crate::Recent`] (array).
 pub const RECENT: &str = "RECENT";
+/// [`crate::ChunkKey`] → [`crate::Chunk`] (hash).
+pub const RECENT_CHUNKS: &str = "RECENT_CHUNKS";
 /// endpoint number → [`crate::EventBudget`] (array).
 pub const EVENT_BUDGETS: &str = "EVENT_BUDGETS";
 /// [`crate::Event`] (ring buffer).
@@ -42,12 +50,14 @@ pub const CONTROL: &str = "CONTROL";
 pub const NODE_STATE: &str = "NODE_STATE";
 
 /// Maps whose content a restart keeps; all others are filled afresh beside the old ones.
-pub const KEPT: [&str; 7] = [
+pub const KEPT: [&str; 9] = [
     FLOWS_V4,
     FLOWS_V6,
     FRAGMENTS,
     FLOW_COUNTS,
+    FLOW_SHARED,
     RECENT,
+    RECENT_CHUNKS,
     METRICS,
     NODE_STATE,
 ];

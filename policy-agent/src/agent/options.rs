@@ -26,6 +26,9 @@ pub enum UnknownEndpoint {
 pub struct AgentOptions {
     /// Where policies, namespaces and pods come from.
     pub source: SourceOptions,
+    /// The name of this node, `spec.nodeName` of its pods; empty when it is not known: then any pod
+    /// may be here.
+    pub node_name: String,
     /// Where maps, links and the lock are.
     pub pins: PinDir,
     /// How programs are attached.
@@ -56,7 +59,10 @@ pub enum AgentError {
     /// The node's network cannot be followed.
     #[error("following the node's network")]
     Node(#[from] NodeError),
-    /// A task ended that must not end.
+    /// A thread could not be started.
+    #[error("starting a thread")]
+    Thread(#[source] std::io::Error),
+    /// A task or thread ended that must not end.
     #[error("the task that follows {0} ended")]
     TaskEnded(&'static str),
     /// `status` cannot be answered.

@@ -1,19 +1,16 @@
 //! The maps and the clock, as decisions ask for them.
 
-use core::arch::asm;
-
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_EXIST, BPF_NOEXIST},
     btf_maps::lpm_trie::Key,
     helpers::generated::bpf_jiffies64,
 };
 use policy_common::{
-    AddressEntry, Endpoint, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FlowState,
-    FragmentKey, FragmentPorts, IdentityId, PortKey, PortSet, PortSetId, Recent, RuleKey, V4, V6,
-    Verdict, limits::RECENT_FLOWS,
+    AddressEntry, Endpoint, EndpointId, Flow, FlowKeyV4, FlowKeyV6, FlowState, FragmentKey,
+    FragmentPorts, IdentityId, PortKey, PortSet, PortSetId, RuleKey, V4, V6, Verdict,
 };
 use policy_ebpf::{
-    lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares},
+    lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall},
     question::{Answer, Question},
     recall::{Role, is_same, slot, words_v4, words_v6},
 };
@@ -83,7 +80,7 @@ impl Memory for Kernel {
     }
 
     fn lend_for_flow<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
-        const { assert!(size_of::<T>() <= 112 && align_of::<T>() <= 8) };
+        const { assert!(size_of::<T>() <= 160 && align_of::<T>() <= 8) };
         let scratch = maps::SCRATCH.get_ptr_mut(0)?;
         // SAFETY: as above.
         Some(then(unsafe {
@@ -156,106 +153,8 @@ impl Fragments for Kernel {
     }
 }
 
-impl Shares for Kernel {
-    fn flow_limit(&self, opener: u8) -> u32 {
-        if opener == FlowState::OPENED_BY_POD {
-            config!(pod_opened_limit)
-        } else {
-            config!(peer_opened_limit)
-        }
-    }
-
-    fn live(&self, endpoint: EndpointId, opener: u8) -> u64 {
-        maps::FLOW_COUNTS
-            .get(endpoint.0.into())
-            .map_or(u64::MAX, |counts| {
-                if opener == FlowState::OPENED_BY_POD {
-                    counts.pod_opened
-                } else {
-                    counts.peer_opened
-                }
-            })
-    }
-
-    fn charge(&self, endpoint: EndpointId, opener: u8, more: bool) {
-        let Some(counts) = counts(endpoint) else {
-            return;
-        };
-        let change = if more { 1 } else { u64::MAX };
-        // SAFETY: the element is an array slot and stays where it is. The standard library has no
-        // atomic additions for this target.
-        unsafe {
-            let count = if opener == FlowState::OPENED_BY_POD {
-                &raw mut (*counts).pod_opened
-            } else {
-                &raw mut (*counts).peer_opened
-            };
-            asm!(
-                "lock *(u64 *)({count} + 0) += {change}",
-                count = in(reg) count,
-                change = in(reg) change,
-            );
-        }
-    }
-
-    fn recent(&self, endpoint: EndpointId, opener: u8, slot: u32) -> Option<Recent> {
-        maps::RECENT.get(place(endpoint, opener, slot)).copied()
-    }
-
-    fn put_recent(
-        &self,
-        endpoint: EndpointId,
-        opener: u8,
-        slot: u32,
-        write: impl FnOnce(&mut Recent),
-    ) {
-        if let Some(element) = maps::RECENT.get_ptr_mut(place(endpoint, opener, slot)) {
-            // SAFETY: array slots stay where they are. Two processors may mix their writes: the key
-            // that comes out names no flow then, and nothing gives way.
-            write(unsafe { &mut *element });
-        }
-    }
-
-    fn cursor(&self, endpoint: EndpointId, opener: u8) -> u32 {
-        maps::FLOW_COUNTS
-            .get(endpoint.0.into())
-            .map_or(0, |counts| {
-                if opener == FlowState::OPENED_BY_POD {
-                    counts.pod_cursor
-                } else {
-                    counts.peer_cursor
-                }
-            })
-    }
-
-    fn set_cursor(&self, endpoint: EndpointId, opener: u8, slot: u32) {
-        if let Some(counts) = counts(endpoint) {
-            // SAFETY: an array slot stays where it is; of two processors' cursors either is right.
-            unsafe {
-                if opener == FlowState::OPENED_BY_POD {
-                    (*counts).pod_cursor = slot;
-                } else {
-                    (*counts).peer_cursor = slot;
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn counts(endpoint: EndpointId) -> Option<*mut FlowCounts> {
-    maps::FLOW_COUNTS.get_ptr_mut(endpoint.0.into())
-}
-
-/// The index in RECENT of a slot of one side of an endpoint.
-#[inline(always)]
-fn place(endpoint: EndpointId, opener: u8, slot: u32) -> u32 {
-    let side = u32::from(endpoint.0) * 2 + u32::from(opener & 1);
-    side * RECENT_FLOWS + slot % RECENT_FLOWS
-}
-
 macro_rules! tables {
-    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $known:ident, $answers:ident,
+    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $locals:ident, $flows:ident, $known:ident, $answers:ident,
      $words:ident, $bits:literal) => {
         impl Addresses<$family> for Kernel {
             fn address(&self, address: $family) -> Option<AddressEntry> {
@@ -265,6 +164,10 @@ macro_rules! tables {
 
             fn cidr(&self, address: $family) -> Option<IdentityId> {
                 maps::$cidrs.get(&Key::new($bits, address)).copied()
+            }
+
+            fn is_local(&self, address: $family) -> bool {
+                maps::$locals.get(&Key::new($bits, address)).is_some()
             }
         }
 
@@ -362,6 +265,7 @@ tables!(
     FlowKeyV4,
     ADDRESSES_V4,
     CIDRS_V4,
+    LOCALS_V4,
     FLOWS_V4,
     KNOWN_FLOWS_V4,
     KNOWN_ANSWERS_V4,
@@ -373,6 +277,7 @@ tables!(
     FlowKeyV6,
     ADDRESSES_V6,
     CIDRS_V6,
+    LOCALS_V6,
     FLOWS_V6,
     KNOWN_FLOWS_V6,
     KNOWN_ANSWERS_V6,

@@ -6,7 +6,8 @@
 //! same endpoint give way to a new one.
 
 pub mod life;
-mod limits;
+pub mod limits;
 pub(crate) mod look_up;
 pub(crate) mod open;
 pub mod phase;
+pub mod shares;

@@ -4,6 +4,8 @@
 //! the only place that knows all. Invariant: a case whose verdict or path is not the intended one
 //! is an error, a missed bar is a figure.
 
+mod batch;
+mod compare;
 mod cpu;
 mod datapath;
 mod group;
@@ -18,6 +20,7 @@ mod progress;
 mod report;
 mod resolver;
 mod run;
+mod start;
 mod summary;
 mod table;
 mod to_kernel;
@@ -25,6 +28,7 @@ mod two_cpus;
 mod wire;
 
 pub use self::{
+    compare::{Against, compare},
     machine::Machine,
     markdown::markdown,
     options::Options,

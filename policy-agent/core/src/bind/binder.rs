@@ -244,6 +244,13 @@ impl Binder {
         }
     }
 
+    /// The recorded addresses of a pod that has, or may have, an interface here.
+    pub fn addresses(&self, pod: &ObjectName) -> &[IpAddr] {
+        self.pods
+            .get(pod)
+            .map_or(&[], |pod| pod.addresses.as_slice())
+    }
+
     /// Drops the record of a pod; returns the interfaces that it may have concerned.
     fn forget(&mut self, name: &ObjectName) -> BTreeSet<u32> {
         let Some(pod) = self.pods.remove(name) else {

@@ -47,4 +47,7 @@ pub struct EndpointFact {
     /// [`pod_tag`](super::pod_tag) of the pod that the interface is known to be of, also while the
     /// pod itself is not known; 0 when nothing was ever decided. The next run reads it back.
     pub tag: u64,
+    /// The addresses that it may send from while its pod is not known: the last pod's, else those
+    /// that were there when the interface was first seen.
+    pub own: Vec<IpAddr>,
 }

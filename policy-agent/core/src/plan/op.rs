@@ -34,17 +34,46 @@ pub enum Op {
     /// CIDRS_V4 or _V6.
     DeleteCidr(IpNet),
     /// ENDPOINTS, in one write also when the interface gets another endpoint number; the flows of
-    /// the number that it had are then to be forgotten as with [`Op::DeleteEndpoint`].
+    /// the number that it had must then go as with [`Op::DeleteEndpoint`].
     PutEndpoint(EndpointEntry),
-    /// ENDPOINTS; also forget the flows of the endpoint before its number is used again.
+    /// ENDPOINTS; the flows of the endpoint go too before its number is used again.
     DeleteEndpoint {
         /// The interface.
         ifindex: u32,
         /// The endpoint's number.
         id: EndpointId,
     },
-    /// Wait until every program run that began before has ended.
+    /// Writes nothing: every program run that began before must have ended. Stands where something
+    /// other than a removal, which waits by itself, must not overtake.
     Grace,
+}
+
+impl Op {
+    /// Whether everything that ran before must have ended first: what goes may be on the way of a
+    /// program that read what led to it.
+    pub fn waits(&self) -> bool {
+        matches!(
+            self,
+            Self::Grace | Self::DeleteRule(..) | Self::DeletePortSet(..)
+        )
+    }
+
+    /// Whether a program finds what the operation writes without being led there by another write.
+    pub fn is_visible(&self) -> bool {
+        match self {
+            Self::PutPortSet(..)
+            | Self::DeletePortSet(..)
+            | Self::PutRule(..)
+            | Self::DeleteRule(..)
+            | Self::Grace => false,
+            Self::PutAddress { .. }
+            | Self::DeleteAddress(_)
+            | Self::PutCidr(..)
+            | Self::DeleteCidr(_)
+            | Self::PutEndpoint(_)
+            | Self::DeleteEndpoint { .. } => true,
+        }
+    }
 }
 
 /// A range of ports of one protocol with a verdict; entries of one set do not overlap in a way

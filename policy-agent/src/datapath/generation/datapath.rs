@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use aya::maps::MapError;
-use policy_common::{Config, Counter, Direction, Endpoint, EndpointId, Event, Reason, names};
+use ipnet::IpNet;
+use policy_common::{Counter, Direction, Endpoint, EndpointId, Event, Reason, names};
 use policy_core::plan::Op;
 
 use super::{
@@ -54,12 +55,9 @@ impl Datapath {
     pub fn load(options: &LoadOptions<'_>) -> Result<Self, LoadError> {
         let hz = load::hz(options)?;
         let ebpf = load::load(options, hz)?;
-        let config = Config {
-            hz,
-            ..options.config
-        };
+        let config = options.config(hz);
         let before = options.pins.and_then(PinDir::node_state);
-        let tables = TableWriter::of(&ebpf, before)?;
+        let tables = TableWriter::of(&ebpf, &options.sizes, before)?;
         let events = EventReader::of(&ebpf)?;
         let counters = Counters::of(&ebpf)?;
         let mut programs = Programs::new(ebpf)?;
@@ -103,7 +101,12 @@ impl Datapath {
         self.tables.settle()
     }
 
-    /// Operations that wait because of a refused write.
+    /// See [`TableWriter::fit`].
+    pub fn fit(&mut self, wanted: &[Op]) -> Vec<Failure> {
+        self.tables.fit(wanted)
+    }
+
+    /// See [`TableWriter::waiting`].
     pub fn waiting(&self) -> usize {
         self.tables.waiting()
     }
@@ -122,6 +125,14 @@ impl Datapath {
     /// The kernel refuses to write the map.
     pub fn set_tunnel_ports(&mut self, ports: &[u16]) -> Result<(), MapError> {
         self.tables.set_tunnel_ports(ports)
+    }
+
+    /// Tells the programs what this node delivers locally besides its addresses.
+    ///
+    /// # Errors
+    /// The kernel refuses to write the maps.
+    pub fn set_local_routes(&mut self, routes: &[IpNet]) -> Result<(), MapError> {
+        self.tables.set_local_routes(routes)
     }
 
     /// See [`Sweeper::sweep`].

@@ -4,16 +4,17 @@
 //! Invariant: loading changes nothing that is enforced – a new generation stands beside the old
 //! one until its links are moved and its pins replace the old pins.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, thread};
 
 use aya::{
     Ebpf, EbpfLoader,
     maps::{MapError, MapInfo},
 };
 use policy_common::{
-    Config, Counter, Flow, FlowCounts, FragmentPorts, LAYOUT_VERSION, NodeState, Recent, limits,
-    names,
+    Chunk, Config, Counter, Flow, FlowCounts, FragmentPorts, LAYOUT_VERSION, NodeState, PortSetId,
+    Recent, limits, names, shares::CHUNK_SLOTS,
 };
+use policy_core::plan::{Room, Table};
 
 use super::{
     super::{
@@ -49,6 +50,9 @@ pub enum LoadError {
     #[error("preparing the tables")]
     Table(#[from] MapError),
 }
+
+/// Rules that every generation has ([`super::tables::BUILT_IN_RULES`]).
+const BUILT_IN: u32 = super::tables::BUILT_IN_RULES.len() as u32;
 
 /// Most entries of the tables. The defaults are what the object declares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
@@ -91,6 +95,48 @@ impl Default for TableSizes {
 }
 
 impl TableSizes {
+    /// How much fits besides what is built in.
+    pub(crate) fn room(&self) -> Room {
+        Room {
+            rules: self.max_rules as usize,
+            port_sets: self.max_port_sets.saturating_sub(PortSetId::FIRST.0) as usize,
+            ports: self.max_ports as usize,
+            addresses: self.max_addresses as usize,
+            cidrs: self.max_cidrs as usize,
+            inline_ports: limits::INLINE_PORTS,
+        }
+    }
+
+    /// The name of a table, the flag that sets its size, and its size.
+    pub fn flag(&self, table: Table) -> (&'static str, &'static str, u32) {
+        match table {
+            Table::Rules => (names::RULES, "--max-rules", self.max_rules),
+            Table::PortSets => (names::PORT_SETS, "--max-port-sets", self.max_port_sets),
+            Table::Ports => (names::PORTS, "--max-ports", self.max_ports),
+            Table::AddressesV4 => (names::ADDRESSES_V4, "--max-addresses", self.max_addresses),
+            Table::AddressesV6 => (names::ADDRESSES_V6, "--max-addresses", self.max_addresses),
+            Table::CidrsV4 => (names::CIDRS_V4, "--max-cidrs", self.max_cidrs),
+            Table::CidrsV6 => (names::CIDRS_V6, "--max-cidrs", self.max_cidrs),
+        }
+    }
+
+    /// The limits of both sides of an endpoint (what its pod opens, what peers open), made smaller in
+    /// proportion where they are more than a quarter of the flow table together.
+    #[must_use]
+    pub fn flow_limits(&self, pod: u32, peers: u32) -> (u32, u32) {
+        let quarter = u64::from(self.max_flows / 4);
+        let wanted = u64::from(pod) + u64::from(peers);
+        let share = |limit: u32| {
+            let part = u64::from(limit) * quarter / wanted.max(1);
+            u32::try_from(part).unwrap_or(limit)
+        };
+        if wanted <= quarter {
+            (pod, peers)
+        } else {
+            (share(pod), share(peers))
+        }
+    }
+
     /// Entries per map, by name.
     pub(crate) fn entries(&self) -> BTreeMap<&'static str, u32> {
         BTreeMap::from([
@@ -98,9 +144,10 @@ impl TableSizes {
             (names::ENDPOINTS, self.max_endpoints),
             (names::ADDRESSES_V4, self.max_addresses),
             (names::ADDRESSES_V6, self.max_addresses),
-            (names::CIDRS_V4, self.max_cidrs),
-            (names::CIDRS_V6, self.max_cidrs),
-            (names::RULES, self.max_rules),
+            // A kernel may refuse to replace a prefix in a full trie.
+            (names::CIDRS_V4, self.max_cidrs.saturating_add(1)),
+            (names::CIDRS_V6, self.max_cidrs.saturating_add(1)),
+            (names::RULES, self.max_rules.saturating_add(BUILT_IN)),
             (names::PORT_SETS, self.max_port_sets),
             (names::PORTS, self.max_ports),
             (names::FLOWS_V4, self.max_flows),
@@ -109,8 +156,9 @@ impl TableSizes {
             (names::EVENT_BUDGETS, self.max_endpoints),
             (
                 names::RECENT,
-                self.max_endpoints.saturating_mul(2 * limits::RECENT_FLOWS),
+                self.max_endpoints.saturating_mul(2 * CHUNK_SLOTS),
             ),
+            (names::RECENT_CHUNKS, (self.max_flows / CHUNK_SLOTS).max(1)),
         ])
     }
 }
@@ -147,6 +195,35 @@ impl LoadOptions<'static> {
     }
 }
 
+impl LoadOptions<'_> {
+    /// What the programs are told: half of the capacity is divided among as many endpoints as there may
+    /// be, the other half is shared. Flows of both families count together, so that either table has
+    /// room for all of them.
+    pub(crate) fn config(&self, hz: u32) -> Config {
+        let TableSizes {
+            max_flows,
+            max_endpoints,
+            ..
+        } = self.sizes;
+        let own_flows = max_flows / 2 / max_endpoints.max(1);
+        let shared = max_flows - own_flows * max_endpoints;
+        let flow_grant = (shared / 2_048).clamp(1, 64);
+        // Every processor may grant the last ones at once.
+        let slack = flow_grant.saturating_mul(processors());
+        Config {
+            hz,
+            own_flows,
+            shared_flows: shared.saturating_sub(slack),
+            flow_grant,
+            ..self.config
+        }
+    }
+}
+
+fn processors() -> u32 {
+    thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1))
+}
+
 /// The HZ that the programs are told.
 pub(crate) fn hz(options: &LoadOptions<'_>) -> Result<u32, LoadError> {
     match options.hz {
@@ -160,10 +237,7 @@ pub(crate) fn hz(options: &LoadOptions<'_>) -> Result<u32, LoadError> {
 
 /// Loads the object with its maps and programs.
 pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<Ebpf, LoadError> {
-    let config = Abi(Config {
-        hz,
-        ..options.config
-    });
+    let config = Abi(options.config(hz));
     let entries = options.sizes.entries();
     let reused = options
         .pins
@@ -218,9 +292,64 @@ fn kept_value_size(name: &str) -> Option<usize> {
         names::FLOWS_V4 | names::FLOWS_V6 => Some(size_of::<Flow>()),
         names::FRAGMENTS => Some(size_of::<FragmentPorts>()),
         names::FLOW_COUNTS => Some(size_of::<FlowCounts>()),
+        names::FLOW_SHARED => Some(size_of::<u64>()),
         names::RECENT => Some(size_of::<Recent>()),
+        names::RECENT_CHUNKS => Some(size_of::<Chunk>()),
         names::METRICS => Some(size_of::<Counter>()),
         names::NODE_STATE => Some(size_of::<NodeState>()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sized(max_flows: u32, max_endpoints: u32) -> TableSizes {
+        TableSizes {
+            max_flows,
+            max_endpoints,
+            ..TableSizes::default()
+        }
+    }
+
+    #[test]
+    fn an_endpoint_holds_at_most_a_quarter_of_the_table() {
+        let limits = Config::DEFAULT;
+        let (pod, peer) = (limits.pod_opened_limit, limits.peer_opened_limit);
+        assert_eq!(TableSizes::default().flow_limits(pod, peer), (pod, peer));
+        assert_eq!(sized(65_536, 4).flow_limits(pod, peer), (4_096, 12_288));
+        assert_eq!(sized(400, 4).flow_limits(50, 50), (50, 50));
+        let (pod, peer) = sized(400, 4).flow_limits(u32::MAX, u32::MAX);
+        assert_eq!((pod, peer), (50, 50));
+        assert_eq!(sized(400, 4).flow_limits(0, 0), (0, 0));
+    }
+
+    #[test]
+    fn own_and_shared_flows_fit_in_the_table_together() {
+        for (flows, endpoints) in [
+            (262_144, 4_096),
+            (1_000, 7),
+            (64, 4_096),
+            (1, 2),
+            (8_192, 2),
+        ] {
+            let options = LoadOptions {
+                object: &[],
+                config: Config::DEFAULT,
+                hz: None,
+                sizes: sized(flows, endpoints),
+                pins: None,
+            };
+            let config = options.config(100);
+            assert_eq!(config.own_flows, flows / (2 * endpoints));
+            let most = config.own_flows * endpoints
+                + config.shared_flows
+                + config.flow_grant * processors();
+            assert!(
+                most <= flows.max(config.flow_grant * processors()),
+                "{flows} {endpoints}"
+            );
+        }
     }
 }

@@ -3,15 +3,13 @@
 //! Knows operations of `policy-core` and layouts of `policy-common`; must not know interfaces.
 //! Invariant: a write that fails leaves what was enforced before.
 
-mod backlog;
 mod carry;
 mod counters;
 mod datapath;
-mod encode;
 mod failure;
 mod fill;
-mod ids;
 mod load;
+mod locals;
 mod object;
 mod programs;
 mod tables;
@@ -21,7 +19,6 @@ pub use counters::Counters;
 pub use datapath::Datapath;
 pub use failure::Failure;
 pub use fill::{MapFill, fill};
-pub use ids::EndpointIds;
 pub use load::{LoadError, LoadOptions, TableSizes};
 pub use object::EMBEDDED;
 pub use programs::Programs;

@@ -11,6 +11,10 @@ use policy_common::{
     AddressEntry, Control, Endpoint, EndpointId, IdentityId, NodeState, PortEntry, PortKey,
     PortSet, PortSetId, RuleKey, V4, V6, Verdict, names,
 };
+use policy_core::plan::{
+    DENY,
+    encode::{EncodedPortSet, TrieEntry},
+};
 
 use super::{
     super::kernel::{
@@ -18,7 +22,7 @@ use super::{
         element::{found, gone},
         part::{PartError, open},
     },
-    encode::EncodedPortSet,
+    locals::Locals,
 };
 
 /// Typed handles of the maps that hold policy.
@@ -29,6 +33,7 @@ pub(crate) struct Tables {
     addresses_v6: Hash<V6, AddressEntry>,
     cidrs_v4: Trie<V4, IdentityId>,
     cidrs_v6: Trie<V6, IdentityId>,
+    locals: Locals,
     rules: Hash<RuleKey, PortSetId>,
     port_sets: Slots<PortSet>,
     ports: Trie<PortKey, Verdict>,
@@ -38,6 +43,18 @@ pub(crate) struct Tables {
     control: Control,
     tunnel_ports: Slots<u64>,
 }
+
+/// Rules that every generation has.
+pub(crate) const BUILT_IN_RULES: [RuleKey; 2] = [
+    RuleKey {
+        ruleset: DENY.ruleset,
+        identity: IdentityId::HOST,
+    },
+    RuleKey {
+        ruleset: DENY.ruleset,
+        identity: IdentityId::SELF,
+    },
+];
 
 impl Tables {
     /// Opens the maps of a loaded object.
@@ -49,6 +66,7 @@ impl Tables {
             addresses_v6: open(ebpf, names::ADDRESSES_V6)?,
             cidrs_v4: open(ebpf, names::CIDRS_V4)?,
             cidrs_v6: open(ebpf, names::CIDRS_V6)?,
+            locals: Locals::of(ebpf)?,
             rules: open(ebpf, names::RULES)?,
             port_sets: open(ebpf, names::PORT_SETS)?,
             ports: open(ebpf, names::PORTS)?,
@@ -140,13 +158,6 @@ impl Tables {
         Ok(())
     }
 
-    pub(crate) fn address(&self, address: IpAddr) -> Result<Option<AddressEntry>, MapError> {
-        found(match address {
-            IpAddr::V4(address) => self.addresses_v4.get(&Abi(V4(address.octets())), 0),
-            IpAddr::V6(address) => self.addresses_v6.get(&Abi(V6(address.octets())), 0),
-        })
-    }
-
     pub(crate) fn put_address(
         &mut self,
         address: IpAddr,
@@ -170,15 +181,6 @@ impl Tables {
         gone(match address {
             IpAddr::V4(address) => self.addresses_v4.remove(&Abi(V4(address.octets()))),
             IpAddr::V6(address) => self.addresses_v6.remove(&Abi(V6(address.octets()))),
-        })
-    }
-
-    /// The identity of exactly this prefix; the one around it when it has no entry of its own.
-    pub(crate) fn cidr(&self, cidr: IpNet) -> Result<Option<IdentityId>, MapError> {
-        let bits = u32::from(cidr.prefix_len());
-        found(match cidr.addr() {
-            IpAddr::V4(address) => self.cidrs_v4.get(&prefix(bits, V4(address.octets())), 0),
-            IpAddr::V6(address) => self.cidrs_v6.get(&prefix(bits, V6(address.octets())), 0),
         })
     }
 
@@ -253,7 +255,7 @@ impl Tables {
         self.delete_ports(&set.trie)
     }
 
-    fn delete_ports(&mut self, entries: &[super::encode::TrieEntry]) -> Result<(), MapError> {
+    fn delete_ports(&mut self, entries: &[TrieEntry]) -> Result<(), MapError> {
         entries
             .iter()
             .try_for_each(|entry| gone(self.ports.remove(&prefix(entry.bits, entry.key))))
@@ -261,6 +263,11 @@ impl Tables {
 
     pub(crate) fn put_node_state(&mut self, state: NodeState) -> Result<(), MapError> {
         self.node_state.set(0, Abi(state), 0)
+    }
+
+    /// Makes LOCALS these prefixes.
+    pub(crate) fn put_local_routes(&mut self, routes: &[IpNet]) -> Result<(), MapError> {
+        self.locals.put(routes)
     }
 
     /// Sets the bit of every UDP port on which this node unpacks tunnels, and clears the others.
@@ -278,8 +285,9 @@ impl Tables {
 }
 
 impl Tables {
-    /// Number 0 denies everything as zeroed memory does; number 1 allows everything.
-    pub(crate) fn put_built_in_port_sets(&mut self) -> Result<(), MapError> {
+    /// Port set 0 denies everything as zeroed memory does; number 1 allows everything. Ruleset 0 is
+    /// for endpoints whose rules have no room: it allows the host and the endpoint itself.
+    pub(crate) fn put_built_in(&mut self) -> Result<(), MapError> {
         let mut allow_all = PortSet {
             count: 1,
             ..PortSet::default()
@@ -289,6 +297,9 @@ impl Tables {
             verdict: Verdict::ALLOW,
             ..PortEntry::default()
         };
-        self.put_port_set_header(PortSetId::ALLOW_ALL, allow_all)
+        self.put_port_set_header(PortSetId::ALLOW_ALL, allow_all)?;
+        BUILT_IN_RULES
+            .into_iter()
+            .try_for_each(|rule| self.put_rule(rule, PortSetId::ALLOW_ALL))
     }
 }
