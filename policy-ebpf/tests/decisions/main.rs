@@ -18,5 +18,6 @@ mod origins;
 mod phases;
 mod reopening;
 mod rules;
+mod sequences;
 mod short_way;
 mod unpoliced;
