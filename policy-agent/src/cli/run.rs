@@ -30,6 +30,10 @@ pub(super) struct RunArgs {
     /// The directory of manifests
     #[arg(long, value_name = "DIR")]
     manifests: PathBuf,
+    /// The name of this node: pods whose spec.nodeName is another one are not looked for here.
+    /// Without it, any pod may be here
+    #[arg(long, value_name = "NAME", default_value = "")]
+    node_name: String,
     /// Directory on a BPF file system for maps and links; one agent per directory
     #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_PATH)]
     pin_path: PathBuf,
@@ -89,6 +93,7 @@ pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         source: SourceOptions::Manifests {
             directory: arguments.manifests,
         },
+        node_name: arguments.node_name,
         pins: PinDir::new(arguments.pin_path),
         attach: arguments.attach,
         unknown: arguments.unknown_endpoint,
