@@ -8,6 +8,8 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, HashSet},
+    hash::Hash,
+    marker::PhantomData,
 };
 
 use policy_common::{
@@ -16,7 +18,10 @@ use policy_common::{
     Verdict, limits,
 };
 
-use crate::lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares};
+use crate::{
+    flows::carry::{Carried, Table},
+    lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares},
+};
 
 /// All maps, the clock and the configuration. Policy is written through the public fields.
 #[derive(Clone, Debug)]
@@ -47,10 +52,18 @@ pub struct MemoryWorld {
     pub tunnel_ports: HashSet<u16>,
     /// Elements that each flow table takes.
     pub max_flows: usize,
+    /// Elements that each flow table of the generation before takes.
+    pub max_previous_flows: usize,
     /// FLOWS_V4.
     pub flows_v4: RefCell<HashMap<FlowKeyV4, Flow>>,
     /// FLOWS_V6.
     pub flows_v6: RefCell<HashMap<FlowKeyV6, Flow>>,
+    /// PREVIOUS_FLOWS_V4.
+    pub previous_flows_v4: RefCell<HashMap<FlowKeyV4, Flow>>,
+    /// PREVIOUS_FLOWS_V6.
+    pub previous_flows_v6: RefCell<HashMap<FlowKeyV6, Flow>>,
+    /// Whether programs of the generation before may still run.
+    pub carries: Cell<bool>,
     /// FRAGMENTS.
     pub fragments: RefCell<HashMap<FragmentKey, FragmentPorts>>,
     /// FLOW_COUNTS.
@@ -75,8 +88,12 @@ impl Default for MemoryWorld {
             ports: HashMap::new(),
             tunnel_ports: HashSet::new(),
             max_flows: limits::MAX_FLOWS as usize,
+            max_previous_flows: limits::MAX_FLOWS as usize,
             flows_v4: RefCell::default(),
             flows_v6: RefCell::default(),
+            previous_flows_v4: RefCell::default(),
+            previous_flows_v6: RefCell::default(),
+            carries: Cell::new(false),
             fragments: RefCell::default(),
             counts: RefCell::default(),
             recent: RefCell::default(),
@@ -242,8 +259,63 @@ impl Shares for MemoryWorld {
     }
 }
 
+/// A flow table and the number of its elements.
+struct FlowTable<'a, K> {
+    flows: &'a RefCell<HashMap<K, Flow>>,
+    most: usize,
+}
+
+impl<K: Copy + Eq + Hash> Table<K> for FlowTable<'_, K> {
+    fn get(&self, key: &K) -> Option<Flow> {
+        self.flows.borrow().get(key).copied()
+    }
+
+    fn add(&self, key: &K, flow: &Flow) -> bool {
+        !self.flows.borrow().contains_key(key) && self.replace(key, flow).is_ok()
+    }
+
+    fn replace(&self, key: &K, flow: &Flow) -> Result<(), Full> {
+        let mut flows = self.flows.borrow_mut();
+        if flows.len() >= self.most && !flows.contains_key(key) {
+            return Err(Full);
+        }
+        flows.insert(*key, *flow);
+        Ok(())
+    }
+
+    fn update(&self, key: &K, flow: &Flow) -> bool {
+        let mut flows = self.flows.borrow_mut();
+        flows.get_mut(key).map(|entry| *entry = *flow).is_some()
+    }
+
+    fn remove(&self, key: &K) -> bool {
+        self.flows.borrow_mut().remove(key).is_some()
+    }
+}
+
+impl MemoryWorld {
+    fn carried<'a, K>(
+        &self,
+        now: &'a RefCell<HashMap<K, Flow>>,
+        before: &'a RefCell<HashMap<K, Flow>>,
+    ) -> Carried<K, FlowTable<'a, K>, FlowTable<'a, K>> {
+        Carried {
+            now: FlowTable {
+                flows: now,
+                most: self.max_flows,
+            },
+            before: FlowTable {
+                flows: before,
+                most: self.max_previous_flows,
+            },
+            carries: self.carries.get(),
+            key: PhantomData,
+        }
+    }
+}
+
 macro_rules! tables {
-    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $bits:literal) => {
+    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $previous:ident, $bits:literal) => {
         impl Addresses<$family> for MemoryWorld {
             fn address(&self, address: $family) -> Option<AddressEntry> {
                 self.$addresses.get(&address).copied()
@@ -256,31 +328,25 @@ macro_rules! tables {
 
         impl Flows<$family> for MemoryWorld {
             fn flow(&self, key: &$key) -> Option<Flow> {
-                self.$flows.borrow().get(key).copied()
+                self.carried(&self.$flows, &self.$previous).get(key)
             }
 
             fn add_flow(&self, key: &$key, flow: &Flow) -> bool {
-                !self.$flows.borrow().contains_key(key)
-                    && Flows::<$family>::replace_flow(self, key, flow).is_ok()
+                self.carried(&self.$flows, &self.$previous).add(key, flow)
             }
 
             fn replace_flow(&self, key: &$key, flow: &Flow) -> Result<(), Full> {
-                let mut flows = self.$flows.borrow_mut();
-                if flows.len() >= self.max_flows && !flows.contains_key(key) {
-                    return Err(Full);
-                }
-                flows.insert(*key, *flow);
-                Ok(())
+                self.carried(&self.$flows, &self.$previous)
+                    .replace(key, flow)
             }
 
             fn update_flow(&self, key: &$key, flow: &Flow) {
-                if let Some(entry) = self.$flows.borrow_mut().get_mut(key) {
-                    *entry = *flow;
-                }
+                self.carried(&self.$flows, &self.$previous)
+                    .update(key, flow);
             }
 
             fn remove_flow(&self, key: &$key) -> bool {
-                self.$flows.borrow_mut().remove(key).is_some()
+                self.carried(&self.$flows, &self.$previous).remove(key)
             }
         }
 
@@ -288,8 +354,24 @@ macro_rules! tables {
     };
 }
 
-tables!(V4, FlowKeyV4, addresses_v4, cidrs_v4, flows_v4, 32);
-tables!(V6, FlowKeyV6, addresses_v6, cidrs_v6, flows_v6, 128);
+tables!(
+    V4,
+    FlowKeyV4,
+    addresses_v4,
+    cidrs_v4,
+    flows_v4,
+    previous_flows_v4,
+    32
+);
+tables!(
+    V6,
+    FlowKeyV6,
+    addresses_v6,
+    cidrs_v6,
+    flows_v6,
+    previous_flows_v6,
+    128
+);
 
 /// The value of the longest prefix, of at most `bits`, that `wanted` begins with.
 fn longest<K: Copy, V: Copy, const N: usize>(

@@ -1,10 +1,10 @@
 //! The maps and the clock, as decisions ask for them.
 
-use core::arch::asm;
+use core::{arch::asm, marker::PhantomData};
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_EXIST, BPF_NOEXIST},
-    btf_maps::lpm_trie::Key,
+    btf_maps::{HashMap, lpm_trie::Key},
     helpers::generated::bpf_jiffies64,
 };
 use policy_common::{
@@ -13,6 +13,7 @@ use policy_common::{
     Verdict, limits::RECENT_FLOWS,
 };
 use policy_ebpf::{
+    flows::carry::{Carried, Table},
     lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares},
     question::{Answer, Question},
     recall::{Role, is_same, slot, words_v4, words_v6},
@@ -61,10 +62,12 @@ pub(crate) fn unknown_zero() -> u64 {
 pub(crate) struct Kernel;
 
 impl Clock for Kernel {
+    #[inline(always)]
     fn hz(&self) -> u32 {
         config!(hz)
     }
 
+    #[inline(always)]
     fn now(&self) -> u64 {
         // SAFETY: the helper has no arguments.
         unsafe { bpf_jiffies64() }
@@ -72,6 +75,7 @@ impl Clock for Kernel {
 }
 
 impl Memory for Kernel {
+    #[inline(always)]
     fn lend<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
         const { assert!(size_of::<T>() <= 48 && align_of::<T>() <= 8) };
         let scratch = maps::SCRATCH.get_ptr_mut(0)?;
@@ -82,6 +86,7 @@ impl Memory for Kernel {
         }))
     }
 
+    #[inline(always)]
     fn lend_for_flow<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
         const { assert!(size_of::<T>() <= 112 && align_of::<T>() <= 8) };
         let scratch = maps::SCRATCH.get_ptr_mut(0)?;
@@ -93,11 +98,13 @@ impl Memory for Kernel {
 }
 
 impl Policy for Kernel {
+    #[inline(always)]
     fn version(&self) -> u64 {
         let (begun, settled) = (control!(begun), control!(settled));
         if begun == settled { settled } else { 0 }
     }
 
+    #[inline(always)]
     fn endpoint_at(&self, ifindex: u32) -> Option<&Endpoint> {
         let known = maps::KNOWN_ENDPOINTS.get_ptr_mut(Role::Here.place(ifindex))?;
         let version = self.version();
@@ -124,32 +131,38 @@ impl Policy for Kernel {
         }
     }
 
+    #[inline(always)]
     fn is_tunnel_port(&self, port: u16) -> bool {
         maps::TUNNEL_PORTS
             .get(u32::from(port >> 6))
             .is_some_and(|word| word >> (port & 63) & 1 != 0)
     }
 
+    #[inline(always)]
     fn rule(&self, key: &RuleKey) -> Option<PortSetId> {
         // SAFETY: one word, read at once.
         unsafe { maps::RULES.get(key) }.copied()
     }
 
+    #[inline(always)]
     fn port_set(&self, set: PortSetId) -> Option<&PortSet> {
         maps::PORT_SETS.get(set.0)
     }
 
+    #[inline(always)]
     fn port(&self, key: PortKey, bits: u32) -> Option<Verdict> {
         maps::PORTS.get(&Key::new(bits, key)).copied()
     }
 }
 
 impl Fragments for Kernel {
+    #[inline(always)]
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
         // SAFETY: eight bytes, read at once.
         unsafe { maps::FRAGMENTS.get(key) }.copied()
     }
 
+    #[inline(always)]
     fn remember_fragment(&self, key: &FragmentKey, ports: &FragmentPorts) -> bool {
         // Without room the later fragments are dropped as unseen: that is safe, and counted there.
         maps::FRAGMENTS.insert(key, ports, BPF_ANY.into()).is_ok()
@@ -157,6 +170,7 @@ impl Fragments for Kernel {
 }
 
 impl Shares for Kernel {
+    #[inline(always)]
     fn flow_limit(&self, opener: u8) -> u32 {
         if opener == FlowState::OPENED_BY_POD {
             config!(pod_opened_limit)
@@ -165,6 +179,7 @@ impl Shares for Kernel {
         }
     }
 
+    #[inline(always)]
     fn live(&self, endpoint: EndpointId, opener: u8) -> u64 {
         maps::FLOW_COUNTS
             .get(endpoint.0.into())
@@ -177,6 +192,7 @@ impl Shares for Kernel {
             })
     }
 
+    #[inline(always)]
     fn charge(&self, endpoint: EndpointId, opener: u8, more: bool) {
         let Some(counts) = counts(endpoint) else {
             return;
@@ -198,10 +214,12 @@ impl Shares for Kernel {
         }
     }
 
+    #[inline(always)]
     fn recent(&self, endpoint: EndpointId, opener: u8, slot: u32) -> Option<Recent> {
         maps::RECENT.get(place(endpoint, opener, slot)).copied()
     }
 
+    #[inline(always)]
     fn put_recent(
         &self,
         endpoint: EndpointId,
@@ -216,6 +234,7 @@ impl Shares for Kernel {
         }
     }
 
+    #[inline(always)]
     fn cursor(&self, endpoint: EndpointId, opener: u8) -> u32 {
         maps::FLOW_COUNTS
             .get(endpoint.0.into())
@@ -228,6 +247,7 @@ impl Shares for Kernel {
             })
     }
 
+    #[inline(always)]
     fn set_cursor(&self, endpoint: EndpointId, opener: u8, slot: u32) {
         if let Some(counts) = counts(endpoint) {
             // SAFETY: an array slot stays where it is; of two processors' cursors either is right.
@@ -254,59 +274,110 @@ fn place(endpoint: EndpointId, opener: u8, slot: u32) -> u32 {
     side * RECENT_FLOWS + slot % RECENT_FLOWS
 }
 
+/// A flow table.
+struct FlowTable<K: 'static, const MOST: usize>(&'static HashMap<K, Flow, MOST>);
+
+impl<K, const MOST: usize> Table<K> for FlowTable<K, MOST> {
+    #[inline(always)]
+    fn get(&self, key: &K) -> Option<Flow> {
+        let element = self.0.get_ptr(key)?;
+        // SAFETY: a map element stays readable while the program runs; verdict and epoch
+        // are one word of it.
+        let words = unsafe {
+            let words = element.cast::<u64>();
+            [
+                words.read_volatile(),
+                words.add(1).read_volatile(),
+                words.add(2).read_volatile(),
+                words.add(3).read_volatile(),
+            ]
+        };
+        Some(bytemuck::cast(words))
+    }
+
+    #[inline(always)]
+    fn add(&self, key: &K, flow: &Flow) -> bool {
+        self.0.insert(key, flow, BPF_NOEXIST.into()).is_ok()
+    }
+
+    #[inline(always)]
+    fn replace(&self, key: &K, flow: &Flow) -> Result<(), Full> {
+        self.0.insert(key, flow, BPF_ANY.into()).map_err(|_| Full)
+    }
+
+    #[inline(always)]
+    fn update(&self, key: &K, flow: &Flow) -> bool {
+        // The entry is replaced, never written through a pointer: its memory may hold
+        // another flow by now. If it is gone, there is nothing to update.
+        self.0.insert(key, flow, BPF_EXIST.into()).is_ok()
+    }
+
+    #[inline(always)]
+    fn remove(&self, key: &K) -> bool {
+        self.0.remove(key).is_ok()
+    }
+}
+
+/// The flow table, and that of the generation before as long as its programs may run. In almost every
+/// generation a constant says that there is none, and nothing of this is left.
+#[inline(always)]
+fn carried<K, const NOW: usize, const BEFORE: usize>(
+    now: &'static HashMap<K, Flow, NOW>,
+    before: &'static HashMap<K, Flow, BEFORE>,
+) -> Carried<K, FlowTable<K, NOW>, FlowTable<K, BEFORE>> {
+    Carried {
+        now: FlowTable(now),
+        before: FlowTable(before),
+        carries: config!(has_previous_flows) != 0 && control!(carries) != 0,
+        key: PhantomData,
+    }
+}
+
 macro_rules! tables {
-    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $known:ident, $answers:ident,
+    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $previous:ident, $known:ident, $answers:ident,
      $words:ident, $bits:literal) => {
         impl Addresses<$family> for Kernel {
+            #[inline(always)]
             fn address(&self, address: $family) -> Option<AddressEntry> {
                 // SAFETY: eight bytes, read at once.
                 unsafe { maps::$addresses.get(address) }.copied()
             }
 
+            #[inline(always)]
             fn cidr(&self, address: $family) -> Option<IdentityId> {
                 maps::$cidrs.get(&Key::new($bits, address)).copied()
             }
         }
 
         impl Flows<$family> for Kernel {
+            #[inline(always)]
             fn flow(&self, key: &$key) -> Option<Flow> {
-                let element = maps::$flows.get_ptr(key)?;
-                // SAFETY: a map element stays readable while the program runs; verdict and epoch
-                // are one word of it.
-                let words = unsafe {
-                    let words = element.cast::<u64>();
-                    [
-                        words.read_volatile(),
-                        words.add(1).read_volatile(),
-                        words.add(2).read_volatile(),
-                        words.add(3).read_volatile(),
-                    ]
-                };
-                Some(bytemuck::cast(words))
+                carried(&maps::$flows, &maps::$previous).get(key)
             }
 
+            #[inline(always)]
             fn add_flow(&self, key: &$key, flow: &Flow) -> bool {
-                maps::$flows.insert(key, flow, BPF_NOEXIST.into()).is_ok()
+                carried(&maps::$flows, &maps::$previous).add(key, flow)
             }
 
+            #[inline(always)]
             fn replace_flow(&self, key: &$key, flow: &Flow) -> Result<(), Full> {
-                maps::$flows
-                    .insert(key, flow, BPF_ANY.into())
-                    .map_err(|_| Full)
+                carried(&maps::$flows, &maps::$previous).replace(key, flow)
             }
 
+            #[inline(always)]
             fn update_flow(&self, key: &$key, flow: &Flow) {
-                // The entry is replaced, never written through a pointer: its memory may hold
-                // another flow by now. If it is gone, there is nothing to update.
-                let _ = maps::$flows.insert(key, flow, BPF_EXIST.into());
+                carried(&maps::$flows, &maps::$previous).update(key, flow);
             }
 
+            #[inline(always)]
             fn remove_flow(&self, key: &$key) -> bool {
-                maps::$flows.remove(key).is_ok()
+                carried(&maps::$flows, &maps::$previous).remove(key)
             }
         }
 
         impl Recall<$family> for Kernel {
+            #[inline(always)]
             fn known_answer(&self, question: &Question<$family>, version: u64) -> Option<Answer> {
                 let words = $words(question);
                 let known = maps::$answers.get_ptr(slot(&words))?;
@@ -319,6 +390,7 @@ macro_rules! tables {
                 }
             }
 
+            #[inline(always)]
             fn know_answer(&self, question: &Question<$family>, version: u64, answer: Answer) {
                 let words = $words(question);
                 if let Some(known) = maps::$answers.get_ptr_mut(slot(&words)) {
@@ -331,6 +403,7 @@ macro_rules! tables {
                 }
             }
 
+            #[inline(always)]
             fn known_flow(&self, key: &$key) -> Option<(FlowState, u64)> {
                 let key = bytemuck::cast_ref(key);
                 let known = maps::$known.get_ptr(slot(key))?;
@@ -342,6 +415,7 @@ macro_rules! tables {
                 }
             }
 
+            #[inline(always)]
             fn know_flow(&self, key: &$key, flow: &Flow) {
                 let key = bytemuck::cast_ref(key);
                 if let Some(known) = maps::$known.get_ptr_mut(slot(key)) {
@@ -363,6 +437,7 @@ tables!(
     ADDRESSES_V4,
     CIDRS_V4,
     FLOWS_V4,
+    PREVIOUS_FLOWS_V4,
     KNOWN_FLOWS_V4,
     KNOWN_ANSWERS_V4,
     words_v4,
@@ -374,6 +449,7 @@ tables!(
     ADDRESSES_V6,
     CIDRS_V6,
     FLOWS_V6,
+    PREVIOUS_FLOWS_V6,
     KNOWN_FLOWS_V6,
     KNOWN_ANSWERS_V6,
     words_v6,
