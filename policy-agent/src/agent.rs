@@ -12,6 +12,7 @@ mod collection;
 mod drops;
 mod endpoints;
 mod options;
+mod own;
 mod position;
 mod sources;
 mod status;
@@ -76,6 +77,8 @@ struct Agent {
     recorded: BTreeSet<u32>,
     /// Those of them whose other end moved to another network namespace.
     moved: BTreeSet<u32>,
+    /// Addresses that interfaces came with.
+    own: own::Own,
     /// Endpoints of the run before, for their numbers.
     earlier: BTreeMap<u32, Endpoint>,
     /// What is attached.
@@ -103,6 +106,7 @@ struct Agent {
 struct NodeSynced {
     interfaces: bool,
     addresses: bool,
+    routes: bool,
     tunnels: bool,
 }
 
@@ -196,6 +200,7 @@ impl Agent {
             // Whoever was a pod's interface stays one: a restart must not open it.
             recorded: earlier.iter().map(|endpoint| endpoint.ifindex).collect(),
             moved: BTreeSet::new(),
+            own: own::Own::of_earlier(&earlier),
             earlier: earlier
                 .into_iter()
                 .map(|endpoint| (endpoint.ifindex, endpoint))
@@ -250,6 +255,15 @@ impl Agent {
                         source,
                     })?;
             }
+            NodeEvent::LocalRoutes(routes) => {
+                self.node_synced.routes = true;
+                self.datapath
+                    .set_local_routes(&routes)
+                    .map_err(|source| AgentError::Map {
+                        what: policy_common::names::LOCALS_V4,
+                        source,
+                    })?;
+            }
             NodeEvent::TcChanged { ifindex } => {
                 self.verify.insert(ifindex);
             }
@@ -294,9 +308,10 @@ impl Agent {
         let NodeSynced {
             interfaces,
             addresses,
+            routes,
             tunnels,
         } = self.node_synced;
-        if self.enforcing || !(self.source.synced && interfaces && addresses && tunnels) {
+        if self.enforcing || !(self.source.synced && interfaces && addresses && routes && tunnels) {
             return Ok(());
         }
         // Nobody reads the new tables yet: one batch.

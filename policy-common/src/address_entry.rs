@@ -19,10 +19,17 @@ pub struct AddressEntry {
 impl AddressEntry {
     /// The address belongs to an interface of this host.
     pub const HOST: u16 = 1;
-    /// The address belongs to another node. Reserved: nothing asks it yet.
+    /// The address belongs to another node: tunnel packets of pods do not go there. Nothing writes it
+    /// yet.
     pub const NODE: u16 = 2;
     /// The address is a Service's. Reserved: nothing asks it yet.
     pub const SERVICE: u16 = 4;
+
+    /// Whether the address belongs to this host or to another node.
+    #[inline(always)]
+    pub const fn is_node(&self) -> bool {
+        self.flags & (Self::HOST | Self::NODE) != 0
+    }
 
     /// Whether the address belongs to an interface of this host.
     #[inline(always)]

@@ -6,6 +6,8 @@ pub const MAX_ENDPOINTS: u32 = 4_096;
 pub const MAX_ADDRESSES: u32 = 262_144;
 /// Prefixes of each family.
 pub const MAX_CIDRS: u32 = 65_536;
+/// Prefixes of each family that this node delivers locally.
+pub const MAX_LOCALS: u32 = 16_384;
 /// (ruleset, identity) pairs.
 pub const MAX_RULES: u32 = 262_144;
 /// Port sets.

@@ -12,6 +12,10 @@ pub const ADDRESSES_V6: &str = "ADDRESSES_V6";
 pub const CIDRS_V4: &str = "CIDRS_V4";
 /// IPv6 prefix → [`crate::IdentityId`] (LPM trie).
 pub const CIDRS_V6: &str = "CIDRS_V6";
+/// IPv4 prefix → 1, where this node delivers packets locally (LPM trie).
+pub const LOCALS_V4: &str = "LOCALS_V4";
+/// IPv6 prefix → 1, where this node delivers packets locally (LPM trie).
+pub const LOCALS_V6: &str = "LOCALS_V6";
 /// [`crate::RuleKey`] → [`crate::PortSetId`] (hash).
 pub const RULES: &str = "RULES";
 /// [`crate::PortSetId`] → [`crate::PortSet`] (array).

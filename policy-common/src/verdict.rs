@@ -122,7 +122,8 @@ reasons! {
     OverlappingFragment = 29, "overlapping-fragment";
     /// More extension headers than are walked.
     ExtensionHeaders = 30, "extension-headers";
-    /// A routing header with segments left: the destination is not the last one.
+    /// A routing header or an IPv4 source route with addresses left: the destination is not the last
+    /// one.
     RoutingHeader = 31, "routing-header";
     /// Neither IP nor ARP.
     Ethertype = 32, "ethertype";
@@ -134,4 +135,6 @@ reasons! {
     FlowLimit = 35, "flow-limit";
     /// An ICMP error about a packet that the pod did not receive.
     ForgedError = 36, "forged-icmp-error";
+    /// ARP that carries more than ARP.
+    LinkData = 38, "link-data";
 }

@@ -1,5 +1,6 @@
 //! What keeps a link alive – neighbour discovery (RFC 4861), MLD (RFC 2710, RFC 3810), IGMP – and
-//! is not policed beyond its sender. Narrow on purpose: the same message types can carry data.
+//! is not policed beyond its sender. Narrow on purpose: the same message types can carry data, so that
+//! only what says what it must, and has no room for more, counts.
 
 use policy_common::{Endpoint, EndpointId};
 
@@ -8,8 +9,11 @@ use crate::{
     lookup::Addresses,
     packet::{
         Bytes, IpPacket, Segment, Wire,
-        icmp::{self, V6_NEIGHBOUR_ADVERTISEMENT, V6_NEIGHBOUR_SOLICITATION},
-        protocol,
+        icmp::{
+            self, V6_NEIGHBOUR_ADVERTISEMENT, V6_NEIGHBOUR_SOLICITATION, V6_REDIRECT,
+            V6_ROUTER_ADVERTISEMENT,
+        },
+        listener, neighbour, padding, protocol,
     },
 };
 
@@ -24,10 +28,9 @@ pub enum LinkControl {
     Forged,
 }
 
-/// Bytes of a solicitation or advertisement that carries its target and at most one link-layer
-/// address: no room for anything else.
-const NEIGHBOUR_MESSAGE: usize = 24;
-const LINK_LAYER_OPTION: usize = 8;
+/// The router alert that goes with a report (RFC 2113; RFC 2711, here with what pads it).
+const ALERT_V4: [u8; 4] = [0x94, 4, 0, 0];
+const ALERT_V6: [u8; 6] = [5, 2, 0, 0, 1, 0];
 
 /// Classifies a packet; `sender` is the endpoint that sent it, where its claims must be checked.
 #[inline(always)]
@@ -48,10 +51,33 @@ pub fn classify<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
     if packet.protocol() == protocol::IGMP
         && packet.hop_limit() == 1
         && packet.destination.is_multicast()
+        && !packet.has_fragment_header()
+        && is_igmp(frame, packet, sender.is_some())
     {
         LinkControl::Yes
     } else {
         LinkControl::No
+    }
+}
+
+#[inline(never)]
+fn is_igmp<F: Wire, B: Bytes + ?Sized>(frame: &B, packet: &IpPacket<F>, from_pod: bool) -> bool {
+    let at = packet.transport();
+    let behind = B::LINK_HEADER + 20;
+    let has_bare_header = at == behind
+        || (at == behind + 4 && frame.bytes(behind).is_some_and(|all| all == ALERT_V4));
+    has_bare_header
+        && padding::is_blank(frame, packet.end())
+        && may_say(listener::igmp(frame, at, packet.end()), from_pod)
+}
+
+/// Only routers ask, and no pod is one.
+#[inline(always)]
+fn may_say(message: listener::Message, from_pod: bool) -> bool {
+    match message {
+        listener::Message::Other => false,
+        listener::Message::Query => !from_pod,
+        listener::Message::Report => true,
     }
 }
 
@@ -64,80 +90,140 @@ fn message<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
     segment: Segment,
     sender: Option<&Endpoint>,
 ) -> LinkControl {
+    if packet.is_later_fragment() {
+        return LinkControl::No;
+    }
     let kind = segment.icmp_type();
-    if icmp::is_listener_discovery(kind) {
-        return if packet.hop_limit() == 1
-            && packet.destination.is_multicast()
-            && packet.destination.is_link_scope()
+    let is_control = if icmp::is_listener_discovery(kind) {
+        is_mld(frame, packet, kind, sender.is_some())
+    } else if icmp::is_neighbour_discovery(kind) && packet.hop_limit() == 255 {
+        // Every router lowers the hop limit: 255 proves a neighbour.
+        if let Some(endpoint) = sender
+            && is_forged(world, frame, packet, kind, endpoint)
         {
-            LinkControl::Yes
-        } else {
-            LinkControl::No
-        };
-    }
-    // Every router lowers the hop limit: 255 proves a neighbour.
-    if !icmp::is_neighbour_discovery(kind)
-        || packet.hop_limit() != 255
-        || packet.has_fragment_header()
-    {
-        return LinkControl::No;
-    }
-    let names_target = matches!(kind, V6_NEIGHBOUR_SOLICITATION | V6_NEIGHBOUR_ADVERTISEMENT);
-    if !packet.destination.is_link_scope() && !is_bare(packet, segment) {
-        return LinkControl::No;
-    }
-    match sender {
-        Some(endpoint) if names_target => claims(world, frame, packet, kind, endpoint),
-        _ => LinkControl::Yes,
+            return LinkControl::Forged;
+        }
+        is_discovery(world, frame, packet, kind)
+    } else {
+        false
+    };
+    if is_control {
+        LinkControl::Yes
+    } else {
+        LinkControl::No
     }
 }
 
-/// A solicitation or advertisement from a neighbour that carries nothing else.
 #[inline(always)]
-pub fn is_bare<F: Family>(packet: &IpPacket<F>, segment: Segment) -> bool {
-    let length = packet.end() - packet.transport();
-    packet.protocol() == protocol::ICMPV6
-        && matches!(
-            segment.icmp_type(),
-            V6_NEIGHBOUR_SOLICITATION | V6_NEIGHBOUR_ADVERTISEMENT
+fn is_mld<F: Wire, B: Bytes + ?Sized>(
+    frame: &B,
+    packet: &IpPacket<F>,
+    kind: u8,
+    from_pod: bool,
+) -> bool {
+    packet.hop_limit() == 1
+        && packet.destination.is_multicast()
+        && packet.destination.is_link_scope()
+        && packet.transport() == B::LINK_HEADER + 40 + 8
+        && frame
+            .bytes(B::LINK_HEADER + 40 + 2)
+            .is_some_and(|options| options == ALERT_V6)
+        && packet.end() == frame.length()
+        && may_say(
+            listener::mld(frame, packet.transport(), packet.end(), kind),
+            from_pod,
         )
-        && packet.hop_limit() == 255
-        && !packet.has_fragment_header()
-        && (length == NEIGHBOUR_MESSAGE || length == NEIGHBOUR_MESSAGE + LINK_LAYER_OPTION)
 }
 
-/// Whether a pod may send this solicitation or advertisement.
+/// Whether a message of neighbour discovery is that and nothing else.
 #[inline(always)]
-fn claims<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
+fn is_discovery<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
+    world: &W,
+    frame: &B,
+    packet: &IpPacket<F>,
+    kind: u8,
+) -> bool {
+    if packet.transport() != B::LINK_HEADER + 40 {
+        return false;
+    }
+    let destination = packet.destination;
+    if matches!(kind, V6_ROUTER_ADVERTISEMENT | V6_REDIRECT) {
+        // Routers have much to say; pods are none.
+        return destination.is_link_scope() && packet.source.is_link_local();
+    }
+    let asks_first = packet.source.is_unspecified();
+    let form = neighbour::form(frame, packet.transport(), packet.end(), kind, asks_first);
+    if form == neighbour::Form::Loose {
+        return false;
+    }
+    if destination.is_multicast() {
+        return destination.is_link_scope();
+    }
+    // A question to one host is about that host.
+    if kind == V6_NEIGHBOUR_SOLICITATION
+        && F::address_at(frame, packet.transport() + 8) != Some(destination)
+    {
+        return false;
+    }
+    // Beyond this node the destination itself would be a message.
+    destination.is_link_local()
+        || world
+            .address(destination)
+            .is_some_and(|entry| entry.is_host() || entry.owner != EndpointId::NONE)
+}
+
+/// Whether a pod speaks for another: about an address that is not its own, or about its own at
+/// another's hardware address.
+#[inline(always)]
+fn is_forged<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
     world: &W,
     frame: &B,
     packet: &IpPacket<F>,
     kind: u8,
     endpoint: &Endpoint,
-) -> LinkControl {
-    let Some(target) = F::address_at(frame, packet.transport() + 8) else {
-        return LinkControl::Forged;
-    };
-    // Duplicate address detection asks without a source; every other question may be about anybody.
-    let must_own = kind == V6_NEIGHBOUR_ADVERTISEMENT || packet.source.is_unspecified();
-    if must_own && !endpoint.has(Endpoint::NO_SOURCE_CHECK) && !may_claim(world, endpoint, target) {
-        return LinkControl::Forged;
+) -> bool {
+    if endpoint.has(Endpoint::NO_SOURCE_CHECK) {
+        return false;
     }
-    LinkControl::Yes
+    let asks_first = packet.source.is_unspecified();
+    let form = neighbour::form(frame, packet.transport(), packet.end(), kind, asks_first);
+    if form == neighbour::Form::OfAnother {
+        return true;
+    }
+    // Duplicate address detection asks without a source; every other question may be about anybody.
+    let must_own = kind == V6_NEIGHBOUR_ADVERTISEMENT
+        || (kind == V6_NEIGHBOUR_SOLICITATION && packet.source.is_unspecified());
+    must_own
+        && !F::address_at(frame, packet.transport() + 8)
+            .is_some_and(|target| may_claim(world, endpoint, target))
+}
+
+/// Whether a pod asks from its link-local address whether a neighbour is still there, by the
+/// neighbour's global address, as Linux does.
+#[inline(always)]
+pub(crate) fn probes<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
+    world: &W,
+    frame: &B,
+    packet: &IpPacket<F>,
+    segment: Segment,
+    endpoint: &Endpoint,
+) -> bool {
+    packet.protocol() == protocol::ICMPV6
+        && matches!(
+            segment.icmp_type(),
+            V6_NEIGHBOUR_SOLICITATION | V6_NEIGHBOUR_ADVERTISEMENT
+        )
+        && message(world, frame, packet, segment, Some(endpoint)) != LinkControl::No
 }
 
 /// The endpoint's own address, or a link-local one that is not this host's: nobody records those.
-/// An endpoint that is not known yet may claim what neither this host nor another endpoint has.
 #[inline(always)]
 pub fn may_claim<F: Family, W: Addresses<F>>(world: &W, endpoint: &Endpoint, address: F) -> bool {
     if address == F::of(endpoint) && !address.is_unspecified() {
         return true;
     }
-    let is_unknown = endpoint.has(Endpoint::UNKNOWN);
     match world.address(address) {
-        Some(entry) if entry.is_host() => false,
-        Some(entry) if entry.owner == EndpointId::NONE => is_unknown,
-        Some(entry) => entry.owner == endpoint.id,
-        None => is_unknown || address.is_link_local(),
+        Some(entry) => entry.owner == endpoint.id && !entry.is_host(),
+        None => address.is_link_local(),
     }
 }

@@ -70,6 +70,8 @@ pub trait Addresses<F: Family> {
     fn address(&self, address: F) -> Option<AddressEntry>;
     /// CIDRS: the longest prefix.
     fn cidr(&self, address: F) -> Option<IdentityId>;
+    /// LOCALS: whether the kernel delivers packets to this address locally.
+    fn is_local(&self, address: F) -> bool;
 }
 
 /// FRAGMENTS.

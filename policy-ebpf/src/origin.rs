@@ -12,7 +12,7 @@ pub struct Origin {
     pub ingress_ifindex: u32,
     /// A socket of this host is attached to the packet.
     pub has_socket: bool,
-    /// [`Stamp`]; 0 when no pod's hook saw the packet.
+    /// [`Stamp`], or the class that a filter gave the packet.
     pub stamp: u16,
     /// An 802.1Q tag stands in the packet's metadata.
     pub has_vlan_tag: bool,
@@ -23,7 +23,10 @@ impl Origin {
     /// again lose their interface, bridged ones keep the pod's socket.
     #[inline(always)]
     pub const fn is_host(&self, has_v6_fragment_header: bool) -> bool {
-        self.ingress_ifindex == 0 && self.stamp == 0 && self.has_socket && !has_v6_fragment_header
+        self.ingress_ifindex == 0
+            && !Stamp(self.stamp).is_stamp()
+            && self.has_socket
+            && !has_v6_fragment_header
     }
 }
 
@@ -34,6 +37,12 @@ pub struct Stamp(pub u16);
 
 impl Stamp {
     const JUDGED: u16 = 0x8000;
+
+    /// Whether a pod's hook wrote it: a class is none.
+    #[inline(always)]
+    pub const fn is_stamp(self) -> bool {
+        self.0 & Self::JUDGED != 0
+    }
 
     /// Egress was judged for this endpoint. An interface without an endpoint stamps number 0.
     #[inline(always)]

@@ -27,9 +27,15 @@ where
     let Some(sender) = arp::sender(frame, B::LINK_HEADER) else {
         return Decision::of(Reason::Malformed);
     };
-    let unchecked = endpoint.has(Endpoint::NO_SOURCE_CHECK);
+    if !arp::is_alone(frame, B::LINK_HEADER) {
+        return Decision::of(Reason::LinkData);
+    }
+    if endpoint.has(Endpoint::NO_SOURCE_CHECK) {
+        return Decision::of(Reason::LinkControl);
+    }
     // A probe (RFC 5227) has no sender address.
-    if unchecked || sender.is_unspecified() || link::may_claim(world, endpoint, sender) {
+    let is_own = sender.is_unspecified() || link::may_claim(world, endpoint, sender);
+    if is_own && arp::is_plain(frame, B::LINK_HEADER) {
         Decision::of(Reason::LinkControl)
     } else {
         Decision::of(Reason::ArpSender)
@@ -51,7 +57,7 @@ where
     W: Addresses<F> + Policy,
     B: Bytes + ?Sized,
 {
-    if !may_send_from(world, endpoint, packet, segment) {
+    if !may_send_from(world, frame, endpoint, packet, segment) {
         return Some(Reason::SourceAddress);
     }
     match segment.kind() {
@@ -62,7 +68,7 @@ where
             {
                 return Some(Reason::RouterMessage);
             }
-            if !is_unchecked(endpoint)
+            if !endpoint.has(Endpoint::NO_SOURCE_CHECK)
                 && icmp::is_error(packet.protocol(), kind)
                 && !packet.is_later_fragment()
                 && !related::may_send(frame, packet)
@@ -71,15 +77,10 @@ where
             }
         }
         Kind::Udp if world.is_tunnel_port(u16::from_be_bytes(segment.destination_port())) => {
-            return reaches_host(world, packet).then_some(Reason::Encapsulation);
+            return may_be_unpacked(world, packet).then_some(Reason::Encapsulation);
         }
-        Kind::Other
-            if matches!(
-                packet.protocol(),
-                protocol::IPIP | protocol::IPV6 | protocol::GRE
-            ) =>
-        {
-            return reaches_host(world, packet).then_some(Reason::Encapsulation);
+        Kind::Other if protocol::is_tunnel(packet.protocol()) => {
+            return may_be_unpacked(world, packet).then_some(Reason::Encapsulation);
         }
         _ => {}
     }
@@ -90,46 +91,53 @@ where
     }
 }
 
-/// Whether nobody can say which addresses are the endpoint's.
-#[inline(always)]
-const fn is_unchecked(endpoint: &Endpoint) -> bool {
-    endpoint.has(Endpoint::NO_SOURCE_CHECK) || endpoint.has(Endpoint::UNKNOWN)
-}
-
+/// Whether this node, or another of the cluster, may take the packet for its own: addresses of
+/// interfaces, and whatever else the kernel delivers locally.
 #[inline(never)]
-fn reaches_host<F: Family, W: Addresses<F>>(world: &W, packet: &IpPacket<F>) -> bool {
+fn may_be_unpacked<F: Family, W: Addresses<F>>(world: &W, packet: &IpPacket<F>) -> bool {
     let destination = packet.destination;
     destination.is_multicast()
         || destination.is_broadcast()
+        || destination.is_unspecified()
         || world
             .address(destination)
-            .is_some_and(|entry| entry.is_host())
+            .is_some_and(|entry| entry.is_node())
+        || world.is_local(destination)
 }
 
 /// The source check.
 #[inline(always)]
-fn may_send_from<F, W>(
+fn may_send_from<F, W, B>(
     world: &W,
+    frame: &B,
     endpoint: &Endpoint,
     packet: &IpPacket<F>,
     segment: Segment,
 ) -> bool
 where
-    F: Family,
+    F: Wire,
     W: Addresses<F>,
+    B: Bytes + ?Sized,
 {
     let source = packet.source;
-    is_unchecked(endpoint)
+    endpoint.has(Endpoint::NO_SOURCE_CHECK)
         || (source == F::of(endpoint) && !source.is_unspecified())
-        || may_borrow(world, endpoint, packet, segment)
+        || may_borrow(world, frame, endpoint, packet, segment)
 }
 
 /// Whether the endpoint may send from a source that is not its first address.
 #[inline(never)]
-fn may_borrow<F, W>(world: &W, endpoint: &Endpoint, packet: &IpPacket<F>, segment: Segment) -> bool
+fn may_borrow<F, W, B>(
+    world: &W,
+    frame: &B,
+    endpoint: &Endpoint,
+    packet: &IpPacket<F>,
+    segment: Segment,
+) -> bool
 where
-    F: Family,
+    F: Wire,
     W: Addresses<F>,
+    B: Bytes + ?Sized,
 {
     let source = packet.source;
     if source.is_unspecified() {
@@ -155,8 +163,9 @@ where
     if source.is_link_local() {
         // Linux asks whether a neighbour is still there from its link-local address, also for a
         // global one.
-        let stays = packet.destination.is_link_scope() || link::is_bare(packet, segment);
-        return stays && link::may_claim(world, endpoint, source);
+        return link::may_claim(world, endpoint, source)
+            && (packet.destination.is_link_scope()
+                || link::probes(world, frame, packet, segment, endpoint));
     }
     world
         .address(source)

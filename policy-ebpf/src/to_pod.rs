@@ -12,7 +12,7 @@ use crate::{
     lookup::{Addresses, Tables, World},
     origin::Origin,
     packet::{
-        Bytes, IpPacket, Segment, Wire,
+        Bytes, IpPacket, Segment, Wire, arp,
         ethernet::{self, ethertype},
     },
     read::read,
@@ -35,6 +35,9 @@ where
     match ethertype {
         ethertype::IPV4 => ip::<V4, W, B>(world, frame, origin, endpoint),
         ethertype::IPV6 => ip::<V6, W, B>(world, frame, origin, endpoint),
+        ethertype::ARP if closed && !arp::is_alone(frame, B::LINK_HEADER) => {
+            Decision::of(Reason::LinkData)
+        }
         ethertype::ARP => Decision::of(Reason::LinkControl),
         ethertype::VLAN | ethertype::SERVICE_VLAN if closed => Decision::of(Reason::VlanTag),
         _ if closed => Decision::of(Reason::Ethertype),

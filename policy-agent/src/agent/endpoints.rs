@@ -55,6 +55,7 @@ impl Agent {
         } else {
             self.binder.interface(fact(&interface))
         };
+        self.own.seen(&interface);
         self.interfaces.insert(ifindex, interface);
         for event in events {
             self.on_bind(event);
@@ -73,6 +74,7 @@ impl Agent {
         self.interfaces.remove(&ifindex);
         self.recorded.remove(&ifindex);
         self.moved.remove(&ifindex);
+        self.own.gone(ifindex);
         self.bind_problems.remove(&ifindex);
         for event in events {
             self.on_bind(event);
@@ -126,11 +128,16 @@ impl Agent {
             self.not_enforced(ifindex, reason.into());
             return;
         };
+        let pod = self.binder.pod_behind(ifindex).cloned();
+        if let Some(pod) = &pod {
+            self.own.recorded(ifindex, self.binder.addresses(pod));
+        }
         let fact = EndpointFact {
             ifindex,
             id,
             bridge,
-            pod: self.binder.pod_behind(ifindex).cloned(),
+            pod,
+            own: self.own.addresses(ifindex),
         };
         if self.endpoints.get(&ifindex) == Some(&fact) {
             return;

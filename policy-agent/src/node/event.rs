@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use ipnet::IpNet;
+
 use super::{link::InterfaceKind, namespace::NetnsKey};
 
 /// One interface of the host's network namespace.
@@ -50,6 +52,8 @@ pub enum NodeEvent {
     InterfaceGone(u32),
     /// All addresses of this host but 127.0.0.0/8 and ::1, sorted.
     HostAddresses(Vec<IpAddr>),
+    /// All prefixes to which this host delivers packets locally, its own addresses included, sorted.
+    LocalRoutes(Vec<IpNet>),
     /// All UDP ports on which this host takes packets out of tunnels, sorted.
     TunnelPorts(Vec<u16>),
     /// A qdisc or filter of this interface came or went, perhaps by our own hand.

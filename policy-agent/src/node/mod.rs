@@ -13,6 +13,7 @@
 mod event;
 mod link;
 mod namespace;
+mod routes;
 mod tunnel;
 mod view;
 mod watch;

@@ -13,11 +13,14 @@ use std::{
     sync::Arc,
 };
 
+use ipnet::IpNet;
+
 use super::{
     NodeError,
     event::{Interface, NodeEvent, Sandbox},
     link::{self, Link},
     namespace::Namespaces,
+    routes,
     socket::Requests,
     tunnel::Fou,
 };
@@ -35,6 +38,7 @@ pub(super) struct Stale {
     /// Addresses of all interfaces of other namespaces.
     pub(super) all_inside: bool,
     pub(super) tunnels: bool,
+    pub(super) routes: bool,
     /// Qdiscs or filters changed.
     pub(super) tc: BTreeSet<u32>,
 }
@@ -51,6 +55,7 @@ pub(super) struct View {
     entries: BTreeMap<u32, Entry>,
     addresses: BTreeMap<u32, BTreeSet<IpAddr>>,
     host_addresses: Option<Vec<IpAddr>>,
+    local_routes: Option<Vec<IpNet>>,
     tunnel_ports: Option<Vec<u16>>,
 }
 
@@ -67,6 +72,7 @@ impl View {
             entries: BTreeMap::new(),
             addresses: BTreeMap::new(),
             host_addresses: None,
+            local_routes: None,
             tunnel_ports: None,
         })
     }
@@ -103,8 +109,10 @@ impl View {
         let all = self.entries.values().map(|entry| entry.interface.clone());
         let mut events = vec![NodeEvent::Interfaces(all.collect())];
         self.host_addresses = None;
+        self.local_routes = None;
         self.tunnel_ports = None;
         self.changed_addresses(&mut events);
+        self.changed_routes(&mut events)?;
         self.changed_tunnels(&mut events)?;
         Ok(events)
     }
@@ -139,6 +147,9 @@ impl View {
         }
         self.addresses.retain(|_, addresses| !addresses.is_empty());
         self.changed_addresses(&mut events);
+        if stale.routes {
+            self.changed_routes(&mut events)?;
+        }
         if stale.tunnels {
             self.changed_tunnels(&mut events)?;
         }
@@ -228,6 +239,16 @@ impl View {
             events.push(NodeEvent::HostAddresses(all.clone()));
             self.host_addresses = Some(all);
         }
+    }
+
+    fn changed_routes(&mut self, events: &mut Vec<NodeEvent>) -> Result<(), NodeError> {
+        let routes = routes::local(&mut self.requests).map_err(asking("routes"))?;
+        let routes: Vec<IpNet> = routes.into_iter().collect();
+        if self.local_routes.as_ref() != Some(&routes) {
+            events.push(NodeEvent::LocalRoutes(routes.clone()));
+            self.local_routes = Some(routes);
+        }
+        Ok(())
     }
 
     fn changed_tunnels(&mut self, events: &mut Vec<NodeEvent>) -> Result<(), NodeError> {

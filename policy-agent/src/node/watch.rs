@@ -1,7 +1,8 @@
 //! Follows the host's network and tells what changes.
 //!
-//! Two sockets listen: one to the host's own namespace, one to addresses of all others. A pod that
-//! changes its addresses without end overruns the second only, and is read at a bounded rate.
+//! Three sockets listen: one to the host's own namespace, one to its routes, one to addresses of all
+//! others. A pod that changes its addresses without end overruns the last only, a routing daemon the
+//! second, and both are read at a bounded rate.
 
 use std::{io, path::PathBuf, time::Duration};
 
@@ -17,15 +18,19 @@ use super::{
     link,
     message::{Message, u32_at},
     namespace,
+    routes::is_local,
     socket::{Monitor, Reading},
     view::{Stale, View},
 };
 
-/// FOU ports are the one thing here that netlink does not announce.
-const TUNNEL_INTERVAL: Duration = Duration::from_secs(30);
+/// FOU ports are not announced by netlink, nor routes that go with their interface.
+const UNANNOUNCED_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The least time between two readings of what other namespaces changed.
 const INSIDE_PAUSE: Duration = Duration::from_millis(20);
+
+/// The least time between two readings of routes.
+const ROUTES_PAUSE: Duration = Duration::from_millis(200);
 
 /// The same after an overrun, when all of them are read.
 const OVERRUN_PAUSE: Duration = Duration::from_millis(500);
@@ -55,6 +60,7 @@ impl Default for Options {
 /// Follows the network namespace of the thread that opened it.
 pub struct Watcher {
     host: Monitor,
+    routes: Monitor,
     others: Monitor,
     view: View,
 }
@@ -70,6 +76,11 @@ impl Watcher {
         all.extend([libc::RTNLGRP_LINK, libc::RTNLGRP_TC, libc::RTNLGRP_NSID]);
         Ok(Self {
             host: Monitor::open(&all, false, options.receive_buffer)?,
+            routes: Monitor::open(
+                &[libc::RTNLGRP_IPV4_ROUTE, libc::RTNLGRP_IPV6_ROUTE],
+                false,
+                options.receive_buffer,
+            )?,
             others: Monitor::open(&addresses, true, options.receive_buffer)?,
             view: View::open(options.netns_directory.clone())?,
         })
@@ -77,8 +88,8 @@ impl Watcher {
 
     /// Sends all there is, then what changes, until the receiver is dropped.
     ///
-    /// The first events are [`NodeEvent::Interfaces`], [`NodeEvent::HostAddresses`] and
-    /// [`NodeEvent::TunnelPorts`]. A full channel holds the watcher up; what it misses meanwhile
+    /// The first events are [`NodeEvent::Interfaces`], [`NodeEvent::HostAddresses`],
+    /// [`NodeEvent::LocalRoutes`] and [`NodeEvent::TunnelPorts`]. A full channel holds the watcher up; what it misses meanwhile
     /// it reads afterwards.
     ///
     /// # Errors
@@ -86,17 +97,20 @@ impl Watcher {
     pub async fn run(self, events: mpsc::Sender<NodeEvent>) -> Result<(), NodeError> {
         let Self {
             host,
+            routes,
             others,
             mut view,
         } = self;
         let host = register(host)?;
+        let routes = register(routes)?;
         let others = register(others)?;
         let mut buffer = Monitor::buffer();
         let mut stale = Stale::default();
         let mut quiet_until = Instant::now();
-        let mut tunnels = interval(TUNNEL_INTERVAL);
-        tunnels.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        tunnels.reset();
+        let mut routes_until = Instant::now();
+        let mut unannounced = interval(UNANNOUNCED_INTERVAL);
+        unannounced.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        unannounced.reset();
         let mut news = read_all(&mut view).await?;
         loop {
             for event in news.drain(..) {
@@ -136,7 +150,20 @@ impl Watcher {
                     }
                     quiet_until = Instant::now() + pause;
                 }
-                _ = tunnels.tick() => stale.tunnels = true,
+                ready = readable_after(&routes, routes_until) => {
+                    let mut ready = ready.map_err(NodeError::Receive)?;
+                    let mut pause = ROUTES_PAUSE;
+                    let reading = ready.get_inner().read(&mut buffer, |_, message| {
+                        stale.routes |= is_local(message);
+                    });
+                    match reading.map_err(NodeError::Receive)? {
+                        Reading::Drained => ready.clear_ready(),
+                        Reading::More => pause = Duration::ZERO,
+                        Reading::Overrun => stale.routes = true,
+                    }
+                    routes_until = Instant::now() + pause;
+                }
+                _ = unannounced.tick() => (stale.tunnels, stale.routes) = (true, true),
             }
             if overrun {
                 stale = Stale::default();

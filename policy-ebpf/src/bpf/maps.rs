@@ -14,7 +14,7 @@ use policy_common::{
     FlowCounts, FlowKeyV4, FlowKeyV6, FragmentKey, FragmentPorts, IdentityId, NodeState, PortKey,
     PortSet, PortSetId, Reason, Recent, RuleKey, V4, V6, Verdict,
     limits::{
-        EVENT_BYTES, MAX_ADDRESSES, MAX_CIDRS, MAX_ENDPOINTS, MAX_FLOWS, MAX_FRAGMENTS,
+        EVENT_BYTES, MAX_ADDRESSES, MAX_CIDRS, MAX_ENDPOINTS, MAX_FLOWS, MAX_FRAGMENTS, MAX_LOCALS,
         MAX_PORT_SETS, MAX_PORTS, MAX_RULES, RECENT_FLOWS, TUNNEL_PORT_WORDS,
     },
 };
@@ -88,6 +88,10 @@ pub(crate) static ADDRESSES_V6: HashMap<V6, AddressEntry, { MAX_ADDRESSES as usi
 pub(crate) static CIDRS_V4: LpmTrie<V4, IdentityId, { MAX_CIDRS as usize }> = LpmTrie::new();
 #[btf_map]
 pub(crate) static CIDRS_V6: LpmTrie<V6, IdentityId, { MAX_CIDRS as usize }> = LpmTrie::new();
+#[btf_map]
+pub(crate) static LOCALS_V4: LpmTrie<V4, u32, { MAX_LOCALS as usize }> = LpmTrie::new();
+#[btf_map]
+pub(crate) static LOCALS_V6: LpmTrie<V6, u32, { MAX_LOCALS as usize }> = LpmTrie::new();
 #[btf_map]
 pub(crate) static RULES: HashMap<RuleKey, PortSetId, { MAX_RULES as usize }, SPARSE> =
     HashMap::new();

@@ -1,62 +1,25 @@
 //! The maps and the clock, as decisions ask for them.
 
-use core::{arch::asm, marker::PhantomData};
+use core::arch::asm;
 
-use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_EXIST, BPF_NOEXIST},
-    btf_maps::{HashMap, lpm_trie::Key},
-    helpers::generated::bpf_jiffies64,
-};
+use aya_ebpf::{bindings::BPF_ANY, btf_maps::lpm_trie::Key, helpers::generated::bpf_jiffies64};
 use policy_common::{
     AddressEntry, Endpoint, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FlowState,
     FragmentKey, FragmentPorts, IdentityId, PortKey, PortSet, PortSetId, Recent, RuleKey, V4, V6,
     Verdict, limits::RECENT_FLOWS,
 };
 use policy_ebpf::{
-    flows::carry::{Carried, Table},
     lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares},
     question::{Answer, Question},
     recall::{Role, is_same, slot, words_v4, words_v6},
 };
 
 use super::{
+    flow_table::carried,
+    globals::{config, control},
     known::{copy, learn},
     maps,
 };
-
-macro_rules! config {
-    ($field:ident) => {{
-        // SAFETY: the global lies in read-only data that the loader filled; volatile, because the
-        // compiler must not believe the value it was built with.
-        unsafe {
-            (&raw const (*(&raw const $crate::bpf::maps::CONFIG).cast::<policy_common::Config>())
-                .$field)
-                .read_volatile()
-        }
-    }};
-}
-pub(crate) use config;
-
-/// Whether the object was loaded for `BPF_PROG_TEST_RUN`.
-#[inline(always)]
-pub(crate) fn is_test_run() -> bool {
-    config!(test_seam) != 0
-}
-
-/// Reads a field of CONTROL, which the agent writes while programs run.
-macro_rules! control {
-    ($field:ident) => {{
-        let control = maps::CONTROL.0.get();
-        // SAFETY: the global is memory of the object; volatile, because it changes.
-        unsafe { (&raw const (*control).$field).read_volatile() }
-    }};
-}
-
-/// Zero from a map: to the verifier, any number.
-#[inline(always)]
-pub(crate) fn unknown_zero() -> u64 {
-    control!(zero)
-}
 
 /// The kernel.
 pub(crate) struct Kernel;
@@ -274,67 +237,9 @@ fn place(endpoint: EndpointId, opener: u8, slot: u32) -> u32 {
     side * RECENT_FLOWS + slot % RECENT_FLOWS
 }
 
-/// A flow table.
-struct FlowTable<K: 'static, const MOST: usize>(&'static HashMap<K, Flow, MOST>);
-
-impl<K, const MOST: usize> Table<K> for FlowTable<K, MOST> {
-    #[inline(always)]
-    fn get(&self, key: &K) -> Option<Flow> {
-        let element = self.0.get_ptr(key)?;
-        // SAFETY: a map element stays readable while the program runs; verdict and epoch
-        // are one word of it.
-        let words = unsafe {
-            let words = element.cast::<u64>();
-            [
-                words.read_volatile(),
-                words.add(1).read_volatile(),
-                words.add(2).read_volatile(),
-                words.add(3).read_volatile(),
-            ]
-        };
-        Some(bytemuck::cast(words))
-    }
-
-    #[inline(always)]
-    fn add(&self, key: &K, flow: &Flow) -> bool {
-        self.0.insert(key, flow, BPF_NOEXIST.into()).is_ok()
-    }
-
-    #[inline(always)]
-    fn replace(&self, key: &K, flow: &Flow) -> Result<(), Full> {
-        self.0.insert(key, flow, BPF_ANY.into()).map_err(|_| Full)
-    }
-
-    #[inline(always)]
-    fn update(&self, key: &K, flow: &Flow) -> bool {
-        // The entry is replaced, never written through a pointer: its memory may hold
-        // another flow by now. If it is gone, there is nothing to update.
-        self.0.insert(key, flow, BPF_EXIST.into()).is_ok()
-    }
-
-    #[inline(always)]
-    fn remove(&self, key: &K) -> bool {
-        self.0.remove(key).is_ok()
-    }
-}
-
-/// The flow table, and that of the generation before as long as its programs may run. In almost every
-/// generation a constant says that there is none, and nothing of this is left.
-#[inline(always)]
-fn carried<K, const NOW: usize, const BEFORE: usize>(
-    now: &'static HashMap<K, Flow, NOW>,
-    before: &'static HashMap<K, Flow, BEFORE>,
-) -> Carried<K, FlowTable<K, NOW>, FlowTable<K, BEFORE>> {
-    Carried {
-        now: FlowTable(now),
-        before: FlowTable(before),
-        carries: config!(has_previous_flows) != 0 && control!(carries) != 0,
-        key: PhantomData,
-    }
-}
-
 macro_rules! tables {
-    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $previous:ident, $known:ident, $answers:ident,
+    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $locals:ident, $flows:ident, $previous:ident,
+     $known:ident, $answers:ident,
      $words:ident, $bits:literal) => {
         impl Addresses<$family> for Kernel {
             #[inline(always)]
@@ -346,6 +251,11 @@ macro_rules! tables {
             #[inline(always)]
             fn cidr(&self, address: $family) -> Option<IdentityId> {
                 maps::$cidrs.get(&Key::new($bits, address)).copied()
+            }
+
+            #[inline(always)]
+            fn is_local(&self, address: $family) -> bool {
+                maps::$locals.get(&Key::new($bits, address)).is_some()
             }
         }
 
@@ -436,6 +346,7 @@ tables!(
     FlowKeyV4,
     ADDRESSES_V4,
     CIDRS_V4,
+    LOCALS_V4,
     FLOWS_V4,
     PREVIOUS_FLOWS_V4,
     KNOWN_FLOWS_V4,
@@ -448,6 +359,7 @@ tables!(
     FlowKeyV6,
     ADDRESSES_V6,
     CIDRS_V6,
+    LOCALS_V6,
     FLOWS_V6,
     PREVIOUS_FLOWS_V6,
     KNOWN_FLOWS_V6,

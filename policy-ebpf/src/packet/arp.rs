@@ -2,7 +2,10 @@
 
 use policy_common::V4;
 
-use super::Bytes;
+use super::{Bytes, padding};
+
+/// Bytes of a packet.
+const LENGTH: usize = 28;
 
 /// The sender's protocol address; nothing for ARP of other kinds.
 #[inline(always)]
@@ -12,4 +15,37 @@ pub fn sender<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Option<V4> {
         return None;
     }
     Some(V4(frame.bytes::<4>(offset + 14)?))
+}
+
+/// Whether the packet fills its frame, but for the padding of a short one.
+#[inline(never)]
+pub fn is_alone<B: Bytes + ?Sized>(frame: &B, offset: usize) -> bool {
+    padding::is_blank(frame, offset + LENGTH)
+}
+
+/// Whether the packet is a question or an answer and says nothing of hardware addresses that the
+/// frame's header does not say.
+#[inline(never)]
+pub fn is_plain<B: Bytes + ?Sized>(frame: &B, offset: usize) -> bool {
+    let fields = (
+        frame.bytes::<6>(0).map(word),
+        frame.bytes::<6>(6).map(word),
+        frame.bytes::<2>(offset + 6),
+        frame.bytes::<6>(offset + 8).map(word),
+        frame.bytes::<6>(offset + 18).map(word),
+    );
+    let (Some(to), Some(from), Some(operation), Some(sender), Some(target)) = fields else {
+        return false;
+    };
+    // A question leaves the target's empty, or full; announcements repeat the sender's.
+    matches!(operation, [0, 1 | 2])
+        && sender == from
+        && (target == 0 || target == BROADCAST || target == to || target == from)
+}
+
+const BROADCAST: u64 = 0xffff_ffff_ffff;
+
+#[inline(always)]
+const fn word([a, b, c, d, e, f]: [u8; 6]) -> u64 {
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }

@@ -2,7 +2,10 @@
 
 use policy_common::V4;
 
-use super::{Bytes, Fragment, Headers, IpPacket, ParseError};
+use super::{Bytes, Fragment, Headers, IpPacket, ParseError, options};
+
+/// Bytes of a header without options.
+pub(super) const SHORTEST: usize = 20;
 
 const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
@@ -10,7 +13,7 @@ const OFFSET_MASK: u16 = 0x1fff;
 /// Reads the header at `offset` of a frame and finds the transport header behind its options.
 #[inline(always)]
 pub fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<V4>, ParseError> {
-    let header: [u8; 20] = frame.bytes(offset).ok_or(ParseError::Malformed)?;
+    let header: [u8; SHORTEST] = frame.bytes(offset).ok_or(ParseError::Malformed)?;
     let header_len = header_len(header[0])?;
     let mut total = usize::from(u16::from_be_bytes([header[2], header[3]]));
     if total == 0 && frame.is_segmented() {
@@ -19,6 +22,7 @@ pub fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<V4>
     if total < header_len || offset + total > frame.length() {
         return Err(ParseError::Malformed);
     }
+    options::follow(frame, offset + SHORTEST, offset + header_len)?;
     let fragment = u16::from_be_bytes([header[6], header[7]]);
     let id = [0, 0, header[4], header[5]];
     let headers = Headers {

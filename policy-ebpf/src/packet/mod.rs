@@ -9,7 +9,11 @@ pub mod ethernet;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
+pub mod listener;
+pub mod neighbour;
 pub mod numbers;
+mod options;
+pub mod padding;
 pub mod plain;
 pub mod quote;
 pub mod transport;
@@ -112,7 +116,7 @@ pub enum ParseError {
     Malformed,
     /// More extension headers than are walked.
     ExtensionHeaders,
-    /// A routing header with segments left.
+    /// A routing header with segments left, or an IPv4 source route with addresses left.
     RoutingHeader,
 }
 
@@ -264,4 +268,13 @@ pub mod protocol {
     pub const ICMPV6: u8 = 58;
     /// SCTP.
     pub const SCTP: u8 = 132;
+
+    const L2TP: u8 = 115;
+    const MPLS: u8 = 137;
+
+    /// Protocols that carry packets, which the kernel's own tunnels unpack without a secret.
+    #[inline(always)]
+    pub const fn is_tunnel(number: u8) -> bool {
+        matches!(number, IPIP | IPV6 | GRE | L2TP | MPLS)
+    }
 }

@@ -22,8 +22,11 @@ pub struct Quote<A> {
 /// The quoted IPv4 packet at `offset`, not beyond `end`.
 #[inline(always)]
 pub fn parse_v4<B: Bytes + ?Sized>(frame: &B, offset: usize, end: usize) -> Option<Quote<V4>> {
-    let header: [u8; 20] = frame.bytes(offset)?;
+    let header: [u8; ipv4::SHORTEST] = frame.bytes(offset)?;
     let length = ipv4::header_len(header[0]).ok()?;
+    if offset + length > end {
+        return None;
+    }
     let is_later = u16::from_be_bytes([header[6], header[7]]) & 0x1fff != 0;
     Some(Quote {
         source: V4([header[12], header[13], header[14], header[15]]),
@@ -40,6 +43,9 @@ pub fn parse_v4<B: Bytes + ?Sized>(frame: &B, offset: usize, end: usize) -> Opti
 /// The quoted IPv6 packet at `offset`, not beyond `end`.
 #[inline(always)]
 pub fn parse_v6<B: Bytes + ?Sized>(frame: &B, offset: usize, end: usize) -> Option<Quote<V6>> {
+    if offset + ipv6::HEADER_LEN > end {
+        return None;
+    }
     let [first] = frame.bytes::<1>(offset)?;
     let [next] = frame.bytes::<1>(offset + 6)?;
     if first >> 4 != 6 {

@@ -1,7 +1,7 @@
 //! Source and destination checks, tunnels, loopback: on every endpoint.
 
 use policy_common::{
-    EndpointId, IdentityId,
+    AddressEntry, EndpointId, IdentityId,
     Reason::{
         Allowed, DestinationAddress, Encapsulation, LinkControl, Loopback, NotIsolated, Policy,
         SourceAddress,
@@ -120,13 +120,41 @@ fn a_tunnel_packet_to_a_node_is_dropped_and_to_others_policed() {
 }
 
 #[test]
+fn a_tunnel_packet_to_whatever_may_be_unpacked_is_dropped() {
+    for mut node in nodes() {
+        node.world.tunnel_ports.insert(4789);
+        // Broadcast addresses of subnets, subnet-router anycast, local routes: no interface has them.
+        let (v4, v6) = (crate::node::v4("198.51.100.0"), crate::node::v6("fd77::"));
+        node.world.locals_v4.insert((v4, 24), 1);
+        node.world.locals_v6.insert((v6, 128), 1);
+        let other = ["192.0.2.88", "2001:db8::88"];
+        let flags = AddressEntry::NODE;
+        node.put(other, IdentityId(20), EndpointId::NONE, flags);
+        for (family, to) in [
+            (0, "198.51.100.255"),
+            (0, "0.0.0.0"),
+            (0, "255.255.255.255"),
+            (0, other[0]),
+            (1, "fd77::"),
+            (1, "::"),
+            (1, other[1]),
+        ] {
+            for protocol in [4, 41, 47, 115, 137] {
+                let packet = ip(OWN[family], to, protocol, &[0; 24]);
+                assert_eq!(node.sends(&packet), Encapsulation, "{protocol} to {to}");
+            }
+            let vxlan = ip(OWN[family], to, UDP, &udp(1, 4789));
+            assert_eq!(node.sends(&vxlan), Encapsulation, "to {to}");
+            let datagram = node.sends(&ip(OWN[family], to, UDP, &udp(1, 4790)));
+            assert!([Policy, NotIsolated].contains(&datagram), "to {to}");
+        }
+        let beside = node.sends(&ip(OWN[1], "fd77::1", 47, &[0; 24]));
+        assert!([Policy, NotIsolated].contains(&beside));
+    }
+}
+
+#[test]
 fn a_report_about_the_groups_of_a_new_address_may_come_from_nobody() {
-    let node = Node::new();
-    let header = crate::frames::Header {
-        hops: 1,
-        ..crate::frames::PLAIN
-    };
-    let report = icmp(143, 0, &[0; 24]);
-    let frame = crate::frames::ip_with(header, "::", "ff02::16", ICMPV6, &report);
-    assert_eq!(node.sends(&frame), LinkControl);
+    let report = crate::frames::listener_report("::", "ff02::16", 1, &["ff02::1:ff00:9"]);
+    assert_eq!(Node::new().sends(&report), LinkControl);
 }

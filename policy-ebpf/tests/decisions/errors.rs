@@ -145,3 +145,25 @@ fn a_later_fragment_is_quoted_in_vain() {
     let quoted = packet(header, OWN[0], CLIENT[0], UDP, &udp(4000, 53));
     assert_eq!(node.receives(&about(&quoted)), Policy);
 }
+
+#[test]
+fn padding_is_no_quote() {
+    let node = Node::new();
+    let quoted = packet(PLAIN, CLIENT[0], OWN[0], TCP, &tcp(4000, 80, SYN));
+    // The error ends before the packet that it seems to quote.
+    for shown in [0, 8, 19] {
+        let mut rest = vec![0; 4];
+        rest.extend(&quoted[..shown]);
+        let mut frame = ip(OWN[0], CLIENT[0], ICMP, &icmp(UNREACHABLE, 4, &rest));
+        frame.extend(&quoted[shown..]);
+        assert_eq!(node.sends(&frame), ForgedError, "{shown} bytes");
+    }
+    let quoted = packet(PLAIN, CLIENT[1], OWN[1], TCP, &tcp(4000, 80, SYN));
+    for shown in [0, 8, 39] {
+        let mut rest = vec![0; 4];
+        rest.extend(&quoted[..shown]);
+        let mut frame = ip(OWN[1], CLIENT[1], ICMPV6, &icmp(TOO_BIG, 0, &rest));
+        frame.extend(&quoted[shown..]);
+        assert_eq!(node.sends(&frame), ForgedError, "{shown} bytes");
+    }
+}

@@ -13,9 +13,13 @@ pub(crate) const SYN: u8 = 2;
 pub(crate) const RST: u8 = 4;
 pub(crate) const ACK: u8 = 16;
 
+/// The hardware addresses of every frame.
+pub(crate) const TO: [u8; 6] = [2, 0, 0, 0, 0, 9];
+pub(crate) const FROM: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
 /// An Ethernet frame.
 pub(crate) fn frame(ethertype: u16, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1];
+    let mut frame = [TO, FROM].concat();
     frame.extend(ethertype.to_be_bytes());
     frame.extend(payload);
     frame
@@ -177,4 +181,22 @@ pub(crate) fn echo(kind: u8, id: u16) -> Vec<u8> {
 pub(crate) fn fragment_header(offset: u16, more: bool, id: u8) -> [u8; 8] {
     let [high, low] = (offset | u16::from(more)).to_be_bytes();
     [0, 0, high, low, 0, 0, 0, id]
+}
+
+/// What the router alert of a group report looks like in IPv6.
+pub(crate) const ALERT: (u8, &[u8]) = (0, &[0, 0, 5, 2, 0, 0, 1, 0]);
+
+/// A report of MLD, version 2, about groups.
+pub(crate) fn listener_report(source: &str, to: &str, hops: u8, groups: &[&str]) -> Vec<u8> {
+    let mut rest = vec![0, 0, 0, groups.len() as u8];
+    for group in groups {
+        rest.extend([4, 0, 0, 0]);
+        rest.extend(crate::node::v6(group).0);
+    }
+    let header = Header {
+        hops,
+        extensions: &[ALERT],
+        ..PLAIN
+    };
+    ip_with(header, source, to, ICMPV6, &icmp(143, 0, &rest))
 }

@@ -10,7 +10,7 @@ use policy_common::{
 
 use crate::{
     frames::{Header, PLAIN, SYN, TCP, UDP, fragment_header, frame, ip, ip_with, packet, tcp, udp},
-    node::{CLIENT, Node, OWN},
+    node::{CLIENT, Node, OWN, v4},
 };
 
 const OPTIONS: (u8, &[u8]) = (60, &[0, 0, 1, 4, 0, 0, 0, 0]);
@@ -223,5 +223,37 @@ fn vlan_tags_hide_addresses_and_are_dropped() {
             "a free pod may not either"
         );
         assert_eq!(Node::new().receives(&tagged), VlanTag);
+    }
+}
+
+/// A source route (RFC 791, 3.1): type, length, pointer, one address.
+fn source_route(kind: u8, pointer: u8) -> Vec<u8> {
+    let mut options = vec![kind, 7, pointer];
+    options.extend(v4("192.0.2.2").0);
+    options.push(0);
+    options
+}
+
+#[test]
+fn a_source_route_with_addresses_left_is_dropped() {
+    let datagram = udp(1, 53);
+    for node in [Node::new(), Node::new().with(0)] {
+        for kind in [131, 137] {
+            let sends = |options: &[u8]| {
+                let header = Header { options, ..PLAIN };
+                node.sends(&ip_with(header, OWN[0], CLIENT[0], 17, &datagram))
+            };
+            assert_eq!(sends(&source_route(kind, 4)), RoutingHeader);
+            let behind = [&[1, 1, 1, 7, 4, 4, 0][..], &source_route(kind, 4), &[0]].concat();
+            assert_eq!(sends(&behind), RoutingHeader);
+            assert!(!sends(&source_route(kind, 8)).is_drop(), "used up");
+            assert_eq!(sends(&source_route(kind, 3)), Malformed);
+            assert_eq!(sends(&[kind, 2, 1, 0]), Malformed);
+            assert_eq!(sends(&[1, 1, 1, kind]), Malformed, "cut off");
+            assert_eq!(sends(&[7, 9, 4, 0]), Malformed, "beyond the header");
+            assert_eq!(sends(&[7, 0, 4, 0]), Malformed, "no end");
+            // Nothing behind the list's end is an option.
+            assert!(!sends(&[&[0, 0, 0, 0][..], &source_route(kind, 4)].concat()).is_drop());
+        }
     }
 }

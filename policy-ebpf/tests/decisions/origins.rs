@@ -26,6 +26,21 @@ fn the_hosts_own_packets_always_reach_the_pod() {
 }
 
 #[test]
+fn a_class_that_a_filter_gave_is_no_stamp() {
+    let node = Node::new();
+    for family in 0..2 {
+        let syn = ip(HOST[family], OWN[family], TCP, &tcp(1, 9, SYN));
+        for class in [1, 0x10, 7, 0x7fff] {
+            let origin = Origin {
+                stamp: class,
+                ..HERE
+            };
+            assert_eq!(node.receives_by(&syn, origin), Host, "class {class:#x}");
+        }
+    }
+}
+
+#[test]
 fn the_hosts_address_alone_is_not_the_host() {
     let node = Node::new();
     let syn = ip(HOST[0], OWN[0], TCP, &tcp(1, 9, SYN));

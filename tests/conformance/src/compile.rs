@@ -174,6 +174,7 @@ impl NodeAgent {
             id: EndpointId(self.last_id),
             bridge: None,
             pod: Some(name.clone()),
+            ..EndpointFact::default()
         }));
         Ok(())
     }

@@ -77,7 +77,21 @@ fn packet(u: &mut Unstructured<'_>, pool: &Pool, ends: Ends, may_quote: bool) ->
             (header.ttl, header.offset, header.more) = (hops, offset, more);
             header.id = id;
             if u.ratio(1, 6)? {
-                header.options = vec![1; u.int_in_range(1..=40)?];
+                header.options = match u.int_in_range(0..=2)? {
+                    // A source route, sometimes one that nobody can follow.
+                    0 => vec![
+                        *u.choose(&[131, 137])?,
+                        *u.choose(&[7, 7, 3, 2])?,
+                        *u.choose(&[4, 8, 3])?,
+                        192,
+                        0,
+                        2,
+                        1,
+                        *u.choose(&[0, 131])?,
+                    ],
+                    1 => vec![0x94, 4, 0, 0],
+                    _ => vec![1; u.int_in_range(1..=40)?],
+                };
             }
             Ok(header.packet(&payload))
         }
@@ -172,7 +186,7 @@ fn payload(
                 u.bytes(8)?,
             ),
         ),
-        14 => (2, vec![0x16, 0, 0, 0, 224, 0, 0, 1]),
+        14 => (2, group_report(u)?),
         _ => (
             *u.choose(&[4, 41, 47, 50, 1, 58, 89])?,
             u.bytes(24)?.to_vec(),
@@ -202,6 +216,24 @@ fn error(u: &mut Unstructured<'_>, pool: &Pool, ends: Ends) -> Result<Vec<u8>> {
     Ok(message(source, destination, *u.choose(kinds)?, 4, &rest))
 }
 
+/// IGMP of every version.
+fn group_report(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    let kind = *u.choose(&[0x16, 0x11, 0x17, 0x22, 0x22, 0x99])?;
+    let mut report = vec![kind, 0, 0, 0];
+    if kind == 0x22 {
+        let records = u.int_in_range(0..=9)?;
+        report.extend([0, 0, 0, records]);
+        for _ in 0..records {
+            report.extend([*u.choose(&[4, 4, 7])?, 0, 0, 0, 224, 0, 0, 1]);
+        }
+    } else {
+        report.extend(*u.choose(&[[224, 0, 0, 1], [0; 4], [10, 0, 0, 1]])?);
+    }
+    let more = *u.choose(&[0, 0, 4])?;
+    report.extend(u.bytes(more)?);
+    Ok(report)
+}
+
 /// Neighbour discovery and MLD.
 fn neighbour(u: &mut Unstructured<'_>, pool: &Pool, ends: Ends) -> Result<Vec<u8>> {
     let (source, destination) = (ends.source.0, ends.destination.0);
@@ -215,6 +247,12 @@ fn neighbour(u: &mut Unstructured<'_>, pool: &Pool, ends: Ends) -> Result<Vec<u8
         _ => *u.choose(&pool.v6)?,
     };
     rest.extend(target.octets());
-    rest.resize(rest.len() + *u.choose(&[0, 8, 8, 16])?, 1);
+    for _ in 0..*u.choose(&[0, 1, 1, 1, 2])? {
+        rest.extend([*u.choose(&[1, 1, 2, 2, 14])?, 1]);
+        rest.extend(if u.ratio(1, 6)? { BROADCAST } else { MAC });
+    }
+    if u.ratio(1, 8)? {
+        rest[*u.choose(&[0, 1, 3])?] = *u.choose(&[0x20, 1])?;
+    }
     Ok(message(source, destination, kind, 0, &rest))
 }

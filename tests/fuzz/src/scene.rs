@@ -47,6 +47,7 @@ impl Scene {
         ) = (6, 6);
         world.max_flows = 20;
         world.tunnel_ports.insert(4789);
+        world.locals_v4.insert((V4([192, 168, 1, 0]), 24), 1);
         let mut places = Vec::new();
         let flags = Endpoint::INGRESS_ISOLATED | Endpoint::EGRESS_ISOLATED;
         for (ifindex, flags) in [

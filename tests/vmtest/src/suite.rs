@@ -73,6 +73,7 @@ impl<'o> Node<'o> {
                 id: EndpointId(pod.ifindex as u16),
                 bridge: None,
                 pod: Some(ObjectName::new("default", name)),
+                ..EndpointFact::default()
             }));
         }
         let datapath = load(object, &pins)?;

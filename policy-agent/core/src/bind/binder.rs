@@ -169,6 +169,13 @@ impl Binder {
         }
     }
 
+    /// The recorded addresses of a pod that has, or may have, an interface here.
+    pub fn addresses(&self, pod: &ObjectName) -> &[IpAddr] {
+        self.pods
+            .get(pod)
+            .map_or(&[], |pod| pod.addresses.as_slice())
+    }
+
     /// What is known of every interface that may be a pod's.
     pub fn all(&self) -> impl Iterator<Item = (&InterfaceFact, BindEvent)> {
         self.interfaces

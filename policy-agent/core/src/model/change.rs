@@ -34,7 +34,7 @@ pub enum Change {
 }
 
 /// One host-side interface of a pod on this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointFact {
     /// Index of the host-side interface.
     pub ifindex: u32,
@@ -44,4 +44,7 @@ pub struct EndpointFact {
     pub bridge: Option<u32>,
     /// The pod; `None` while it is not known: the endpoint then denies everything but the host.
     pub pod: Option<ObjectName>,
+    /// The addresses that it may send from while its pod is not known: the last pod's, else those
+    /// that were there when the interface was first seen.
+    pub own: Vec<IpAddr>,
 }

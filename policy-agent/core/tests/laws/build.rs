@@ -72,6 +72,7 @@ pub(crate) fn endpoint(ifindex: u32, pod: &str) -> Change {
         id: EndpointId(ifindex as u16),
         bridge: None,
         pod: Some(name(pod)),
+        ..EndpointFact::default()
     })
 }
 

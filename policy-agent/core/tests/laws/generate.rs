@@ -204,6 +204,7 @@ pub(crate) fn handovers() -> impl Strategy<Value = (Facts, Vec<Change>)> {
                 id: EndpointId(ifindex as u16),
                 bridge: None,
                 pod: Some(ObjectName::new("a", name)),
+                ..EndpointFact::default()
             }));
         }
         for mut policy in policies {
@@ -235,6 +236,11 @@ fn endpoint() -> impl Strategy<Value = EndpointFact> {
             id: EndpointId(ifindex as u16 + 100),
             bridge,
             pod,
+            // Nobody's: what the endpoint sends from while its pod is not known.
+            own: ["10.0.0.99", "fd00::99"]
+                .iter()
+                .filter_map(|text| text.parse().ok())
+                .collect(),
         }
     })
 }

@@ -10,6 +10,7 @@ mod handover;
 mod incremental;
 mod probe;
 mod renumber;
+mod room;
 
 use std::collections::BTreeMap;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use aya::maps::MapError;
+use ipnet::IpNet;
 use policy_common::{Config, Counter, Direction, Endpoint, EndpointId, Event, Reason, names};
 use policy_core::plan::Op;
 
@@ -122,6 +123,14 @@ impl Datapath {
     /// The kernel refuses to write the map.
     pub fn set_tunnel_ports(&mut self, ports: &[u16]) -> Result<(), MapError> {
         self.tables.set_tunnel_ports(ports)
+    }
+
+    /// Tells the programs what this node delivers locally besides its addresses.
+    ///
+    /// # Errors
+    /// The kernel refuses to write the maps.
+    pub fn set_local_routes(&mut self, routes: &[IpNet]) -> Result<(), MapError> {
+        self.tables.set_local_routes(routes)
     }
 
     /// See [`Sweeper::sweep`].

@@ -50,12 +50,14 @@ pub fn fill(pins: &PinDir) -> Result<Vec<MapFill>, PinDirError> {
 
 type Count = fn(Map) -> Result<u64, MapError>;
 
-const TABLES: [(&str, Count); 11] = [
+const TABLES: [(&str, Count); 13] = [
     (names::ENDPOINTS, hash::<u32, Endpoint>),
     (names::ADDRESSES_V4, hash::<V4, AddressEntry>),
     (names::ADDRESSES_V6, hash::<V6, AddressEntry>),
     (names::CIDRS_V4, trie::<V4, IdentityId>),
     (names::CIDRS_V6, trie::<V6, IdentityId>),
+    (names::LOCALS_V4, trie::<V4, u32>),
+    (names::LOCALS_V6, trie::<V6, u32>),
     (names::RULES, hash::<RuleKey, PortSetId>),
     (names::PORT_SETS, port_sets),
     (names::PORTS, trie::<PortKey, Verdict>),

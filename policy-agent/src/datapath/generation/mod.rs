@@ -12,6 +12,7 @@ mod failure;
 mod fill;
 mod ids;
 mod load;
+mod locals;
 mod object;
 mod programs;
 mod tables;

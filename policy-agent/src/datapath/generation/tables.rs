@@ -19,6 +19,7 @@ use super::{
         part::{PartError, open},
     },
     encode::EncodedPortSet,
+    locals::Locals,
 };
 
 /// Typed handles of the maps that hold policy.
@@ -29,6 +30,7 @@ pub(crate) struct Tables {
     addresses_v6: Hash<V6, AddressEntry>,
     cidrs_v4: Trie<V4, IdentityId>,
     cidrs_v6: Trie<V6, IdentityId>,
+    locals: Locals,
     rules: Hash<RuleKey, PortSetId>,
     port_sets: Slots<PortSet>,
     ports: Trie<PortKey, Verdict>,
@@ -49,6 +51,7 @@ impl Tables {
             addresses_v6: open(ebpf, names::ADDRESSES_V6)?,
             cidrs_v4: open(ebpf, names::CIDRS_V4)?,
             cidrs_v6: open(ebpf, names::CIDRS_V6)?,
+            locals: Locals::of(ebpf)?,
             rules: open(ebpf, names::RULES)?,
             port_sets: open(ebpf, names::PORT_SETS)?,
             ports: open(ebpf, names::PORTS)?,
@@ -261,6 +264,11 @@ impl Tables {
 
     pub(crate) fn put_node_state(&mut self, state: NodeState) -> Result<(), MapError> {
         self.node_state.set(0, Abi(state), 0)
+    }
+
+    /// Makes LOCALS these prefixes.
+    pub(crate) fn put_local_routes(&mut self, routes: &[IpNet]) -> Result<(), MapError> {
+        self.locals.put(routes)
     }
 
     /// Sets the bit of every UDP port on which this node unpacks tunnels, and clears the others.

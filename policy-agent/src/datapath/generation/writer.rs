@@ -5,6 +5,7 @@
 //! any packet is that of the old or of the new tables.
 
 use aya::{Ebpf, maps::MapError};
+use ipnet::IpNet;
 use policy_common::{AddressEntry, Endpoint, LAYOUT_VERSION, NodeState, RuleKey, names};
 use policy_core::plan::{EndpointEntry, Op};
 
@@ -137,6 +138,14 @@ impl TableWriter {
     /// The kernel refuses to write the map.
     pub fn set_tunnel_ports(&mut self, ports: &[u16]) -> Result<(), MapError> {
         self.tables.put_tunnel_ports(ports)
+    }
+
+    /// Tells the programs what this node delivers locally besides its addresses.
+    ///
+    /// # Errors
+    /// The kernel refuses to write the maps.
+    pub fn set_local_routes(&mut self, routes: &[IpNet]) -> Result<(), MapError> {
+        self.tables.put_local_routes(routes)
     }
 
     /// How many grace periods were waited for so far.

@@ -142,6 +142,7 @@ impl Cluster {
                 id: EndpointId(subject.number()),
                 bridge: None,
                 pod: Some(name.clone()),
+                ..EndpointFact::default()
             }));
             changes.push(Change::Pod(pod(name, "subject", subject.addresses())));
         }

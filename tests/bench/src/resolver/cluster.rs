@@ -188,6 +188,7 @@ impl Cluster {
             id: EndpointId(u16::from(pod.slot)),
             bridge: None,
             pod: Some(self.name(pod)),
+            ..EndpointFact::default()
         })
     }
 

@@ -16,6 +16,7 @@ pub(crate) fn inhabit(ifindex: u32) -> Change {
         id: EndpointId(ifindex as u16 + 100),
         bridge: None,
         pod: Some(ObjectName::new("a", name)),
+        ..EndpointFact::default()
     })
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use arbitrary::Unstructured;
+use ipnet::IpNet;
 use policy_agent::datapath::{Datapath, LoadOptions, TestOrigin};
 use policy_common::{Config, Direction, Reason, V4, V6, names};
 use policy_core::{model::Change, plan::Op, resolve::Resolver};
@@ -54,11 +55,24 @@ impl Twins {
         })
         .unwrap();
         kernel.set_tunnel_ports(&[VXLAN]).unwrap();
+        let local = ["192.168.0.0/26", "fd00::/127"].map(|net| net.parse().unwrap());
+        kernel.set_local_routes(&local).unwrap();
         let mut memory = MemoryWorld {
             config,
             ..MemoryWorld::default()
         };
         memory.tunnel_ports.insert(VXLAN);
+        for net in local {
+            let bits = net.prefix_len().into();
+            match net {
+                IpNet::V4(net) => {
+                    memory.locals_v4.insert((V4(net.addr().octets()), bits), 1);
+                }
+                IpNet::V6(net) => {
+                    memory.locals_v6.insert((V6(net.addr().octets()), bits), 1);
+                }
+            }
+        }
         Self {
             kernel,
             memory,

@@ -75,7 +75,7 @@ fn programs_loaded_without_the_test_seam_do_not_believe_cb() {
         of_seam,
         [
             (Direction::Ingress, Reason::UnknownEndpoint),
-            (Direction::Egress, Reason::UnknownEndpoint)
+            (Direction::Egress, Reason::SourceAddress)
         ]
     );
     // The kernel's own facts: the loopback's endpoint, which has no policy and another address.

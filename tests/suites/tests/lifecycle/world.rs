@@ -61,6 +61,7 @@ impl World {
                 id: EndpointId(id),
                 bridge,
                 pod: Some(ObjectName::new(namespace, pod)),
+                ..EndpointFact::default()
             }));
         }
         for (from, to) in NEVER {

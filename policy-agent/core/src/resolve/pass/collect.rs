@@ -1,8 +1,8 @@
 //! `collect`: takes back what nothing uses any more; only ever removes predicates.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use policy_common::IdentityId;
+use policy_common::{IdentityId, RulesetId};
 use rustc_hash::FxHashSet;
 
 use crate::{
@@ -24,11 +24,17 @@ impl Resolver {
     /// operations wait for running programs themselves; numbers may be used again once they are
     /// executed. Does nothing while applied changes wait for a commit.
     pub fn collect(&mut self) -> Vec<Op> {
+        self.collect_but(&BTreeSet::new())
+    }
+
+    /// The same, but rulesets are held that endpoints keep in tables without room for others: they
+    /// go on getting rules for every identity.
+    pub fn collect_but(&mut self, held: &BTreeSet<RulesetId>) -> Vec<Op> {
         if self.uncollected() == 0 || !self.cluster.is_clean() {
             return Vec::new();
         }
         let mut delta = Delta::default();
-        let orphans = self.remove_rulesets(&mut delta);
+        let orphans = self.remove_rulesets(held, &mut delta);
         let coarser = self.deactivate(&orphans);
         self.coarsen_addresses(coarser, &orphans, &mut delta);
         self.move_prefixes(&mut delta);
@@ -44,13 +50,17 @@ impl Resolver {
     }
 
     /// Returns the predicates that only the removed rulesets asked for.
-    fn remove_rulesets(&mut self, delta: &mut Delta) -> FxHashSet<PredicateId> {
+    fn remove_rulesets(
+        &mut self,
+        held: &BTreeSet<RulesetId>,
+        delta: &mut Delta,
+    ) -> FxHashSet<PredicateId> {
         let parts = Parts {
             predicates: &mut self.predicates,
             identities: &self.identities,
             port_sets: &mut self.port_sets,
         };
-        let (removed, orphans) = self.rulesets.remove_unused(parts);
+        let (removed, orphans) = self.rulesets.remove_unused(held, parts);
         for (ruleset, listed) in removed {
             let reserved =
                 reserved_rules(ruleset).map(|(ruleset, identity, _)| (ruleset, identity));

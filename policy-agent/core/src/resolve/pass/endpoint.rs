@@ -149,12 +149,12 @@ impl Resolver {
     fn endpoint_entry(&self, choice: &Choice) -> Option<EndpointEntry> {
         let fact = self.cluster.endpoints.get(&choice.ifindex)?;
         let pod = fact.pod.as_ref().and_then(|pod| self.cluster.pod_id(pod));
-        let mut addresses = Vec::new();
-        if let Some(pod) = pod {
-            let own: Vec<_> = self.cluster.addresses_of(pod).collect();
-            addresses.extend(own.iter().find(|address| address.is_ipv4()));
-            addresses.extend(own.iter().find(|address| address.is_ipv6()));
-        }
+        let own: Vec<_> = match pod {
+            Some(pod) => self.cluster.addresses_of(pod).collect(),
+            None => fact.own.clone(),
+        };
+        let first = |v6| own.iter().copied().find(|address| address.is_ipv6() == v6);
+        let addresses = [false, true].into_iter().filter_map(first).collect();
         let direction = |ruleset: Option<RulesetId>| {
             let ruleset = ruleset?;
             let (default_ports, has_blocks) = self.rulesets.defaults(ruleset);

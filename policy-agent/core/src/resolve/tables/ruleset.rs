@@ -204,15 +204,20 @@ impl Rulesets {
         self.idle.len()
     }
 
-    /// Forgets the rulesets that no endpoint uses. Returns each with the identities of its rules,
+    /// Forgets the rulesets that no endpoint uses and that are not held. Returns each with the identities of its rules,
     /// and the predicates for which no ruleset asks any more. The numbers are free only after
     /// operations so that nothing uses the freed numbers before the rules are deleted.
     pub(crate) fn remove_unused(
         &mut self,
+        held: &BTreeSet<RulesetId>,
         parts: Parts<'_>,
     ) -> (Vec<(RulesetId, Vec<IdentityId>)>, Vec<PredicateId>) {
         let (mut removed, mut orphans) = (Vec::new(), Vec::new());
         for id in std::mem::take(&mut self.idle) {
+            if held.contains(&id) {
+                self.idle.insert(id);
+                continue;
+            }
             let Some(ruleset) = self.rulesets.remove(&id) else {
                 continue;
             };

@@ -5,11 +5,11 @@
 //! table refuses new keys and takes known ones, the longest prefix wins. Not thread-safe, and not
 //! part of the object.
 
+mod flow_table;
+
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, HashSet},
-    hash::Hash,
-    marker::PhantomData,
 };
 
 use policy_common::{
@@ -18,10 +18,7 @@ use policy_common::{
     Verdict, limits,
 };
 
-use crate::{
-    flows::carry::{Carried, Table},
-    lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares},
-};
+use crate::lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares};
 
 /// All maps, the clock and the configuration. Policy is written through the public fields.
 #[derive(Clone, Debug)]
@@ -42,6 +39,10 @@ pub struct MemoryWorld {
     pub cidrs_v4: HashMap<(V4, u32), IdentityId>,
     /// CIDRS_V6: prefixes with their lengths.
     pub cidrs_v6: HashMap<(V6, u32), IdentityId>,
+    /// LOCALS_V4: prefixes with their lengths.
+    pub locals_v4: HashMap<(V4, u32), u32>,
+    /// LOCALS_V6: prefixes with their lengths.
+    pub locals_v6: HashMap<(V6, u32), u32>,
     /// RULES.
     pub rules: HashMap<RuleKey, PortSetId>,
     /// PORT_SETS.
@@ -83,6 +84,8 @@ impl Default for MemoryWorld {
             addresses_v6: HashMap::new(),
             cidrs_v4: HashMap::new(),
             cidrs_v6: HashMap::new(),
+            locals_v4: HashMap::new(),
+            locals_v6: HashMap::new(),
             rules: HashMap::new(),
             port_sets: HashMap::new(),
             ports: HashMap::new(),
@@ -259,63 +262,8 @@ impl Shares for MemoryWorld {
     }
 }
 
-/// A flow table and the number of its elements.
-struct FlowTable<'a, K> {
-    flows: &'a RefCell<HashMap<K, Flow>>,
-    most: usize,
-}
-
-impl<K: Copy + Eq + Hash> Table<K> for FlowTable<'_, K> {
-    fn get(&self, key: &K) -> Option<Flow> {
-        self.flows.borrow().get(key).copied()
-    }
-
-    fn add(&self, key: &K, flow: &Flow) -> bool {
-        !self.flows.borrow().contains_key(key) && self.replace(key, flow).is_ok()
-    }
-
-    fn replace(&self, key: &K, flow: &Flow) -> Result<(), Full> {
-        let mut flows = self.flows.borrow_mut();
-        if flows.len() >= self.most && !flows.contains_key(key) {
-            return Err(Full);
-        }
-        flows.insert(*key, *flow);
-        Ok(())
-    }
-
-    fn update(&self, key: &K, flow: &Flow) -> bool {
-        let mut flows = self.flows.borrow_mut();
-        flows.get_mut(key).map(|entry| *entry = *flow).is_some()
-    }
-
-    fn remove(&self, key: &K) -> bool {
-        self.flows.borrow_mut().remove(key).is_some()
-    }
-}
-
-impl MemoryWorld {
-    fn carried<'a, K>(
-        &self,
-        now: &'a RefCell<HashMap<K, Flow>>,
-        before: &'a RefCell<HashMap<K, Flow>>,
-    ) -> Carried<K, FlowTable<'a, K>, FlowTable<'a, K>> {
-        Carried {
-            now: FlowTable {
-                flows: now,
-                most: self.max_flows,
-            },
-            before: FlowTable {
-                flows: before,
-                most: self.max_previous_flows,
-            },
-            carries: self.carries.get(),
-            key: PhantomData,
-        }
-    }
-}
-
 macro_rules! tables {
-    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $flows:ident, $previous:ident, $bits:literal) => {
+    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $locals:ident, $flows:ident, $previous:ident, $bits:literal) => {
         impl Addresses<$family> for MemoryWorld {
             fn address(&self, address: $family) -> Option<AddressEntry> {
                 self.$addresses.get(&address).copied()
@@ -323,6 +271,10 @@ macro_rules! tables {
 
             fn cidr(&self, address: $family) -> Option<IdentityId> {
                 longest(&self.$cidrs, address.0, $bits, |net| net.0)
+            }
+
+            fn is_local(&self, address: $family) -> bool {
+                longest(&self.$locals, address.0, $bits, |net| net.0).is_some()
             }
         }
 
@@ -359,6 +311,7 @@ tables!(
     FlowKeyV4,
     addresses_v4,
     cidrs_v4,
+    locals_v4,
     flows_v4,
     previous_flows_v4,
     32
@@ -368,6 +321,7 @@ tables!(
     FlowKeyV6,
     addresses_v6,
     cidrs_v6,
+    locals_v6,
     flows_v6,
     previous_flows_v6,
     128
