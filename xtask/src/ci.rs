@@ -18,7 +18,7 @@ pub(crate) fn run(workspace: &Workspace, _: &Args) -> Result<()> {
     doc.env("RUSTDOCFLAGS", "-D warnings")
         .args(["doc", "--no-deps", "--workspace"]);
     command::run(&mut doc)?;
-    test::run(workspace, &test::Args {})
+    test::run(workspace, &test::Args::ALL)
 }
 
 fn lint_host(workspace: &Workspace) -> Result<()> {

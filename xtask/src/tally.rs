@@ -10,6 +10,12 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// What counts when something that should have had results has none.
+    pub(crate) const ONE_FAILURE: Self = Self {
+        passed: 0,
+        failed: 1,
+    };
+
     /// The counts of a line with which the standard test harness ends:
     /// `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
     pub(crate) fn of_line(line: &str) -> Option<Self> {

@@ -39,7 +39,8 @@ impl Facts {
             Change::NamespaceRemoved(name) => self.namespaces.retain(|known| known.name != name),
             Change::Pod(fact) => {
                 self.pods.retain(|known| known.name != fact.name);
-                self.pods.push(fact);
+                // Nobody as a peer, and unknown as a subject.
+                self.pods.extend(Some(fact).filter(|fact| !fact.unreadable));
             }
             Change::PodRemoved(name) => self.pods.retain(|known| known.name != name),
             Change::Policy(fact) => {

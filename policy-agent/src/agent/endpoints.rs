@@ -137,6 +137,7 @@ impl Agent {
             id,
             bridge,
             pod,
+            tag: self.binder.tag(ifindex),
             own: self.own.addresses(ifindex),
         };
         if self.endpoints.get(&ifindex) == Some(&fact) {

@@ -1,13 +1,20 @@
-//! Address blocks. Source: `ValidateIPBlock` of Kubernetes; host bits are accepted and masked.
+//! Address blocks. Source: `ValidateIPBlock` of Kubernetes.
+//!
+//! Host bits beyond the prefix are refused in manifests, as a 1.37 server refuses them in new
+//! objects: whoever writes `10.0.0.0/0` hardly means everything. In objects from before that, which
+//! a server still holds, they are masked.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use k8s_openapi::api::networking::v1::IPBlock as ApiBlock;
 use policy_core::model::IpBlock;
+use serde_json::Value;
 use thiserror::Error;
 
-use super::field::{Context, Field};
+use super::{
+    decode::{items, members, text},
+    field::{Context, Field},
+};
 
 /// A block that covers no known set of addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -21,6 +28,14 @@ pub enum InvalidBlock {
     /// `::ffff:a.b.c.d`: written as IPv6, usually meant as IPv4, and never equal to it.
     #[error("{0} is an IPv4-mapped IPv6 block, which matches no IPv4 address; write it as IPv4")]
     Mapped(String),
+    /// Bits of the address that the prefix does not cover.
+    #[error("{written} has bits beyond its prefix; write {network}, or the prefix that is meant")]
+    HostBits {
+        /// What it says.
+        written: String,
+        /// The network that it would be.
+        network: IpNet,
+    },
     /// An exception of the other family, outside the block, or as large as the block.
     #[error("{except} is not inside {cidr}")]
     ExceptOutside {
@@ -35,9 +50,13 @@ pub enum InvalidBlock {
 }
 
 /// Reads a block; `None` when its CIDR or any of its exceptions cannot be read.
-pub(super) fn block(block: &ApiBlock, field: &Field, context: &mut Context) -> Option<IpBlock> {
+pub(super) fn block(value: &Value, field: &Field, context: &mut Context) -> Option<IpBlock> {
     context.whole(|context| {
-        let cidr = match parse(&block.cidr, context.is_strict()) {
+        let known = ["cidr", "except"];
+        let block = members(Some(value), &known, field, context)?;
+        let get = |name: &str| block.and_then(|block| block.get(name));
+        let cidr = text(get("cidr"), &field.child("cidr"), context)?;
+        let cidr = match parse(cidr.unwrap_or_default(), context.is_strict()) {
             Ok(cidr) => cidr,
             Err(error) => {
                 context.error(&field.child("cidr"), error);
@@ -46,8 +65,10 @@ pub(super) fn block(block: &ApiBlock, field: &Field, context: &mut Context) -> O
         };
         let at = field.child("except");
         let mut except = Vec::new();
-        for (index, text) in block.except.iter().flatten().enumerate() {
-            match parse(text, context.is_strict()).and_then(|net| inside(net, cidr)) {
+        for (index, value) in items(get("except"), &at, context)?.iter().enumerate() {
+            let except_text = text(Some(value), &at.index(index), context)?;
+            let except_text = except_text.unwrap_or_default();
+            match parse(except_text, context.is_strict()).and_then(|net| inside(net, cidr)) {
                 Ok(net) => except.push(net),
                 Err(error) => context.error(&at.index(index), error),
             }
@@ -84,6 +105,10 @@ fn parse(text: &str, strict: bool) -> Result<IpNet, InvalidBlock> {
         IpAddr::V6(address) if strict && address.to_ipv4_mapped().is_some() => {
             Err(InvalidBlock::Mapped(text.to_owned()))
         }
+        _ if strict && net != net.trunc() => Err(InvalidBlock::HostBits {
+            written: text.to_owned(),
+            network: net.trunc(),
+        }),
         _ => Ok(net.trunc()),
     }
 }
@@ -100,11 +125,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn host_bits_are_masked() {
-        let net = parse("192.168.5.10/24", true).unwrap();
-        assert_eq!(net.to_string(), "192.168.5.0/24");
-        let net = parse("2001:db8::1/64", true).unwrap();
-        assert_eq!(net.to_string(), "2001:db8::/64");
+    fn host_bits_are_refused_in_manifests_and_masked_in_what_a_server_holds() {
+        for (text, network) in [
+            ("192.168.5.10/24", "192.168.5.0/24"),
+            ("10.0.0.0/0", "0.0.0.0/0"),
+            ("2001:db8::1/64", "2001:db8::/64"),
+        ] {
+            let error = parse(text, true).unwrap_err();
+            assert!(matches!(error, InvalidBlock::HostBits { .. }), "{error}");
+            assert_eq!(parse(text, false).unwrap().to_string(), network);
+        }
+        assert!(parse("192.168.5.10/32", true).is_ok());
     }
 
     #[test]

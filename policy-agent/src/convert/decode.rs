@@ -1,103 +1,25 @@
 //! Reading JSON values: typed, with the path of whatever does not fit.
+//!
+//! Only what is asked for is looked at: a field that nobody asks for may say anything, except where
+//! [`members`] is told which fields there are. Absent and null are the same, as they are for an API
+//! server.
 
-use k8s_openapi::serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use serde_path_to_error::Segment;
 
 use super::{
     field::{Context, Field},
     problem::Problem,
 };
 
-/// Decodes a value; an unknown field or a value of the wrong type is reported.
-///
-/// In the lenient regime the decoded value is returned although it has unknown fields: the caller
-/// decides, with [`Context::whole`], whether they make it unreadable.
-pub(super) fn decode<T: DeserializeOwned>(
-    value: &Value,
-    field: &Field,
-    context: &mut Context,
-) -> Option<T> {
-    let mut unknown = Vec::new();
-    let mut track = serde_path_to_error::Track::new();
-    let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
-    let decoded =
-        serde_ignored::deserialize(tracked, |path| unknown.push(ignored_field(&path, field)));
-    for field in &unknown {
-        context.error(field, Problem::Unknown);
-    }
-    decoded
-        .inspect_err(|error| {
-            let at = track
-                .path()
-                .iter()
-                .fold(field.clone(), |field, segment| match segment {
-                    Segment::Seq { index } => field.index(*index),
-                    Segment::Map { key } => field.child(key),
-                    Segment::Enum { .. } | Segment::Unknown => field,
-                });
-            context.error(&at, Problem::Decode(error.to_string()));
-        })
-        .ok()
-}
-
-/// Decodes a value in which fields that we do not know change no verdict: only manifests may not
-/// have them.
-pub(super) fn decode_tolerant<T: DeserializeOwned>(
-    value: &Value,
-    field: &Field,
-    context: &mut Context,
-) -> Option<T> {
-    if context.is_strict() {
-        return decode(value, field, context);
-    }
-    let mut aside = Context::lenient();
-    let decoded = decode(value, field, &mut aside);
-    if decoded.is_none() {
-        context.extend(aside);
-    }
-    decoded
-}
-
-/// [`decode_tolerant`] of an optional part of an object; `None` also when it is absent or null.
-pub(super) fn decode_part<T: DeserializeOwned>(
-    object: &Value,
-    name: &str,
-    context: &mut Context,
-) -> Option<T> {
-    let value = object.get(name).filter(|value| !value.is_null())?;
-    decode_tolerant(value, &Field::root().child(name), context)
-}
-
-fn ignored_field(path: &serde_ignored::Path<'_>, base: &Field) -> Field {
-    use serde_ignored::Path;
-    match path {
-        Path::Root => base.clone(),
-        Path::Seq { parent, index } => ignored_field(parent, base).index(*index),
-        Path::Map { parent, key } => ignored_field(parent, base).child(key),
-        Path::Some { parent }
-        | Path::NewtypeStruct { parent }
-        | Path::NewtypeVariant { parent } => ignored_field(parent, base),
-    }
-}
-
-/// The members of an object that has no others than the `known` ones. Absent and null are empty.
-pub(super) fn members<'a>(
+/// The members of an object, whichever they are.
+pub(super) fn object<'a>(
     value: Option<&'a Value>,
-    known: &[&str],
     field: &Field,
     context: &mut Context,
 ) -> Option<Option<&'a Map<String, Value>>> {
     match value {
         None | Some(Value::Null) => Some(None),
-        Some(Value::Object(members)) => {
-            for name in members.keys() {
-                if !known.contains(&name.as_str()) {
-                    context.error(&field.child(name), Problem::Unknown);
-                }
-            }
-            Some(Some(members))
-        }
+        Some(Value::Object(members)) => Some(Some(members)),
         Some(other) => {
             context.error(field, Problem::not_a(other, "an object"));
             None
@@ -105,7 +27,23 @@ pub(super) fn members<'a>(
     }
 }
 
-/// The items of a list; absent and null are empty, as they are for an API server.
+/// The members of an object that has no others than the `known` ones.
+pub(super) fn members<'a>(
+    value: Option<&'a Value>,
+    known: &[&str],
+    field: &Field,
+    context: &mut Context,
+) -> Option<Option<&'a Map<String, Value>>> {
+    let members = object(value, field, context)?;
+    for name in members.into_iter().flat_map(Map::keys) {
+        if !known.contains(&name.as_str()) {
+            context.error(&field.child(name), Problem::Unknown);
+        }
+    }
+    Some(members)
+}
+
+/// The items of a list.
 pub(super) fn items<'a>(
     value: Option<&'a Value>,
     field: &Field,
@@ -119,4 +57,80 @@ pub(super) fn items<'a>(
             None
         }
     }
+}
+
+/// A text.
+pub(super) fn text<'a>(
+    value: Option<&'a Value>,
+    field: &Field,
+    context: &mut Context,
+) -> Option<Option<&'a str>> {
+    match value {
+        None | Some(Value::Null) => Some(None),
+        Some(Value::String(text)) => Some(Some(text)),
+        Some(other) => {
+            context.error(field, Problem::not_a(other, "a string"));
+            None
+        }
+    }
+}
+
+/// A truth; absent is false.
+pub(super) fn flag(value: Option<&Value>, field: &Field, context: &mut Context) -> Option<bool> {
+    match value {
+        None | Some(Value::Null) => Some(false),
+        Some(Value::Bool(flag)) => Some(*flag),
+        Some(other) => {
+            context.error(field, Problem::not_a(other, "a boolean"));
+            None
+        }
+    }
+}
+
+/// A whole number, which may be written as `80.0`.
+pub(super) fn integer(
+    value: Option<&Value>,
+    field: &Field,
+    context: &mut Context,
+) -> Option<Option<i64>> {
+    match value {
+        None | Some(Value::Null) => Some(None),
+        Some(value) => match whole(value) {
+            Some(number) => Some(Some(number)),
+            None => {
+                context.error(field, Problem::not_a(value, "a whole number"));
+                None
+            }
+        },
+    }
+}
+
+/// A number without a fraction.
+pub(super) fn whole(value: &Value) -> Option<i64> {
+    let as_float = || {
+        let number = value.as_f64()?;
+        let is_whole = number.fract() == 0.0 && number.abs() < 9e15;
+        #[expect(clippy::cast_possible_truncation, reason = "whole and small")]
+        let number = number as i64;
+        is_whole.then_some(number)
+    };
+    value.as_i64().or_else(as_float)
+}
+
+/// A map of texts, such as labels. A null value is an empty text.
+pub(super) fn texts<'a>(
+    value: Option<&'a Value>,
+    field: &Field,
+    context: &mut Context,
+) -> Option<Vec<(&'a str, &'a str)>> {
+    let members = object(value, field, context)?;
+    context.whole(|context| {
+        let mut texts = Vec::new();
+        for (key, value) in members.into_iter().flatten() {
+            if let Some(text) = text(Some(value), &field.child(key), context) {
+                texts.push((key.as_str(), text.unwrap_or_default()));
+            }
+        }
+        Some(texts)
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use policy_core::model::PodFact;
 use thiserror::Error;
 
 use super::problem::Problem;
@@ -84,6 +85,8 @@ pub struct FieldError {
 pub struct Invalid {
     /// Why; never empty.
     pub errors: Vec<FieldError>,
+    /// What is known of a Pod all the same: it is there, and nobody. Boxed: refusals are rare.
+    pub pod: Option<Box<PodFact>>,
 }
 
 /// The regime of one conversion and what it has found wrong so far.
@@ -125,11 +128,6 @@ impl Context {
         let before = self.errors.len();
         let piece = read(self);
         piece.filter(|_| self.errors.len() == before)
-    }
-
-    /// Takes over what another context reported.
-    pub(super) fn extend(&mut self, other: Self) {
-        self.errors.extend(other.errors);
     }
 
     pub(super) fn into_errors(self) -> Vec<FieldError> {

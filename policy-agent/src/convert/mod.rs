@@ -29,7 +29,7 @@ pub use block::InvalidBlock;
 pub use field::{Field, FieldError, Invalid};
 pub use name::InvalidName;
 pub use namespace::{NAME_LABEL, implied_namespace};
-pub use object::{Kind, Object, ObjectRef, PodObject, identify};
+pub use object::{Kind, Object, ObjectRef, identify};
 pub use peer::InvalidPeer;
 pub use pod::InvalidPod;
 pub use policy::InvalidPolicy;
@@ -48,6 +48,9 @@ pub struct Lenient {
     pub object: Object,
     /// What could not be read; empty for a sound object.
     pub problems: Vec<FieldError>,
+    /// Which pods a policy is about cannot be read: where an earlier version is known, that one
+    /// stays.
+    pub subjects_unreadable: bool,
 }
 
 /// Converts a manifest as a strict API server would accept it.
@@ -63,7 +66,10 @@ pub fn strict(object: &Value) -> Result<Object, Invalid> {
     let errors = context.into_errors();
     match converted {
         Some(object) if errors.is_empty() => Ok(object),
-        _ => Err(Invalid { errors }),
+        _ => Err(Invalid {
+            errors,
+            pod: object::unreadable_pod(object).map(Box::new),
+        }),
     }
 }
 
@@ -71,17 +77,32 @@ pub fn strict(object: &Value) -> Result<Object, Invalid> {
 ///
 /// A peer, port or block that cannot be read matches nothing; an unknown policy type counts as
 /// both; a policy whose `spec.podSelector` cannot be read isolates the namespace and allows
-/// nothing.
+/// nothing, unless an earlier version of it is known; a pod that cannot be read is isolated and
+/// nobody.
 ///
 /// # Errors
 ///
-/// When not even the object's name, or a pod's or namespace's shape, can be read.
+/// When not even the object's name can be read.
 pub fn lenient(object: &Value) -> Result<Lenient, Invalid> {
     let mut context = Context::lenient();
     let converted = object::convert(object, &mut context);
     let problems = context.into_errors();
     match converted {
-        Some(object) => Ok(Lenient { object, problems }),
-        None => Err(Invalid { errors: problems }),
+        Some(object) => {
+            let subjects = Field::root().child("spec").child("podSelector");
+            let spec = Field::root().child("spec");
+            let about_subjects =
+                |problem: &FieldError| problem.field == spec || problem.field.is_within(&subjects);
+            let is_policy = matches!(object, Object::Policy(_));
+            Ok(Lenient {
+                subjects_unreadable: is_policy && problems.iter().any(about_subjects),
+                object,
+                problems,
+            })
+        }
+        None => Err(Invalid {
+            errors: problems,
+            pod: None,
+        }),
     }
 }

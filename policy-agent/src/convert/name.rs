@@ -16,11 +16,6 @@ pub enum InvalidName {
         "must be lowercase letters, digits and '-', beginning and ending with a letter or digit"
     )]
     DnsLabel,
-    /// Not a DNS-1035 label.
-    #[error(
-        "must be lowercase letters, digits and '-', beginning with a letter and ending with a letter or digit"
-    )]
-    DnsLabel1035,
     /// Not a DNS-1123 subdomain.
     #[error(
         "must be lowercase letters, digits, '-' and '.', each part between dots beginning and ending with a letter or digit"
@@ -47,15 +42,6 @@ pub enum InvalidName {
 pub(super) fn dns_label(name: &str) -> Result<(), InvalidName> {
     within(name, 63)?;
     check(is_dns_label(name), InvalidName::DnsLabel)
-}
-
-/// A DNS-1035 label: the name of a Service.
-pub(super) fn dns_label_1035(name: &str) -> Result<(), InvalidName> {
-    within(name, 63)?;
-    check(
-        is_dns_label(name) && name.starts_with(|c: char| c.is_ascii_lowercase()),
-        InvalidName::DnsLabel1035,
-    )
 }
 
 /// A DNS-1123 subdomain: the name of most objects.

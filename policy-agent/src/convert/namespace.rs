@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{NamespaceSpec, NamespaceStatus};
 use policy_core::model::NamespaceFact;
 use serde_json::Value;
 
 use super::{
-    decode::{decode_part, members},
-    field::{Context, Field},
+    field::Context,
     meta::{Scope, meta},
     name,
 };
@@ -16,14 +14,10 @@ use super::{
 /// Every namespace has this label, with its own name for a value.
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
-/// Reads a namespace.
+/// Reads a namespace. One whose labels cannot be read is matched by its name alone.
 pub(super) fn namespace(object: &Value, context: &mut Context) -> Option<NamespaceFact> {
-    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
-    members(Some(object), &known, &Field::root(), context)?;
     let meta = meta(object, Scope::Cluster, name::dns_label, context)?;
-    decode_part::<NamespaceSpec>(object, "spec", context);
-    decode_part::<NamespaceStatus>(object, "status", context);
-    let mut labels = meta.labels;
+    let mut labels = meta.labels.unwrap_or_default();
     labels.insert(NAME_LABEL.into(), Arc::clone(&meta.name.name));
     Some(NamespaceFact {
         name: meta.name.name,

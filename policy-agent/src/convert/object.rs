@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     field::{Context, Field},
     namespace::namespace,
-    pod::pod,
+    pod::{self, pod},
     policy::policy,
     problem::Problem,
     service::service,
@@ -20,7 +20,7 @@ pub enum Object {
     /// A Namespace.
     Namespace(NamespaceFact),
     /// A Pod.
-    Pod(PodObject),
+    Pod(PodFact),
     /// A NetworkPolicy.
     Policy(PolicyFact),
     /// A Service.
@@ -32,15 +32,6 @@ pub enum Object {
         /// Its `kind`.
         kind: String,
     },
-}
-
-/// A pod and where it runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodObject {
-    /// What the resolver takes.
-    pub fact: PodFact,
-    /// `spec.nodeName`.
-    pub node_name: Option<Arc<str>>,
 }
 
 /// The kinds that have an effect.
@@ -73,6 +64,18 @@ impl Kind {
             Self::Service => "Service",
             Self::NetworkPolicy => "NetworkPolicy",
         }
+    }
+
+    /// Whether somebody who says this means the kind: its name in any case, or its plural, which is
+    /// what URLs and `kubectl get` have.
+    fn is_called(self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        let own = self.name().to_ascii_lowercase();
+        let plural = match own.strip_suffix('y') {
+            Some(stem) => format!("{stem}ies"),
+            None => format!("{own}s"),
+        };
+        name == own || name == plural
     }
 
     /// The `apiVersion` that we read.
@@ -147,6 +150,14 @@ pub(super) fn convert(object: &Value, context: &mut Context) -> Option<Object> {
     }
 }
 
+/// What is known of an object that is refused, when it is a pod.
+pub(super) fn unreadable_pod(object: &Value) -> Option<PodFact> {
+    match find(object, &mut Context::lenient()) {
+        Found::Ours(Kind::Pod) => pod::unreadable(object),
+        _ => None,
+    }
+}
+
 /// What `apiVersion` and `kind` say.
 enum Found {
     Ours(Kind),
@@ -179,10 +190,7 @@ fn find(object: &Value, context: &mut Context) -> Found {
         api_version: api_version.to_owned(),
         kind: kind_name.to_owned(),
     };
-    let Some(kind) = Kind::ALL
-        .into_iter()
-        .find(|kind| kind.name().eq_ignore_ascii_case(kind_name))
-    else {
+    let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.is_called(kind_name)) else {
         return other;
     };
     if api_version == kind.api_version() && kind_name == kind.name() {

@@ -1,14 +1,14 @@
 //! Peers of a rule. Source: `ValidateNetworkPolicyPeer` of Kubernetes.
 
-use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
 use policy_core::model::{PeerMatch, Selector};
 use serde_json::Value;
 use thiserror::Error;
 
 use super::{
     block::block,
-    decode::decode,
+    decode::members,
     field::{Context, Field},
+    problem::Problem,
     selector::selector,
 };
 
@@ -26,16 +26,19 @@ pub enum InvalidPeer {
 /// Reads one entry of `from` or `to`; `None` when it names nobody.
 pub(super) fn peer(value: &Value, field: &Field, context: &mut Context) -> Option<PeerMatch> {
     context.whole(|context| {
-        let peer: NetworkPolicyPeer = decode(value, field, context)?;
-        let pods = peer
-            .pod_selector
-            .map(|pods| selector(&pods, &field.child("podSelector"), context));
-        let namespaces = peer
-            .namespace_selector
-            .map(|namespaces| selector(&namespaces, &field.child("namespaceSelector"), context));
-        let block = peer
-            .ip_block
-            .map(|addresses| block(&addresses, &field.child("ipBlock"), context));
+        let known = ["podSelector", "namespaceSelector", "ipBlock"];
+        if value.is_null() {
+            context.error(field, Problem::not_a(value, "an object"));
+            return None;
+        }
+        let peer = members(Some(value), &known, field, context)?;
+        let get = |name: &str| peer?.get(name).filter(|value| !value.is_null());
+        let selected = |name: &str, context: &mut Context| {
+            get(name).map(|value| selector(value, &field.child(name), context))
+        };
+        let pods = selected("podSelector", context);
+        let namespaces = selected("namespaceSelector", context);
+        let block = get("ipBlock").map(|value| block(value, &field.child("ipBlock"), context));
         match (pods, namespaces, block) {
             (None, None, None) => {
                 context.error(field, InvalidPeer::Nobody);

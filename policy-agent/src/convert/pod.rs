@@ -1,20 +1,23 @@
 //! Pods. Sources: `ValidatePodCreate`, `validatePodIPs` and `validateContainerPorts` of Kubernetes;
-//! what no policy depends on (images, volumes) is not validated.
+//! what no policy depends on (images, volumes, fields newer than this build) is not looked at.
+//!
+//! Invariant: a pod that can be named is a fact; what cannot be read of it makes it smaller, or
+//! [`PodFact::unreadable`], never absent.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use policy_core::model::{ContainerPort, PodFact};
+use serde::Deserialize as _;
 use serde_json::Value;
 use thiserror::Error;
 
 use super::{
-    decode::{decode_part, members},
+    decode::{flag, integer, items, object, text},
     field::{Context, Field},
     meta::{Scope, meta},
     name,
-    object::PodObject,
-    port::{number, protocol},
+    port::{number, protocol as parse_protocol},
     problem::Problem,
 };
 
@@ -36,88 +39,107 @@ pub enum InvalidPod {
     /// Two ports of one container with one name.
     #[error("{0:?} names another port of this container")]
     PortNameTaken(String),
-    /// A phase that the API does not have.
-    #[error("{0:?} is not a phase (Pending, Running, Succeeded, Failed, Unknown)")]
-    Phase(String),
-    /// A restart policy that an init container cannot have.
-    #[error("{0:?} is not the restart policy of an init container (Always, or absent)")]
-    RestartPolicy(String),
 }
 
-/// Reads a pod.
-pub(super) fn pod(object: &Value, context: &mut Context) -> Option<PodObject> {
-    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
-    members(Some(object), &known, &Field::root(), context)?;
-    let meta = meta(object, Scope::Namespaced, name::dns_subdomain, context)?;
-    let spec: Option<PodSpec> = decode_part(object, "spec", context);
-    let status: Option<PodStatus> = decode_part(object, "status", context);
-    let unreadable = |name, part: bool| !part && object.get(name).is_some_and(|v| !v.is_null());
-    if unreadable("spec", spec.is_some()) || unreadable("status", status.is_some()) {
-        return None;
-    }
-    let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
+/// Reads a pod; `None` when it cannot be named.
+pub(super) fn pod(written: &Value, context: &mut Context) -> Option<PodFact> {
+    let root = Field::root();
+    let meta = meta(written, Scope::Namespaced, name::dns_subdomain, context)?;
+    let at = root.child("spec");
+    let spec = object(written.get("spec"), &at, context);
+    let get = |name: &str| spec.flatten().and_then(|spec| spec.get(name));
+    let host_network = flag(get("hostNetwork"), &at.child("hostNetwork"), context);
+    let node = text(get("nodeName"), &at.child("nodeName"), context).flatten();
+    let mut ports = BTreeSet::new();
+    containers(
+        get("containers"),
+        &at.child("containers"),
+        false,
+        &mut ports,
+        context,
+    );
+    containers(
+        get("initContainers"),
+        &at.child("initContainers"),
+        true,
+        &mut ports,
+        context,
+    );
 
-    let ports = ports(&spec, context);
-    let addresses = addresses(&status, context);
-    let phase = status.phase.as_deref().unwrap_or_default();
-    if !matches!(
-        phase,
-        "" | "Pending" | "Running" | "Succeeded" | "Failed" | "Unknown"
-    ) {
-        let at = Field::root().child("status").child("phase");
-        context.error(&at, InvalidPod::Phase(phase.to_owned()));
-    }
-    let host_network = spec.host_network == Some(true);
-    let finished = matches!(phase, "Succeeded" | "Failed");
-    Some(PodObject {
-        fact: PodFact {
-            name: meta.name,
-            uid: meta.uid,
-            labels: meta.labels,
-            addresses: if host_network || finished {
-                Vec::new()
-            } else {
-                addresses
-            },
-            ports,
-            host_network,
-            finished,
-            running: phase == "Running",
-            started: status.start_time.map_or(0, |time| time.0.as_second()),
+    let at = root.child("status");
+    let status = object(written.get("status"), &at, context);
+    let get = |name: &str| status.flatten().and_then(|status| status.get(name));
+    let addresses = addresses(get("podIPs"), get("podIP"), &at, context);
+    // A phase that is none, or that came after this build, is one of a pod that runs.
+    let phase = text(get("phase"), &at.child("phase"), context).flatten();
+    let finished = matches!(phase, Some("Succeeded" | "Failed"));
+    let started = get("startTime").and_then(|time| Time::deserialize(time).ok());
+
+    let unreadable = spec.is_none() || host_network.is_none() || meta.labels.is_none();
+    let host_network = host_network.unwrap_or(false);
+    Some(PodFact {
+        name: meta.name,
+        uid: meta.uid,
+        node: node.unwrap_or_default().into(),
+        unreadable,
+        labels: meta.labels.unwrap_or_default(),
+        addresses: if host_network || finished {
+            Vec::new()
+        } else {
+            addresses
         },
-        node_name: spec
-            .node_name
-            .filter(|name| !name.is_empty())
-            .map(Into::into),
+        ports: ports.into_iter().collect(),
+        host_network,
+        finished,
+        running: phase == Some("Running"),
+        started: started.map_or(0, |time| time.0.as_second()),
     })
 }
 
-/// `status.podIPs`, or `status.podIP` from before there were several.
-fn addresses(status: &PodStatus, context: &mut Context) -> Vec<IpAddr> {
-    let at = Field::root().child("status");
-    let listed: Vec<&str> = status
-        .pod_ips
-        .iter()
+/// What is known of a pod that is refused: it has its interface, and is nobody.
+pub(super) fn unreadable(written: &Value) -> Option<PodFact> {
+    let fact = pod(written, &mut Context::lenient())?;
+    Some(PodFact {
+        unreadable: true,
+        labels: Default::default(),
+        ports: Vec::new(),
+        ..fact
+    })
+}
+
+/// `status.podIPs`, or `status.podIP` from before there were several. One that cannot be read is
+/// not there.
+fn addresses(
+    listed: Option<&Value>,
+    single: Option<&Value>,
+    field: &Field,
+    context: &mut Context,
+) -> Vec<IpAddr> {
+    let at = field.child("podIPs");
+    let mut texts: Vec<(Field, &str)> = Vec::new();
+    for (index, entry) in items(listed, &at, context)
+        .into_iter()
         .flatten()
-        .map(|pod| pod.ip.as_str())
-        .collect();
-    let single = status.pod_ip.as_deref().filter(|text| !text.is_empty());
-    if let (Some(single), Some(first)) = (single, listed.first())
-        && single != *first
+        .enumerate()
     {
-        let error = InvalidPod::NotFirst(single.to_owned());
-        context.error(&at.child("podIP"), error);
+        let at = at.index(index);
+        let entry = object(Some(entry), &at, context).flatten();
+        let at = at.child("ip");
+        if let Some(Some(ip)) = entry.map(|entry| text(entry.get("ip"), &at, context)) {
+            texts.extend(ip.map(|ip| (at, ip)));
+        }
     }
-    let texts: Vec<(Field, &str)> = if listed.is_empty() {
-        single
-            .map(|text| (at.child("podIP"), text))
-            .into_iter()
-            .collect()
-    } else {
-        let at = at.child("podIPs");
-        let named = |(index, text)| (at.index(index).child("ip"), text);
-        listed.into_iter().enumerate().map(named).collect()
-    };
+    let at = field.child("podIP");
+    let single = text(single, &at, context).flatten();
+    if let Some(single) = single.filter(|text| !text.is_empty()) {
+        match texts.first() {
+            None => texts.push((at, single)),
+            Some((_, first)) if *first != single => {
+                context.error(&at, InvalidPod::NotFirst(single.to_owned()));
+            }
+            Some(_) => {}
+        }
+    }
     let mut addresses: Vec<IpAddr> = Vec::new();
     for (field, text) in texts {
         match address(text, &addresses) {
@@ -144,59 +166,67 @@ fn address(text: &str, others: &[IpAddr]) -> Result<IpAddr, InvalidPod> {
     Ok(address)
 }
 
-/// Named ports of containers and of init containers that keep running.
-fn ports(spec: &PodSpec, context: &mut Context) -> Vec<ContainerPort> {
-    let at = Field::root().child("spec");
-    let mut ports = BTreeSet::new();
-    for (index, container) in spec.containers.iter().enumerate() {
-        let field = at.child("containers").index(index);
-        ports.extend(container_ports(container, &field, context));
-    }
-    for (index, container) in spec.init_containers.iter().flatten().enumerate() {
-        let field = at.child("initContainers").index(index);
-        let declared = container_ports(container, &field, context);
-        match container.restart_policy.as_deref() {
-            Some("Always") => ports.extend(declared),
-            None => {}
-            Some(other) => {
-                let error = InvalidPod::RestartPolicy(other.to_owned());
-                context.error(&field.child("restartPolicy"), error);
-            }
-        }
-    }
-    ports.into_iter().collect()
-}
-
-fn container_ports(
-    container: &Container,
+/// Named ports of containers; of init containers, those that keep running.
+fn containers(
+    list: Option<&Value>,
     field: &Field,
+    init: bool,
+    ports: &mut BTreeSet<ContainerPort>,
     context: &mut Context,
-) -> Vec<ContainerPort> {
-    let mut names = BTreeSet::new();
-    let mut ports = Vec::new();
-    for (index, port) in container.ports.iter().flatten().enumerate() {
-        let at = field.child("ports").index(index);
-        let number = number(port.container_port)
-            .inspect_err(|error| context.error(&at.child("containerPort"), error.clone()));
-        let protocol = protocol(port.protocol.as_deref())
-            .inspect_err(|error| context.error(&at.child("protocol"), error.clone()));
-        let Some(name) = port.name.as_deref().filter(|name| !name.is_empty()) else {
+) {
+    for (index, container) in items(list, field, context)
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        let field = field.index(index);
+        let Some(Some(container)) = object(Some(container), &field, context) else {
             continue;
         };
-        if let Err(error) = name::port_name(name) {
-            context.error(&at.child("name"), Problem::name(name, error));
-        }
-        if !names.insert(name) && context.is_strict() {
-            let error = InvalidPod::PortNameTaken(name.to_owned());
-            context.error(&at.child("name"), error);
-        }
-        if let (Ok(number), Ok(protocol)) = (number, protocol) {
-            ports.push(ContainerPort {
-                name: name.into(),
-                protocol,
-                number,
-            });
+        let mut names = BTreeSet::new();
+        let at = field.child("ports");
+        let declared = items(container.get("ports"), &at, context);
+        let declared: Vec<ContainerPort> = declared
+            .into_iter()
+            .flatten()
+            .enumerate()
+            .filter_map(|(index, port)| container_port(port, &at.index(index), &mut names, context))
+            .collect();
+        // Other policies end with the container, whatever they are called.
+        let keeps_running = !init || container.get("restartPolicy") == Some(&"Always".into());
+        if keeps_running {
+            ports.extend(declared);
         }
     }
-    ports
+}
+
+fn container_port<'a>(
+    port: &'a Value,
+    field: &Field,
+    names: &mut BTreeSet<&'a str>,
+    context: &mut Context,
+) -> Option<ContainerPort> {
+    let port = object(Some(port), field, context)??;
+    let at = field.child("containerPort");
+    let given = integer(port.get("containerPort"), &at, context)?;
+    let number =
+        number(given.unwrap_or_default()).inspect_err(|error| context.error(&at, error.clone()));
+    let at = field.child("protocol");
+    let protocol = text(port.get("protocol"), &at, context)?;
+    // Defaulted when empty.
+    let protocol = parse_protocol(protocol.filter(|name| !name.is_empty()))
+        .inspect_err(|error| context.error(&at, error.clone()));
+    let at = field.child("name");
+    let name = text(port.get("name"), &at, context)?.filter(|name| !name.is_empty())?;
+    if let Err(error) = name::port_name(name) {
+        context.error(&at, Problem::name(name, error));
+    }
+    if !names.insert(name) && context.is_strict() {
+        context.error(&at, InvalidPod::PortNameTaken(name.to_owned()));
+    }
+    Some(ContainerPort {
+        name: name.into(),
+        protocol: protocol.ok()?,
+        number: number.ok()?,
+    })
 }

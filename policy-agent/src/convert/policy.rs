@@ -2,19 +2,17 @@
 //!
 //! Lists are walked value by value, so that one entry that cannot be read leaves the others alone.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use policy_core::model::{Peers, PolicyFact, Ports, Rule, Selector};
 use serde_json::Value;
 use thiserror::Error;
 
 use super::{
-    decode::{decode, items, members},
+    decode::{items, members},
     field::{Context, Field},
-    meta::{Scope, meta},
+    meta::{Scope, check_metadata, meta},
     name,
     peer::peer,
     port::port,
-    problem::Problem,
     selector::selector,
 };
 
@@ -50,6 +48,9 @@ pub(super) fn policy(object: &Value, context: &mut Context) -> Option<PolicyFact
     let root = Field::root();
     let known = ["apiVersion", "kind", "metadata", "spec"];
     members(Some(object), &known, &root, context)?;
+    if context.is_strict() {
+        check_metadata(object, context);
+    }
     let meta = meta(object, Scope::Namespaced, name::dns_subdomain, context)?;
 
     let at = root.child("spec");
@@ -59,12 +60,16 @@ pub(super) fn policy(object: &Value, context: &mut Context) -> Option<PolicyFact
 
     let ingress = rules(get("ingress"), &at.child("ingress"), "from", context);
     let egress = rules(get("egress"), &at.child("egress"), "to", context);
-    let covered = directions(
-        get("policyTypes"),
-        egress.as_ref().is_none_or(|rules| !rules.is_empty()),
-        &at.child("policyTypes"),
-        context,
-    );
+    let covered = match spec {
+        // What cannot be read at all may be about either.
+        None => Directions::BOTH,
+        Some(_) => directions(
+            get("policyTypes"),
+            egress.as_ref().is_none_or(|rules| !rules.is_empty()),
+            &at.child("policyTypes"),
+            context,
+        ),
+    };
     let subjects = match get("podSelector") {
         None | Some(Value::Null) if spec.is_some() => Some(Selector::everything()),
         None | Some(Value::Null) => None,
@@ -90,10 +95,7 @@ pub(super) fn policy(object: &Value, context: &mut Context) -> Option<PolicyFact
 }
 
 fn subjects(value: &Value, field: &Field, context: &mut Context) -> Option<Selector> {
-    context.whole(|context| {
-        let subjects: LabelSelector = decode(value, field, context)?;
-        selector(&subjects, field, context)
-    })
+    selector(value, field, context)
 }
 
 /// `policyTypes` absent or empty: Ingress, and Egress if there are egress rules.
@@ -161,6 +163,7 @@ fn rule(value: &Value, field: &Field, peers: &str, context: &mut Context) -> Opt
     let sound = context.whole(|context| members(Some(value), &known, field, context));
     let from = items(value.get(peers), &field.child(peers), context)?;
     let on = items(value.get("ports"), &field.child("ports"), context)?;
+    let empty = Value::Object(serde_json::Map::new());
     let rule = Rule {
         peers: if from.is_empty() {
             Peers::All
@@ -170,7 +173,20 @@ fn rule(value: &Value, field: &Field, peers: &str, context: &mut Context) -> Opt
         ports: if on.is_empty() {
             Ports::All
         } else {
-            Ports::AnyOf(each(on, &field.child("ports"), context, port))
+            Ports::AnyOf(each(
+                on,
+                &field.child("ports"),
+                context,
+                |value, field, context| {
+                    // A server takes a null for an entry without fields.
+                    let value = if value.is_null() && context.is_strict() {
+                        &empty
+                    } else {
+                        value
+                    };
+                    port(value, field, context)
+                },
+            ))
         },
     };
     sound.map(|_| rule)
@@ -187,12 +203,7 @@ fn each<T>(
         .enumerate()
         .filter_map(|(index, value)| {
             let field = field.index(index);
-            if value.is_object() {
-                read(value, &field, context)
-            } else {
-                context.error(&field, Problem::not_a(value, "an object"));
-                None
-            }
+            read(value, &field, context)
         })
         .collect()
 }

@@ -1,14 +1,11 @@
 //! Port entries of a rule. Source: `ValidateNetworkPolicyPort` of Kubernetes.
 
-use k8s_openapi::{
-    api::networking::v1::NetworkPolicyPort, apimachinery::pkg::util::intstr::IntOrString,
-};
 use policy_core::model::{PortMatch, Protocol};
 use serde_json::Value;
 use thiserror::Error;
 
 use super::{
-    decode::decode,
+    decode::{integer, members, text},
     field::{Context, Field},
     name,
     problem::Problem,
@@ -22,7 +19,7 @@ pub enum InvalidPort {
     Protocol(String),
     /// Not a port number.
     #[error("{0} is not between 1 and 65535")]
-    Number(i32),
+    Number(i64),
     /// A range that ends before it begins.
     #[error("{end} is less than port {port}")]
     EndBeforePort {
@@ -42,47 +39,53 @@ pub enum InvalidPort {
 /// Reads one entry of `ports`; `None` when it means nothing.
 pub(super) fn port(value: &Value, field: &Field, context: &mut Context) -> Option<PortMatch> {
     context.whole(|context| {
-        let port: NetworkPolicyPort = decode(value, field, context)?;
-        let protocol = match protocol(port.protocol.as_deref()) {
-            Ok(protocol) => Some(protocol),
-            Err(error) => {
-                context.error(&field.child("protocol"), error);
-                None
-            }
-        };
+        let known = ["protocol", "port", "endPort"];
+        if value.is_null() {
+            context.error(field, Problem::not_a(value, "an object"));
+            return None;
+        }
+        let entry = members(Some(value), &known, field, context)?;
+        let get = |name: &str| entry.and_then(|entry| entry.get(name));
+        let protocol_field = field.child("protocol");
+        let protocol = text(get("protocol"), &protocol_field, context)?;
+        let protocol = self::protocol(protocol)
+            .inspect_err(|error| context.error(&protocol_field, error.clone()))
+            .ok();
         let end_field = field.child("endPort");
-        let end = port.end_port.and_then(|end| {
+        let end = integer(get("endPort"), &end_field, context)?;
+        let port_field = field.child("port");
+        let first = match get("port").filter(|port| !port.is_null()) {
+            None => {
+                if end.is_some() {
+                    context.error(&end_field, InvalidPort::EndAlone);
+                }
+                return Some(PortMatch::AnyPort(protocol?));
+            }
+            Some(Value::String(name)) => {
+                if end.is_some() {
+                    context.error(&end_field, InvalidPort::EndOfName);
+                }
+                if let Err(error) = name::port_name(name) {
+                    context.error(&port_field, Problem::name(name, error));
+                }
+                return Some(PortMatch::Named(protocol?, name.as_str().into()));
+            }
+            first => integer(first, &port_field, context)??,
+        };
+        let first = number(first)
+            .inspect_err(|error| context.error(&port_field, error.clone()))
+            .ok();
+        let end = end.map(|end| {
             number(end)
                 .inspect_err(|error| context.error(&end_field, error.clone()))
                 .ok()
         });
-        match port.port {
-            None => {
-                if port.end_port.is_some() {
-                    context.error(&end_field, InvalidPort::EndAlone);
-                }
-                Some(PortMatch::AnyPort(protocol?))
-            }
-            Some(IntOrString::String(name)) => {
-                if port.end_port.is_some() {
-                    context.error(&end_field, InvalidPort::EndOfName);
-                }
-                if let Err(error) = name::port_name(&name) {
-                    context.error(&field.child("port"), Problem::name(&name, error));
-                }
-                Some(PortMatch::Named(protocol?, name.into()))
-            }
-            Some(IntOrString::Int(first)) => {
-                let first = number(first)
-                    .inspect_err(|error| context.error(&field.child("port"), error.clone()))
-                    .ok()?;
-                let end = end.unwrap_or(first);
-                if end < first {
-                    context.error(&end_field, InvalidPort::EndBeforePort { port: first, end });
-                }
-                Some(PortMatch::Range(protocol?, first, end))
-            }
+        let first = first?;
+        let end = end.unwrap_or(Some(first))?;
+        if end < first {
+            context.error(&end_field, InvalidPort::EndBeforePort { port: first, end });
         }
+        Some(PortMatch::Range(protocol?, first, end))
     })
 }
 
@@ -97,7 +100,7 @@ pub(super) fn protocol(name: Option<&str>) -> Result<Protocol, InvalidPort> {
 }
 
 /// A port number, 1 to 65535.
-pub(super) fn number(number: i32) -> Result<u16, InvalidPort> {
+pub(super) fn number(number: i64) -> Result<u16, InvalidPort> {
     match u16::try_from(number) {
         Ok(port) if port > 0 => Ok(port),
         _ => Err(InvalidPort::Number(number)),

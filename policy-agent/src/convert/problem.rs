@@ -29,9 +29,6 @@ pub enum Problem {
         /// What it should be.
         wanted: &'static str,
     },
-    /// A value that does not fit its type, in the decoder's words.
-    #[error("{0}")]
-    Decode(String),
     /// A name, label value or the like that is not of its form.
     #[error("{text:?} {error}")]
     Name {

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use policy_core::model::{Requirement, Selector};
+use serde_json::Value;
 use thiserror::Error;
 
 use super::{
+    decode::{items, members, text, texts},
     field::{Context, Field},
+    meta::check_labels,
     name,
     problem::Problem,
 };
@@ -27,57 +29,46 @@ pub enum InvalidSelector {
 }
 
 /// Reads a selector; `None` when any part of it means nothing.
-pub(super) fn selector(
-    selector: &LabelSelector,
-    field: &Field,
-    context: &mut Context,
-) -> Option<Selector> {
+pub(super) fn selector(value: &Value, field: &Field, context: &mut Context) -> Option<Selector> {
     context.whole(|context| {
-        let labels = field.child("matchLabels");
-        let mut requirements = Vec::new();
-        for (key, value) in selector.match_labels.iter().flatten() {
-            let field = labels.child(key);
-            if let Err(error) = name::qualified(key) {
-                context.error(&field, Problem::Key(error));
-            }
-            if let Err(error) = name::label_value(value) {
-                context.error(&field, Problem::name(value, error));
-            }
-            requirements.push(Requirement::In(
-                key.as_str().into(),
-                vec![value.as_str().into()],
-            ));
-        }
-        let expressions = field.child("matchExpressions");
-        for (index, expression) in selector.match_expressions.iter().flatten().enumerate() {
-            requirements.extend(requirement(expression, &expressions.index(index), context));
+        let known = ["matchLabels", "matchExpressions"];
+        let members = members(Some(value), &known, field, context)?;
+        let get = |name: &str| members.and_then(|members| members.get(name));
+        let at = field.child("matchLabels");
+        let labels = texts(get("matchLabels"), &at, context)?;
+        check_labels(&labels, &at, context);
+        let equal = |(key, value): (&str, &str)| Requirement::In(key.into(), vec![value.into()]);
+        let mut requirements: Vec<_> = labels.into_iter().map(equal).collect();
+        let at = field.child("matchExpressions");
+        let expressions = items(get("matchExpressions"), &at, context)?;
+        for (index, expression) in expressions.iter().enumerate() {
+            requirements.extend(requirement(expression, &at.index(index), context));
         }
         Some(Selector::new(requirements))
     })
 }
 
-fn requirement(
-    expression: &LabelSelectorRequirement,
-    field: &Field,
-    context: &mut Context,
-) -> Option<Requirement> {
-    let key: Arc<str> = expression.key.as_str().into();
+fn requirement(value: &Value, field: &Field, context: &mut Context) -> Option<Requirement> {
+    let known = ["key", "operator", "values"];
+    let expression = members(Some(value), &known, field, context)?;
+    let get = |name: &str| expression.and_then(|expression| expression.get(name));
+    let at = field.child("key");
+    let key: Arc<str> = text(get("key"), &at, context)?.unwrap_or_default().into();
     if let Err(error) = name::qualified(&key) {
-        context.error(&field.child("key"), Problem::name(&key, error));
+        context.error(&at, Problem::name(&key, error));
     }
     let at = field.child("values");
-    let values: Vec<Arc<str>> = expression
-        .values
-        .iter()
-        .flatten()
-        .map(|value| value.as_str().into())
-        .collect();
-    for (index, value) in values.iter().enumerate() {
+    let mut values: Vec<Arc<str>> = Vec::new();
+    for (index, value) in items(get("values"), &at, context)?.iter().enumerate() {
+        let at = at.index(index);
+        let value = text(Some(value), &at, context)?.unwrap_or_default();
         if let Err(error) = name::label_value(value) {
-            context.error(&at.index(index), Problem::name(value, error));
+            context.error(&at, Problem::name(value, error));
         }
+        values.push(value.into());
     }
-    let operator = expression.operator.as_str();
+    let operator_at = field.child("operator");
+    let operator = text(get("operator"), &operator_at, context)?.unwrap_or_default();
     let compares = matches!(operator, "In" | "NotIn");
     if compares && values.is_empty() {
         context.error(&at, InvalidSelector::NoValues(operator.to_owned()));
@@ -91,10 +82,7 @@ fn requirement(
         "Exists" => Some(Requirement::Exists(key)),
         "DoesNotExist" => Some(Requirement::DoesNotExist(key)),
         other => {
-            context.error(
-                &field.child("operator"),
-                InvalidSelector::Operator(other.to_owned()),
-            );
+            context.error(&operator_at, InvalidSelector::Operator(other.to_owned()));
             None
         }
     }

@@ -1,16 +1,16 @@
 //! Services: checked, so that a broken one is reported; nothing depends on them yet.
 
-use k8s_openapi::api::core::v1::{ServiceSpec, ServiceStatus};
 use policy_core::model::ObjectName;
 use serde_json::Value;
 use thiserror::Error;
 
 use super::{
-    decode::{decode_part, members},
+    decode::{integer, items, object, text, texts},
     field::{Context, Field},
     meta::{Scope, check_labels, meta},
     name,
     port::{number, protocol},
+    problem::Problem,
 };
 
 /// A part of a Service that cannot be.
@@ -21,38 +21,66 @@ pub enum InvalidService {
     Address(String),
 }
 
-/// Reads a Service's name and checks its selector and ports.
-pub(super) fn service(object: &Value, context: &mut Context) -> Option<ObjectName> {
-    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
-    members(Some(object), &known, &Field::root(), context)?;
-    let meta = meta(object, Scope::Namespaced, name::dns_label_1035, context)?;
-    decode_part::<ServiceStatus>(object, "status", context);
-    if let Some(spec) = decode_part::<ServiceSpec>(object, "spec", context)
-        && context.is_strict()
+/// Reads a Service's name and checks its selector, ports and addresses.
+pub(super) fn service(written: &Value, context: &mut Context) -> Option<ObjectName> {
+    let meta = meta(written, Scope::Namespaced, name::dns_label, context)?;
+    let at = Field::root().child("spec");
+    if context.is_strict()
+        && let Some(Some(spec)) = object(written.get("spec"), &at, context)
     {
-        let at = Field::root().child("spec");
-        check_labels(
-            &spec.selector.unwrap_or_default(),
-            &at.child("selector"),
-            context,
-        );
-        for (index, port) in spec.ports.iter().flatten().enumerate() {
-            let at = at.child("ports").index(index);
-            if let Err(error) = number(port.port) {
-                context.error(&at.child("port"), error);
-            }
-            if let Err(error) = protocol(port.protocol.as_deref()) {
-                context.error(&at.child("protocol"), error);
-            }
+        let field = at.child("selector");
+        let selector = texts(spec.get("selector"), &field, context);
+        check_labels(&selector.unwrap_or_default(), &field, context);
+        let field = at.child("ports");
+        let ports = items(spec.get("ports"), &field, context);
+        for (index, written) in ports.into_iter().flatten().enumerate() {
+            check_port(written, &field.index(index), context);
         }
-        for (index, address) in spec.cluster_ips.iter().flatten().enumerate() {
-            if !matches!(address.as_str(), "None" | "")
+        let field = at.child("clusterIPs");
+        let addresses = items(spec.get("clusterIPs"), &field, context);
+        for (index, address) in addresses.into_iter().flatten().enumerate() {
+            let at = field.index(index);
+            let address = text(Some(address), &at, context).flatten();
+            let is_none = |address: &&str| !matches!(*address, "None" | "");
+            if let Some(address) = address.filter(is_none)
                 && address.parse::<std::net::IpAddr>().is_err()
             {
-                let at = at.child("clusterIPs").index(index);
-                context.error(&at, InvalidService::Address(address.clone()));
+                context.error(&at, InvalidService::Address(address.to_owned()));
             }
         }
     }
     Some(meta.name)
+}
+
+fn check_port(written: &Value, field: &Field, context: &mut Context) {
+    let Some(Some(port)) = object(Some(written), field, context) else {
+        return;
+    };
+    let at = field.child("port");
+    if let Some(given) = integer(port.get("port"), &at, context)
+        && let Err(error) = number(given.unwrap_or_default())
+    {
+        context.error(&at, error);
+    }
+    let at = field.child("protocol");
+    if let Some(given) = text(port.get("protocol"), &at, context)
+        && let Err(error) = protocol(given.filter(|name| !name.is_empty()))
+    {
+        context.error(&at, error);
+    }
+    let at = field.child("targetPort");
+    match port.get("targetPort") {
+        Some(Value::String(target)) => {
+            if let Err(error) = name::port_name(target) {
+                context.error(&at, Problem::name(target, error));
+            }
+        }
+        target => {
+            if let Some(Some(target)) = integer(target, &at, context)
+                && let Err(error) = number(target)
+            {
+                context.error(&at, error);
+            }
+        }
+    }
 }

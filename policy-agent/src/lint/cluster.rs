@@ -18,7 +18,7 @@ pub(super) fn check(accepted: &[Accepted<'_>], findings: &mut Vec<Finding>) {
     let pods: Vec<&PodFact> = accepted
         .iter()
         .filter_map(|accepted| match accepted.object {
-            Object::Pod(pod) => Some(&pod.fact),
+            Object::Pod(pod) => Some(pod),
             _ => None,
         })
         .collect();
@@ -64,7 +64,7 @@ fn implied_namespaces(accepted: &[Accepted<'_>], findings: &mut Vec<Finding>) {
                 defined.insert(&namespace.name);
             }
             Object::Pod(pod) => {
-                implied.entry(&pod.fact.name.namespace).or_insert(accepted);
+                implied.entry(&pod.name.namespace).or_insert(accepted);
             }
             Object::Policy(policy) => {
                 implied.entry(&policy.name.namespace).or_insert(accepted);

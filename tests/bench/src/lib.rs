@@ -4,6 +4,7 @@
 //! the only place that knows all. Invariant: a case whose verdict or path is not the intended one
 //! is an error, a missed bar is a figure.
 
+mod compare;
 mod cpu;
 mod datapath;
 mod group;
@@ -25,6 +26,7 @@ mod two_cpus;
 mod wire;
 
 pub use self::{
+    compare::{Against, compare},
     machine::Machine,
     markdown::markdown,
     options::Options,

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use policy_bench::{self as bench, Options, Report};
+use policy_bench::{self as bench, Against, Options, Report};
 
 /// Measures the datapath, the wire and the resolver. Needs root.
 #[derive(Parser)]
@@ -31,6 +31,17 @@ struct Arguments {
     /// Write the figures as Markdown tables to this file
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Compare with the bench program of another build, case by case, and exit with 1 if a target
+    /// is missed
+    #[arg(long, value_name = "PROGRAM", requires = "targets",
+          conflicts_with_all = ["quick", "json", "from", "plot", "markdown"])]
+    against: Option<PathBuf>,
+    /// What the comparison is to find
+    #[arg(long, value_name = "FILE", requires = "against")]
+    targets: Option<PathBuf>,
+    /// Rounds of every case of a comparison; in each both programs run twice
+    #[arg(long, value_name = "N", default_value = "5")]
+    rounds: usize,
     /// Only measure the resolver, at this size (PODS,POLICIES), and print the figures as JSON:
     /// what the task starts for every size
     #[arg(long, hide = true, value_parser = bench::parse_size)]
@@ -46,6 +57,18 @@ fn main() -> Result<ExitCode> {
     if let Some(size) = arguments.resolver {
         println!("{}", bench::resolver_figures(&options, size)?);
         return Ok(ExitCode::SUCCESS);
+    }
+    if let (Some(program), Some(targets)) = (arguments.against, arguments.targets) {
+        let against = Against {
+            program,
+            targets,
+            rounds: arguments.rounds,
+        };
+        return Ok(if bench::compare(&options, &against)? {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        });
     }
     let (report, errors) = match &arguments.from {
         Some(file) => (read(file)?.filtered(&options), Vec::new()),

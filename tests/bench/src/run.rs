@@ -33,3 +33,10 @@ pub fn run(options: &Options) -> Result<(Report, Vec<anyhow::Error>)> {
     report.finish();
     Ok((report, errors))
 }
+
+/// The cases of all groups: the group's name and their own.
+pub(crate) fn cases() -> impl Iterator<Item = (&'static str, &'static str)> {
+    GROUPS
+        .iter()
+        .flat_map(|group| group.cases.iter().map(|case| (group.name, *case)))
+}

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use policy_agent::convert::{Object, PodObject};
+use policy_agent::convert::Object;
 use policy_core::model::{NamespaceFact, ObjectName, PodFact, PolicyFact};
 use serde_json::{Value, json};
 
@@ -162,11 +162,10 @@ impl Cluster {
                 }
                 Some(Update::Policy(fact))
             }
-            Object::Pod(PodObject { fact, node_name }) => {
+            Object::Pod(fact) => {
                 let has_interface = !fact.host_network && !fact.finished;
-                let interface_on = node_name
-                    .filter(|_| has_interface)
-                    .map(|node| node.to_string());
+                let has_node = has_interface && !fact.node.is_empty();
+                let interface_on = has_node.then(|| fact.node.to_string());
                 Some(Update::Pod(PodUpdate { fact, interface_on }))
             }
             Object::Service(_) | Object::Ignored { .. } => bail!("{key} has no effect"),

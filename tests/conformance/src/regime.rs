@@ -44,15 +44,14 @@ impl Regime {
                 subjects_readable: true,
             }),
             Self::Lenient => {
-                let Lenient { object, problems } = convert::lenient(object)?;
-                let unreadable =
-                    |field: &str| field == "spec" || field.starts_with("spec.podSelector");
-                let subjects_readable = !problems
-                    .iter()
-                    .any(|problem| unreadable(problem.field.as_str()));
+                let Lenient {
+                    object,
+                    subjects_unreadable,
+                    ..
+                } = convert::lenient(object)?;
                 Ok(Converted {
                     object,
-                    subjects_readable,
+                    subjects_readable: !subjects_unreadable,
                 })
             }
         }

@@ -3,8 +3,9 @@
 //! a policy between two pods, by every mechanism of attachment that the kernel has.
 //!
 //! Needs no files but the object, no programs but an `ip`, and little memory.
-//! Prints lines for the matrix: one per program that begins with `@@PROGRAM`, and a last one that
-//! begins with `@@SUMMARY`.
+//! Prints lines for the matrix: one per program that begins with `@@PROGRAM`, one per check that
+//! begins with `ok: `, and a last one that begins with `@@SUMMARY`. A guest that prints none of
+//! them for long is given up.
 
 mod network;
 mod suite;

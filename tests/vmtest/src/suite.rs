@@ -67,6 +67,7 @@ impl<'o> Node<'o> {
                 finished: false,
                 running: true,
                 started: 1,
+                ..PodFact::default()
             }));
             facts.push(Change::Endpoint(EndpointFact {
                 ifindex: pod.ifindex,

@@ -50,6 +50,9 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
         .env(LLVM_SYS_PREFIX, llvm_prefix())
         .env("LLVM_PREFIX", llvm_prefix())
         .env("CARGO_TARGET_DIR", &build)
+        // Its work is done by LLVM, which is not compiled here: optimising the rest takes longer
+        // than it will ever save.
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .args([
             "install",
             "bpf-linker",
@@ -57,6 +60,7 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<PathBuf> {
             VERSION,
             "--locked",
             "--force",
+            "--debug",
         ])
         .args(["--no-default-features", "--features", "llvm-22"])
         .arg("--root")

@@ -23,7 +23,8 @@ const UNREAD: [&str; 3] = ["DEP-11", "Contents-deb", "CNF"];
 /// One set of sources and what was downloaded from it.
 pub(super) struct Apt {
     dir: PathBuf,
-    /// A sources.list of its own; none for the machine's sources.
+    /// A sources.list of its own, and nothing installed beside it; none for the machine's sources
+    /// and state.
     sources: Option<PathBuf>,
 }
 
@@ -55,6 +56,8 @@ impl Apt {
             Some(list) => {
                 let path = dir.join("sources.list");
                 fs::write(&path, list).with_context(|| format!("writing {}", path.display()))?;
+                let status = dir.join("status");
+                fs::write(&status, "").with_context(|| format!("writing {}", status.display()))?;
                 Some(path)
             }
             None => None,
@@ -81,6 +84,14 @@ impl Apt {
         if let Some(sources) = &self.sources {
             option("Dir::Etc::sourcelist", &sources.to_string_lossy());
             option("Dir::Etc::sourceparts", "-");
+            // Else what is installed here, and what is pinned here, takes part in the choice of a
+            // version, and a suite cannot give what is older than that.
+            option(
+                "Dir::State::status",
+                &self.dir.join("status").to_string_lossy(),
+            );
+            option("Dir::Etc::preferences", "/dev/null");
+            option("Dir::Etc::preferencesparts", "/dev/null");
         }
         for index in UNREAD {
             option(
@@ -146,5 +157,36 @@ fn configured_mirror() -> Result<String> {
         None => {
             bail!("apt's configuration names no mirror of Debian's archive: give one with --mirror")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUITE: &str = "Package: tool\nVersion: 1\nArchitecture: all\nFilename: ./tool.deb\nSize: 1\nMD5sum: d41d8cd98f00b204e9800998ecf8427e\n";
+    const INSTALLED: &str = "Package: tool\nStatus: install ok installed\nVersion: 9\nArchitecture: all\nMaintainer: nobody\nDescription: newer\n";
+
+    #[test]
+    fn a_suite_gives_its_own_version_of_what_is_installed_here_in_a_newer_one() {
+        let dir = std::env::temp_dir().join(format!("xtask-apt-{}", std::process::id()));
+        let suite = dir.join("suite");
+        fs::create_dir_all(&suite).unwrap();
+        fs::write(suite.join("Packages"), SUITE).unwrap();
+        fs::write(dir.join("installed"), INSTALLED).unwrap();
+        let configuration = format!("Dir::State::status \"{}/installed\";\n", dir.display());
+        fs::write(dir.join("apt.conf"), configuration).unwrap();
+        let list = format!("deb [trusted=yes] file:{} ./\n", suite.display());
+        let apt = Apt::new(&dir.join("apt"), Some(list)).unwrap();
+        let policy = command::read(
+            apt.command("apt-cache")
+                .env("APT_CONFIG", dir.join("apt.conf"))
+                .env("LC_ALL", "C")
+                .args(["policy", "tool"]),
+        );
+        fs::remove_dir_all(&dir).unwrap();
+        let policy = policy.unwrap();
+        assert!(policy.contains("Installed: (none)"), "{policy}");
+        assert!(policy.contains("Candidate: 1\n"), "{policy}");
     }
 }

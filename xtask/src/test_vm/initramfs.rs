@@ -1,12 +1,16 @@
-//! The guest's whole file system: busybox, the modules, the test program, the eBPF object, and an
+//! The guest's whole file system: busybox, the modules, the test program with its libraries, the eBPF object, and an
 //! init that runs it. Written as a `newc` archive (kernel:
 //! Documentation/driver-api/early-userspace/buffer-format.rst).
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 
-use super::{kernel::Kernel, modules};
+use super::{kernel::Kernel, libraries::Packed, modules};
 
 /// What the guest prints before the test program's exit status.
 pub(super) const EXIT_STATUS: &str = "@@RC ";
@@ -32,7 +36,7 @@ poweroff -f
 ";
 
 /// Writes the archive for one kernel.
-pub(super) fn pack(archive: &Path, kernel: &Kernel, program: &Path, object: &Path) -> Result<()> {
+pub(super) fn pack(archive: &Path, kernel: &Kernel, program: &Packed, object: &Path) -> Result<()> {
     let read = |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
     let mut cpio = Cpio::default();
     for dir in ["bin", "dev", "modules", "proc", "run", "sys", "tmp"] {
@@ -48,10 +52,31 @@ pub(super) fn pack(archive: &Path, kernel: &Kernel, program: &Path, object: &Pat
             &module.content,
         );
     }
-    cpio.file("vmtest", 0o755, &read(program)?);
+    cpio.file("vmtest", 0o755, &program.program);
+    for directory in directories(&program.libraries) {
+        cpio.directory(&directory);
+    }
+    for library in &program.libraries {
+        cpio.file(&inside(library), 0o755, &read(library)?);
+    }
     cpio.file("policy-ebpf", 0o644, &read(object)?);
     cpio.file("init", 0o755, INIT.as_bytes());
     fs::write(archive, cpio.finish()).with_context(|| format!("writing {}", archive.display()))
+}
+
+/// A path as the archive has it: without the root.
+fn inside(path: &Path) -> String {
+    path.to_string_lossy().trim_start_matches('/').to_owned()
+}
+
+/// Every directory that these files lie in, the upper ones first.
+fn directories(files: &[PathBuf]) -> BTreeSet<String> {
+    files
+        .iter()
+        .flat_map(|file| file.ancestors().skip(1))
+        .map(inside)
+        .filter(|directory| !directory.is_empty() && directory != "bin")
+        .collect()
 }
 
 /// An archive being written.
@@ -118,6 +143,13 @@ impl Cpio {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directories_come_before_what_they_hold() {
+        let files = ["/lib/x/libc.so.6", "/lib64/ld.so"].map(PathBuf::from);
+        let directories: Vec<_> = directories(&files).into_iter().collect();
+        assert_eq!(directories, ["lib", "lib/x", "lib64"]);
+    }
 
     #[test]
     fn an_archive_is_aligned_and_ends_with_its_trailer() {

@@ -1,5 +1,5 @@
 //! `test-vm`: the eBPF object on the oldest supported kernel, on a recent one and between, each
-//! booted in a virtual machine with nothing but a static test program.
+//! booted in a virtual machine with nothing but a test program and its libraries.
 //!
 //! Owns the list of kernels and what counts as passed. Downloads and virtual machines stay under
 //! the target directory; nothing is installed.
@@ -7,18 +7,16 @@
 mod apt;
 mod initramfs;
 mod kernel;
+mod libraries;
 mod modules;
+mod progress;
 mod qemu;
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{env, fs, path::Path, time::Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use self::{kernel::Kernel, qemu::Qemu};
+use self::{kernel::Kernel, libraries::Packed, qemu::Qemu};
 use crate::{
     build_ebpf, command,
     setup::{self, Need},
@@ -70,13 +68,15 @@ const MATRIX: [Row; 4] = [
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     build_ebpf::release(workspace)?;
+    build_test_program(workspace)?;
     let tally = matrix(workspace, args)?;
     println!("kernels: {tally}");
     ensure!(tally.failed == 0, "some kernels failed");
     Ok(())
 }
 
-/// Runs the whole matrix on an object that is built already.
+/// Runs the whole matrix on an object that is built already, and so is the test program: its own
+/// tests are built with it.
 pub(crate) fn all(workspace: &Workspace) -> Result<Tally> {
     matrix(
         workspace,
@@ -93,7 +93,8 @@ fn matrix(workspace: &Workspace, args: &Args) -> Result<Tally> {
     }
     setup::ensure(&[Need::TestVm])?;
     let dir = workspace.target.join("vm");
-    let program = build_test_program(workspace)?;
+    fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    let program = Packed::of(&workspace.target.join("debug/vmtest"), &dir.join("vmtest"))?;
     let qemu = Qemu::find_or_unpack(&dir.join("qemu"))?;
     let mut tally = Tally::default();
     for row in MATRIX {
@@ -130,7 +131,7 @@ fn test(
     row: Row,
     mirror: Option<&str>,
     qemu: &Qemu,
-    program: &Path,
+    program: &Packed,
     workspace: &Workspace,
 ) -> Result<String> {
     let kernel = Kernel::fetch(dir, row.suite, mirror)
@@ -165,7 +166,7 @@ fn judge(log: &str) -> Result<String> {
     match lines().find_map(|line| line.strip_prefix(initramfs::EXIT_STATUS)) {
         Some("0") => {}
         Some(status) => bail!("the test program ended with status {status}\n{}", tail()),
-        None => bail!("no result before the deadline\n{}", tail()),
+        None => bail!("no result, and no check passed for long\n{}", tail()),
     }
     let summary = lines().find_map(|line| line.strip_prefix("@@SUMMARY "));
     let programs = lines().filter_map(|line| line.strip_prefix("@@PROGRAM "));
@@ -177,32 +178,11 @@ fn judge(log: &str) -> Result<String> {
     Ok(text)
 }
 
-/// Builds the static program that runs in the machines, in its own target directory.
-fn build_test_program(workspace: &Workspace) -> Result<PathBuf> {
-    const TARGET: &str = "x86_64-unknown-linux-gnu";
-    let target = workspace.target.join("vm-build");
+/// Builds the program that runs in the machines.
+fn build_test_program(workspace: &Workspace) -> Result<()> {
     let mut cargo = workspace.cargo();
-    cargo
-        .env("CARGO_TARGET_DIR", &target)
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
-        .env_remove("RUSTFLAGS")
-        // The agent's build looks in the target directory, which is another one here.
-        .env("POLICY_EBPF_OBJECT", workspace.ebpf_object())
-        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
-        .args([
-            "build",
-            "--release",
-            "--target",
-            TARGET,
-            "--package",
-            "policy-vmtest",
-            "--bin",
-            "vmtest",
-        ]);
-    command::run(&mut cargo)?;
-    let program = target.join(TARGET).join("release/vmtest");
-    fs::metadata(&program).with_context(|| format!("reading {}", program.display()))?;
-    Ok(program)
+    cargo.args(["build", "--package", "policy-vmtest", "--bin", "vmtest"]);
+    command::run(&mut cargo)
 }
 
 #[cfg(test)]

@@ -4,20 +4,21 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::apt::Apt;
+use super::{apt::Apt, progress::Progress};
 use crate::command;
 
 const PROGRAM: &str = "qemu-system-x86_64";
 const PACKAGE: &str = "qemu-system-x86";
 
-/// A guest that has not powered off by then is killed. Far above what emulation takes (7 s) for
-/// busy machines.
-const DEADLINE_SECONDS: &str = "180";
+/// How often the guest's console is looked at.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A qemu that can run.
 pub(super) struct Qemu {
@@ -63,14 +64,12 @@ impl Qemu {
         })
     }
 
-    /// Boots a kernel until it powers off or the deadline; returns what it printed.
+    /// Boots a kernel until it powers off or gets no further; returns what it printed.
     pub(super) fn boot(&self, image: &Path, initramfs: &Path, log: &Path) -> Result<String> {
         let console =
             fs::File::create(log).with_context(|| format!("writing {}", log.display()))?;
         let errors = console.try_clone().context("sharing the console's log")?;
-        let mut qemu = Command::new("timeout");
-        qemu.args(["--kill-after=5", DEADLINE_SECONDS])
-            .arg(&self.program);
+        let mut qemu = Command::new(&self.program);
         if let Some(root) = &self.unpacked {
             let libraries =
                 ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|below| root.join(below));
@@ -103,18 +102,39 @@ impl Qemu {
             .stdin(Stdio::null())
             .stdout(console)
             .stderr(errors);
-        let status = qemu
-            .status()
+        let guest = qemu
+            .spawn()
             .with_context(|| format!("starting {}", self.program.display()))?;
-        let bytes = fs::read(log).with_context(|| format!("reading {}", log.display()))?;
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        // 0 says nothing about the guest, and 124 is the deadline: then the log tells.
+        let ended = until_over(guest, log)?;
+        let text = read(log)?;
+        // 0 says nothing about the guest, and neither does an end by force: then the log tells.
         ensure!(
-            matches!(status.code(), Some(0 | 124)),
-            "qemu failed: {status}\n{text}"
+            ended.is_none_or(|status| status.success()),
+            "qemu failed: {ended:?}\n{text}"
         );
         Ok(text)
     }
+}
+
+/// Waits until the guest ends, or ends it when it gets no further: then there is no status.
+fn until_over(mut guest: Child, log: &Path) -> Result<Option<ExitStatus>> {
+    let mut progress = Progress::from(Instant::now());
+    loop {
+        if let Some(status) = guest.try_wait().context("waiting for qemu")? {
+            return Ok(Some(status));
+        }
+        if progress.is_over(&read(log)?, Instant::now()) {
+            guest.kill().context("ending qemu")?;
+            guest.wait().context("waiting for qemu")?;
+            return Ok(None);
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+fn read(log: &Path) -> Result<String> {
+    let bytes = fs::read(log).with_context(|| format!("reading {}", log.display()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// KVM only on the modules that run stock kernels: /dev/kvm alone may be another hypervisor's.

@@ -8,8 +8,11 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::{BindEvent, BindProblem, InterfaceFact};
-use crate::model::{ObjectName, PodFact};
+use super::{
+    BindEvent, BindProblem, InterfaceFact, Pin,
+    pin::{Pins, Spent},
+};
+use crate::model::{ObjectName, PodFact, pod_tag};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BoundPod {
@@ -25,18 +28,24 @@ pub(super) enum State {
     Bound(BoundPod),
     /// Was decided, and the pod is gone.
     Ended(BoundPod),
+    /// Was decided by an earlier run, for the pod of this tag.
+    Pinned(u64),
 }
 
 #[derive(Debug)]
 pub(super) struct Interface {
+    /// Its addresses are those that were seen first.
     pub(super) fact: InterfaceFact,
+    /// Those that were seen later.
+    pub(super) later: Vec<IpAddr>,
     pub(super) state: State,
 }
 
 #[derive(Debug)]
 pub(super) struct Pod {
     pub(super) uid: Arc<str>,
-    addresses: Vec<IpAddr>,
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) unreadable: bool,
 }
 
 /// Binds interfaces to pods.
@@ -46,13 +55,43 @@ pub struct Binder {
     pub(super) pods: FxHashMap<ObjectName, Pod>,
     pub(super) pods_at: FxHashMap<IpAddr, BTreeSet<ObjectName>>,
     behind: FxHashMap<IpAddr, BTreeSet<u32>>,
+    /// Interfaces behind which an address was seen after others.
+    behind_later: FxHashMap<IpAddr, BTreeSet<u32>>,
     pub(super) bound: FxHashMap<ObjectName, u32>,
+    pub(super) pins: Pins,
+    pub(super) spent: Spent,
+    /// The name of this node; empty: pods of every node may be here.
+    node: Arc<str>,
+    /// Nothing is decided before all pods and interfaces of the start are known.
+    pub(super) waiting: bool,
 }
 
 impl Binder {
-    /// Nothing is known yet.
+    /// Nothing is known yet; decides at once.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Goes on after an earlier run, on the node of this name (empty: not known). Decides nothing
+    /// before [`Self::synced`].
+    pub fn resuming(node: Arc<str>, pins: impl IntoIterator<Item = Pin>) -> Self {
+        Self {
+            pins: Pins::new(pins),
+            node,
+            waiting: true,
+            ..Self::default()
+        }
+    }
+
+    /// All pods and interfaces that were there at the start are known.
+    pub fn synced(&mut self) -> Vec<BindEvent> {
+        self.waiting = false;
+        let all = self.interfaces.keys().copied().collect();
+        let mut events = self.settle(all);
+        let left = self.interfaces.iter();
+        let left = left.filter(|(_, interface)| matches!(interface.state, State::Pinned(_)));
+        events.extend(left.map(|(&ifindex, _)| self.event(ifindex)));
+        events
     }
 
     /// An interface exists like this.
@@ -77,25 +116,29 @@ impl Binder {
         }
         let mut touched: BTreeSet<u32> = BTreeSet::new();
         let is_new = !self.interfaces.contains_key(&ifindex);
+        let (mut later, mut state) = (Vec::new(), State::Open(None));
         if let Some(known) = self.interfaces.remove(&ifindex) {
             touched.extend(self.rivals(&known.fact.addresses));
+            touched.extend(self.rivals(&known.later));
+            self.unlist(ifindex, &known);
             fact.netns = fact.netns.or(known.fact.netns);
-            self.unlist(ifindex, &known.fact.addresses);
-            self.interfaces.insert(
-                ifindex,
-                Interface {
-                    fact,
-                    state: known.state,
-                },
-            );
-        } else {
-            let state = State::Open(None);
-            self.interfaces.insert(ifindex, Interface { fact, state });
+            (fact.addresses, later) = seen(known.fact.addresses, &fact.addresses);
+            state = known.state;
+        } else if let Some(pin) = self.pins.get(ifindex) {
+            fact.addresses.clone_from(&pin.addresses);
+            state = State::Pinned(pin.tag);
         }
-        let addresses = self.addresses_behind(ifindex);
+        let mut addresses = fact.addresses.clone();
         for &address in &addresses {
             self.behind.entry(address).or_default().insert(ifindex);
         }
+        for &address in &later {
+            let interfaces = self.behind_later.entry(address).or_default();
+            interfaces.insert(ifindex);
+        }
+        addresses.extend(&later);
+        let interface = Interface { fact, later, state };
+        self.interfaces.insert(ifindex, interface);
         touched.extend(self.rivals(&addresses));
         touched.insert(ifindex);
         let settled = self.settle(touched);
@@ -108,13 +151,21 @@ impl Binder {
 
     /// An interface is gone.
     pub fn interface_removed(&mut self, ifindex: u32) -> Vec<BindEvent> {
+        if let Some(pin) = self.pins.remove(ifindex) {
+            self.spent.insert(pin.tag, &pin.addresses);
+        }
         let Some(interface) = self.interfaces.remove(&ifindex) else {
             return Vec::new();
         };
-        self.unlist(ifindex, &interface.fact.addresses);
+        self.unlist(ifindex, &interface);
         let mut touched = self.rivals(&interface.fact.addresses);
+        touched.extend(self.rivals(&interface.later));
         if let State::Bound(pod) = &interface.state {
             self.bound.remove(&pod.name);
+            if let Some(record) = self.pods.get(&pod.name) {
+                self.spent
+                    .insert(pod_tag(&pod.name, &pod.uid), &record.addresses);
+            }
             touched.extend(self.interfaces_of(&pod.name));
         }
         let mut events = vec![BindEvent {
@@ -127,11 +178,14 @@ impl Binder {
         events
     }
 
-    /// A pod exists like this. Finished and host-network pods have no interface.
+    /// A pod exists like this. Finished and host-network pods have no interface, and pods of other
+    /// nodes none here.
     pub fn pod(&mut self, fact: &PodFact) -> Vec<BindEvent> {
-        if fact.host_network || fact.finished {
+        let elsewhere = !self.node.is_empty() && !fact.node.is_empty() && fact.node != self.node;
+        if fact.host_network || fact.finished || elsewhere {
             return self.pod_removed(&fact.name);
         }
+        let was_unreadable = self.pods.get(&fact.name).map(|pod| pod.unreadable);
         let mut touched = self.forget(&fact.name);
         let mut events = Vec::new();
         let ended = |uid: &Arc<str>| *uid != fact.uid;
@@ -141,8 +195,10 @@ impl Binder {
             Pod {
                 uid: fact.uid.clone(),
                 addresses: fact.addresses.clone(),
+                unreadable: fact.unreadable,
             },
         );
+        touched.extend(self.pins.pod(&fact.name, &fact.uid));
         for &address in &fact.addresses {
             let pods = self.pods_at.entry(address).or_default();
             pods.insert(fact.name.clone());
@@ -150,11 +206,20 @@ impl Binder {
         touched.extend(self.rivals(&fact.addresses));
         touched.extend(self.interfaces_of(&fact.name));
         events.extend(self.settle(touched));
+        if was_unreadable.is_some_and(|before| before != fact.unreadable)
+            && let Some(&ifindex) = self.bound.get(&fact.name)
+            && !events.iter().any(|event| event.ifindex == ifindex)
+        {
+            events.push(self.event(ifindex));
+        }
         events
     }
 
     /// A pod is gone.
     pub fn pod_removed(&mut self, name: &ObjectName) -> Vec<BindEvent> {
+        if let Some(pod) = self.pods.get(name) {
+            self.spent.remove(name, &pod.uid);
+        }
         let mut touched = self.forget(name);
         let mut events = self.end(name, |_| true, &mut touched);
         events.extend(self.settle(touched));
@@ -165,7 +230,17 @@ impl Binder {
     pub fn pod_behind(&self, ifindex: u32) -> Option<&ObjectName> {
         match &self.interfaces.get(&ifindex)?.state {
             State::Bound(pod) => Some(&pod.name),
-            State::Open(_) | State::Ended(_) => None,
+            State::Open(_) | State::Ended(_) | State::Pinned(_) => None,
+        }
+    }
+
+    /// [`pod_tag`] of the pod that an interface was decided for, by this run or an earlier one; 0 when
+    /// it never was.
+    pub fn tag(&self, ifindex: u32) -> u64 {
+        match self.interfaces.get(&ifindex).map(|known| &known.state) {
+            Some(State::Bound(pod) | State::Ended(pod)) => pod_tag(&pod.name, &pod.uid),
+            Some(State::Pinned(tag)) => *tag,
+            Some(State::Open(_)) | None => 0,
         }
     }
 
@@ -176,18 +251,12 @@ impl Binder {
             .map_or(&[], |pod| pod.addresses.as_slice())
     }
 
-    /// What is known of every interface that may be a pod's.
-    pub fn all(&self) -> impl Iterator<Item = (&InterfaceFact, BindEvent)> {
-        self.interfaces
-            .iter()
-            .map(|(&ifindex, interface)| (&interface.fact, self.event(ifindex)))
-    }
-
     /// Drops the record of a pod; returns the interfaces that it may have concerned.
     fn forget(&mut self, name: &ObjectName) -> BTreeSet<u32> {
         let Some(pod) = self.pods.remove(name) else {
             return BTreeSet::new();
         };
+        self.pins.pod_removed(name, &pod.uid);
         for address in &pod.addresses {
             if let Some(pods) = self.pods_at.get_mut(address) {
                 pods.remove(name);
@@ -223,12 +292,16 @@ impl Binder {
         vec![self.event(ifindex)]
     }
 
-    fn unlist(&mut self, ifindex: u32, addresses: &[IpAddr]) {
-        for address in addresses {
-            if let Some(interfaces) = self.behind.get_mut(address) {
-                interfaces.remove(&ifindex);
-                if interfaces.is_empty() {
-                    self.behind.remove(address);
+    fn unlist(&mut self, ifindex: u32, interface: &Interface) {
+        let first = (&mut self.behind, &interface.fact.addresses);
+        let later = (&mut self.behind_later, &interface.later);
+        for (behind, addresses) in [first, later] {
+            for address in addresses {
+                if let Some(interfaces) = behind.get_mut(address) {
+                    interfaces.remove(&ifindex);
+                    if interfaces.is_empty() {
+                        behind.remove(address);
+                    }
                 }
             }
         }
@@ -245,6 +318,7 @@ impl Binder {
         let mut rivals = BTreeSet::new();
         for address in addresses {
             rivals.extend(self.behind.get(address).into_iter().flatten());
+            rivals.extend(self.behind_later.get(address).into_iter().flatten());
             for pod in self.pods_at.get(address).into_iter().flatten() {
                 rivals.extend(self.interfaces_of(pod));
             }
@@ -265,7 +339,15 @@ impl Binder {
 
     pub(super) fn event(&self, ifindex: u32) -> BindEvent {
         let (pod, problem) = match self.interfaces.get(&ifindex).map(|known| &known.state) {
-            Some(State::Bound(pod)) => (Some(pod.name.clone()), None),
+            Some(State::Bound(pod)) => {
+                let record = self.pods.get(&pod.name);
+                let unreadable = record.is_some_and(|record| record.unreadable);
+                let problem = || BindProblem::Unreadable(pod.name.clone());
+                (Some(pod.name.clone()), unreadable.then(problem))
+            }
+            // Before everything is known, its pod may still come.
+            Some(State::Pinned(_)) if self.waiting => (None, None),
+            Some(State::Pinned(_)) => (None, Some(BindProblem::EarlierPod)),
             Some(State::Open(problem)) => (None, problem.clone()),
             Some(State::Ended(pod)) => (None, Some(BindProblem::PodGone(pod.name.clone()))),
             None => (None, None),
@@ -276,5 +358,28 @@ impl Binder {
             pod,
             problem,
         }
+    }
+}
+
+/// The addresses that count, and the others, once `now` is seen behind an interface whose addresses
+/// were `first`: a family's first sight is kept.
+fn seen(first: Vec<IpAddr>, now: &[IpAddr]) -> (Vec<IpAddr>, Vec<IpAddr>) {
+    let is_known = |address: &IpAddr| {
+        first
+            .iter()
+            .any(|known| known.is_ipv4() == address.is_ipv4() && is_own(known))
+    };
+    let others = now.iter().filter(|address| !first.contains(address));
+    let (later, new): (Vec<_>, Vec<_>) = others.copied().partition(is_known);
+    let mut addresses = first;
+    addresses.extend(new);
+    (addresses, later)
+}
+
+/// Whether an address says anything about whose it is: every interface has a link-local one.
+fn is_own(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(address) => !address.is_unicast_link_local(),
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::{
     BindEvent, BindProblem, Binder,
-    binder::{BoundPod, Interface, State},
+    binder::{BoundPod, Interface, Pod, State},
 };
 use crate::model::ObjectName;
 
@@ -14,6 +14,9 @@ impl Binder {
     /// Decides what can be decided. All decisions are taken before the first is carried out, so
     /// that the order of interfaces does not matter.
     pub(super) fn settle(&mut self, touched: BTreeSet<u32>) -> Vec<BindEvent> {
+        if self.waiting {
+            return Vec::new();
+        }
         let decisions: Vec<_> = touched
             .into_iter()
             .filter_map(|ifindex| {
@@ -26,6 +29,7 @@ impl Binder {
         for (ifindex, state) in decisions {
             if let State::Bound(pod) = &state {
                 self.bound.insert(pod.name.clone(), ifindex);
+                self.pins.remove(ifindex);
             }
             if let Some(interface) = self.interfaces.get_mut(&ifindex) {
                 interface.state = state;
@@ -37,52 +41,116 @@ impl Binder {
 
     /// What the state of an interface must be; `None`: what it is.
     fn decide(&self, ifindex: u32, interface: &Interface) -> Option<State> {
-        let ended = match &interface.state {
-            State::Bound(_) => return None,
-            State::Ended(pod) => Some(pod),
-            State::Open(_) => None,
-        };
+        match &interface.state {
+            State::Bound(_) => None,
+            State::Open(_) => Some(self.decide_open(ifindex, interface)),
+            State::Ended(ended) => {
+                self.decide_again(ifindex, interface, |name| self.may_follow(ended, name))
+            }
+            State::Pinned(tag) => match self.pins.pod_of(*tag) {
+                Some(pod) if !self.bound.contains_key(pod) => self.bind(pod),
+                _ => self.decide_again(ifindex, interface, |name| self.is_nameless(name)),
+            },
+        }
+    }
+
+    /// The state of an interface that was never decided.
+    fn decide_open(&self, ifindex: u32, interface: &Interface) -> State {
         let addresses = interface.fact.addresses.iter();
         let pods: BTreeSet<&ObjectName> = addresses
             .filter_map(|address| self.pods_at.get(address))
             .flatten()
-            .filter(|name| ended.is_none_or(|ended| self.may_follow(ended, name)))
             .collect();
-        let free: Vec<&ObjectName> = pods
-            .iter()
-            .copied()
-            .filter(|pod| !self.bound.contains_key(*pod))
-            .collect();
-        match (free.as_slice(), pods.first(), ended) {
-            (&[pod], ..) => {
-                let others: Vec<u32> = self
-                    .interfaces_of(pod)
-                    .into_iter()
-                    .filter(|&other| other != ifindex && self.is_undecided(other, pod))
-                    .collect();
-                if others.is_empty() {
-                    let uid = self.pods.get(pod)?.uid.clone();
-                    return Some(State::Bound(BoundPod {
-                        name: pod.clone(),
-                        uid,
-                    }));
+        let problem = match self.free(ifindex, &pods).as_slice() {
+            &[pod] => match (self.others(ifindex, pod), self.bind(pod)) {
+                (others, Some(bound)) if others.is_empty() => return bound,
+                (interfaces, _) => {
+                    let pod = pod.clone();
+                    Some(BindProblem::SeveralInterfaces { pod, interfaces })
                 }
-                let problem = BindProblem::SeveralInterfaces {
-                    pod: pod.clone(),
-                    interfaces: others,
-                };
-                ended.is_none().then_some(State::Open(Some(problem)))
+            },
+            [] => match pods.first() {
+                Some(&pod) => Some(self.taken(pod)),
+                None => self.late_pod(interface),
+            },
+            several => {
+                let names = several.iter().map(|&pod| pod.clone()).collect();
+                Some(BindProblem::SeveralPods(names))
             }
-            (_, _, Some(_)) => None,
-            ([], None, None) => Some(State::Open(None)),
-            ([], Some(&pod), None) => Some(State::Open(Some(BindProblem::SeveralInterfaces {
-                pod: pod.clone(),
-                interfaces: self.bound.get(pod).copied().into_iter().collect(),
-            }))),
-            (several, ..) => Some(State::Open(Some(BindProblem::SeveralPods(
-                several.iter().map(|&pod| pod.clone()).collect(),
-            )))),
+        };
+        State::Open(problem)
+    }
+
+    /// The state of an interface that was decided for a pod that is not there: only pods that `may`
+    /// follow it count, and only when it is clear which.
+    fn decide_again(
+        &self,
+        ifindex: u32,
+        interface: &Interface,
+        may: impl Fn(&ObjectName) -> bool,
+    ) -> Option<State> {
+        let addresses = interface.fact.addresses.iter();
+        let pods: BTreeSet<&ObjectName> = addresses
+            .filter_map(|address| self.pods_at.get(address))
+            .flatten()
+            .filter(|name| may(name))
+            .collect();
+        match self.free(ifindex, &pods).as_slice() {
+            &[pod] if self.others(ifindex, pod).is_empty() => self.bind(pod),
+            _ => None,
         }
+    }
+
+    /// Those of the pods that have no interface, and never had one.
+    fn free<'pods>(
+        &self,
+        ifindex: u32,
+        pods: &BTreeSet<&'pods ObjectName>,
+    ) -> Vec<&'pods ObjectName> {
+        let is_free = |name: &ObjectName| {
+            !self.bound.contains_key(name)
+                && self.pods.get(name).is_some_and(|pod| {
+                    !self.is_spent(name, pod) && !self.pins.is_elsewhere(ifindex, name, &pod.uid)
+                })
+        };
+        let pods = pods.iter().copied();
+        pods.filter(|name| is_free(name)).collect()
+    }
+
+    /// Why the only pods of an interface cannot be it.
+    fn taken(&self, pod: &ObjectName) -> BindProblem {
+        let record = self.pods.get(pod);
+        if record.is_some_and(|record| self.is_spent(pod, record)) {
+            return BindProblem::Spent(pod.clone());
+        }
+        BindProblem::SeveralInterfaces {
+            pod: pod.clone(),
+            interfaces: self.bound.get(pod).copied().into_iter().collect(),
+        }
+    }
+
+    /// A pod of this node whose addresses came to be seen behind an interface that had others.
+    fn late_pod(&self, interface: &Interface) -> Option<BindProblem> {
+        let addresses = interface.later.iter();
+        let mut pods = addresses
+            .filter_map(|address| self.pods_at.get(address))
+            .flatten();
+        pods.next().cloned().map(BindProblem::Later)
+    }
+
+    /// Bound to the pod.
+    fn bind(&self, pod: &ObjectName) -> Option<State> {
+        let uid = self.pods.get(pod)?.uid.clone();
+        let name = pod.clone();
+        Some(State::Bound(BoundPod { name, uid }))
+    }
+
+    /// The other interfaces that could be decided for the pod.
+    fn others(&self, ifindex: u32, pod: &ObjectName) -> Vec<u32> {
+        self.interfaces_of(pod)
+            .into_iter()
+            .filter(|&other| other != ifindex && self.is_undecided(other, pod))
+            .collect()
     }
 
     /// Whether an interface could also be decided for the pod.
@@ -90,8 +158,16 @@ impl Binder {
         match self.interfaces.get(&ifindex).map(|known| &known.state) {
             Some(State::Open(_)) => true,
             Some(State::Ended(ended)) => self.may_follow(ended, pod),
+            Some(State::Pinned(tag)) => match self.pins.pod_of(*tag) {
+                Some(pinned) => pinned == pod,
+                None => self.is_nameless(pod),
+            },
             Some(State::Bound(_)) | None => false,
         }
+    }
+
+    fn is_spent(&self, name: &ObjectName, pod: &Pod) -> bool {
+        self.spent.contains(name, &pod.uid, &pod.addresses)
     }
 
     /// Whether an interface whose pod is gone may be this pod's: the same pod seen again, or any
@@ -100,5 +176,10 @@ impl Binder {
         self.pods.get(name).is_some_and(|pod| {
             pod.uid == ended.uid && (ended.uid.is_empty() || ended.name == *name)
         })
+    }
+
+    /// Whether the source has no UID of the pod: it may be any that had its address.
+    fn is_nameless(&self, name: &ObjectName) -> bool {
+        self.pods.get(name).is_some_and(|pod| pod.uid.is_empty())
     }
 }

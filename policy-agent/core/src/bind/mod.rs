@@ -2,11 +2,15 @@
 //!
 //! Pure: interfaces and pods come in, decisions come out; numbers of endpoints, attaching and
 //! waiting are others' work. A pod is recognised by its recorded addresses (`status.podIPs`), as
-//! they are seen inside the network namespace behind an interface. A pod controls what is inside,
-//! so a decision is made once:
+//! they are first seen inside the network namespace behind an interface. A pod controls what is
+//! inside, so a decision is made once, for as long as the interface lives:
 //!
-//! - what an interface's addresses were when it was decided counts for ever; later changes inside
-//!   move nothing;
+//! - what an earlier run decided ([`Pin`]) stands: the interface is that pod's, or nobody's;
+//! - the addresses that were seen first count, one family after the other; later ones move
+//!   nothing, and when they are a pod's, the interface is unknown and that is reported;
+//! - only pods of this node are candidates, where the node's name is known;
+//! - a pod that was bound to an interface that is gone is not bound to another one, before its
+//!   object names other addresses or another UID: a new sandbox with its address is a new pod's;
 //! - several pods for one interface, or several interfaces for one pod, leave the interfaces
 //!   unknown and are reported; a decided one is not affected;
 //! - a pod that is gone, or came back with another UID, leaves its interface unknown: the new pod
@@ -18,12 +22,14 @@
 
 mod binder;
 mod decide;
+mod pin;
 
 use std::{net::IpAddr, sync::Arc};
 
 use crate::model::ObjectName;
 
 pub use binder::Binder;
+pub use pin::Pin;
 
 /// One interface of the host as netlink shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +67,23 @@ pub enum BindProblem {
     /// The pod that the interface belonged to is gone or was created anew.
     #[error("pod {0} of the interface is gone")]
     PodGone(ObjectName),
+    /// An earlier run decided it for a pod that is not known now.
+    #[error("an earlier run knew the pod of the interface; it is gone")]
+    EarlierPod,
+    /// The pod with these addresses had another interface, which is gone: a new pod got its address
+    /// before the old object went.
+    #[error(
+        "pod {0} had another interface, which is gone; the new pod with its address is not known yet"
+    )]
+    Spent(ObjectName),
+    /// The pod's addresses were added to the interface after others had been seen.
+    #[error(
+        "addresses of pod {0} were added behind the interface after others had been seen there"
+    )]
+    Later(ObjectName),
+    /// It is known whose it is, but not what the pod is.
+    #[error("pod {0} cannot be read: it is isolated")]
+    Unreadable(ObjectName),
 }
 
 fn list(names: &[ObjectName]) -> String {

@@ -44,6 +44,9 @@ pub struct EndpointFact {
     pub bridge: Option<u32>,
     /// The pod; `None` while it is not known: the endpoint then denies everything but the host.
     pub pod: Option<ObjectName>,
+    /// [`pod_tag`](super::pod_tag) of the pod that the interface is known to be of, also while the
+    /// pod itself is not known; 0 when nothing was ever decided. The next run reads it back.
+    pub tag: u64,
     /// The addresses that it may send from while its pod is not known: the last pod's, else those
     /// that were there when the interface was first seen.
     pub own: Vec<IpAddr>,

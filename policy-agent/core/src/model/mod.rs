@@ -11,7 +11,7 @@ pub mod selector;
 
 pub use change::{Change, EndpointFact};
 pub use peer::Peer;
-pub use pod::{ContainerPort, NamespaceFact, ObjectName, PodFact};
+pub use pod::{ContainerPort, NamespaceFact, ObjectName, PodFact, pod_tag};
 pub use policy::{IpBlock, PeerMatch, Peers, PolicyFact, PortMatch, Ports, Rule};
 pub use protocol::Protocol;
 pub use selector::{Labels, Requirement, Selector};

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::{protocol::Protocol, selector::Labels};
 
 /// Namespace and name of an object.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName {
     /// The namespace.
     pub namespace: Arc<str>,
@@ -39,12 +39,18 @@ pub struct NamespaceFact {
 }
 
 /// One Pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodFact {
     /// Namespace and name.
     pub name: ObjectName,
-    /// Tells two pods of one name apart; empty when the source has none.
+    /// Tells two pods of one name apart, as the node's runtime knows them: a static pod's is that
+    /// of its file, not that of its mirror. Empty when the source has none.
     pub uid: Arc<str>,
+    /// The node it runs on, `spec.nodeName`; empty when that is not said.
+    pub node: Arc<str>,
+    /// It is there and cannot be read to the end: nobody as a peer, and its interface is that of an
+    /// unknown pod, isolated in both directions. Only name, UID, node and addresses count.
+    pub unreadable: bool,
     /// The labels.
     pub labels: Labels,
     /// `status.podIPs`, at most one of each family (as the API has it). Ignored for a finished or a
@@ -60,6 +66,16 @@ pub struct PodFact {
     pub running: bool,
     /// `status.startTime` in seconds since 1970, 0 when absent: the later start wins an address.
     pub started: i64,
+}
+
+/// What tells a pod from any other in every run: FNV-1a over UID, namespace and name, never 0.
+pub fn pod_tag(name: &ObjectName, uid: &str) -> u64 {
+    let parts = [uid, "/", &name.namespace, "/", &name.name];
+    let bytes = parts.iter().flat_map(|part| part.bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    hash.max(1)
 }
 
 /// A port that a container declares under a name.

@@ -1,8 +1,8 @@
 //! Which interface is which pod.
 
 use policy_core::{
-    bind::{BindEvent, BindProblem, Binder, InterfaceFact},
-    model::PodFact,
+    bind::{BindEvent, BindProblem, Binder, InterfaceFact, Pin},
+    model::{ObjectName, PodFact, pod_tag},
 };
 
 use crate::build::{name, pod};
@@ -196,4 +196,197 @@ fn interfaces_of_the_host_and_pods_of_the_host_network_are_left_alone() {
         binder.interface(interface(2, "n2", &["10.0.0.1"])),
         [unknown(2, None)]
     );
+}
+
+fn pin(ifindex: u32, pod: &str, uid: &str, addresses: &[&str]) -> Pin {
+    Pin {
+        ifindex,
+        tag: pod_tag(&name(pod), uid),
+        addresses: addresses
+            .iter()
+            .map(|text| text.parse().expect("an address"))
+            .collect(),
+    }
+}
+
+fn resuming(pins: Vec<Pin>) -> Binder {
+    Binder::resuming("here".into(), pins)
+}
+
+#[test]
+fn what_an_earlier_run_decided_stands_whatever_is_behind_the_interface_now() {
+    for uid in ["", "u"] {
+        let mut binder = resuming(vec![pin(1, "a/p", uid, &["10.0.0.1"])]);
+        let own = with_uid(uid, pod("a/p", &[], &["10.0.0.1"]));
+        let victim = with_uid(uid, pod("a/victim", &[], &["10.0.0.2"]));
+        binder.pod(&victim);
+        // It took the victim's address while nobody looked.
+        assert_eq!(
+            binder.interface(interface(1, "n1", &["10.0.0.2"])),
+            [unknown(1, None)]
+        );
+        binder.pod(&own);
+        assert_eq!(binder.synced(), [bound(1, "a/p")]);
+        let late = binder.interface(interface(2, "n2", &["10.0.0.2"]));
+        assert_eq!(late, [bound(2, "a/victim")]);
+    }
+}
+
+#[test]
+fn nothing_is_decided_before_everything_of_the_start_is_known() {
+    let mut binder = resuming(vec![pin(1, "a/p", "", &["10.0.0.1"])]);
+    let at = |text| with_uid("", pod(text, &[], &["10.0.0.1"]));
+    binder.interface(interface(1, "n1", &["10.0.0.1"]));
+    // Another record of the address comes first.
+    assert_eq!(binder.pod(&at("a/q")), []);
+    assert_eq!(binder.pod(&at("a/p")), []);
+    assert_eq!(binder.synced(), [bound(1, "a/p")]);
+}
+
+#[test]
+fn an_interface_whose_earlier_pod_is_gone_is_nobodys_but_where_pods_have_no_uids() {
+    let mut binder = resuming(vec![pin(1, "a/p", "1", &["10.0.0.1"])]);
+    binder.interface(interface(1, "n1", &["10.0.0.1"]));
+    let earlier = Some(BindProblem::EarlierPod);
+    assert_eq!(binder.synced(), [unknown(1, earlier)]);
+    let at = |uid| with_uid(uid, pod("a/q", &[], &["10.0.0.1"]));
+    assert_eq!(binder.pod(&at("2")), []);
+    assert_eq!(binder.pod(&at("")), [bound(1, "a/q")]);
+}
+
+#[test]
+fn a_tag_that_two_pods_have_decides_nothing() {
+    // The parts of a tag stand in a row: these two have the same.
+    let twin = PodFact {
+        name: ObjectName::new("b/p", "x"),
+        uid: "u/a".into(),
+        ..pod("a/x", &[], &["10.0.0.2"])
+    };
+    let own = PodFact {
+        name: ObjectName::new("a/b/p", "x"),
+        uid: "u".into(),
+        ..pod("a/x", &[], &["10.0.0.1"])
+    };
+    let tag = pod_tag(&own.name, &own.uid);
+    assert_eq!(tag, pod_tag(&twin.name, &twin.uid));
+    let addresses = own.addresses.clone();
+    let mut binder = resuming(vec![Pin {
+        ifindex: 1,
+        tag,
+        addresses,
+    }]);
+    binder.interface(interface(1, "n1", &["10.0.0.1"]));
+    binder.pod(&own);
+    binder.pod(&twin);
+    let earlier = Some(BindProblem::EarlierPod);
+    assert_eq!(binder.synced(), [unknown(1, earlier)]);
+}
+
+#[test]
+fn a_pod_whose_interface_is_gone_lends_its_name_to_no_other_interface() {
+    for by_pin in [false, true] {
+        let mut binder = Binder::new();
+        let old = with_uid("1", pod("a/old", &[], &["10.0.0.1"]));
+        if by_pin {
+            binder = resuming(vec![pin(1, "a/old", "1", &["10.0.0.1"])]);
+            binder.interface_removed(1);
+            binder.synced();
+            binder.pod(&old);
+        } else {
+            binder.pod(&old);
+            binder.interface(interface(1, "n1", &["10.0.0.1"]));
+            binder.interface_removed(1);
+        }
+        let spent = Some(BindProblem::Spent(name("a/old")));
+        assert_eq!(
+            binder.interface(interface(2, "n2", &["10.0.0.1"])),
+            [unknown(2, spent)]
+        );
+        let new = with_uid("2", pod("a/new", &[], &["10.0.0.1"]));
+        assert_eq!(binder.pod(&new), [bound(2, "a/new")]);
+    }
+}
+
+#[test]
+fn a_pod_whose_sandbox_was_made_again_is_found_by_its_new_address() {
+    let mut binder = Binder::new();
+    binder.pod(&with_uid("1", pod("a/p", &[], &["10.0.0.1"])));
+    binder.interface(interface(1, "n1", &["10.0.0.1"]));
+    binder.interface_removed(1);
+    binder.interface(interface(2, "n2", &["10.0.0.2"]));
+    let moved = with_uid("1", pod("a/p", &[], &["10.0.0.2"]));
+    assert_eq!(binder.pod(&moved), [bound(2, "a/p")]);
+}
+
+#[test]
+fn the_addresses_that_were_seen_first_count() {
+    let mut binder = Binder::new();
+    binder.interface(interface(1, "n1", &["10.0.0.1"]));
+    binder.interface(interface(1, "n1", &["10.0.0.2"]));
+    let later = Some(BindProblem::Later(name("a/victim")));
+    assert_eq!(
+        binder.pod(&pod("a/victim", &[], &["10.0.0.2"])),
+        [unknown(1, later)]
+    );
+    assert_eq!(
+        binder.pod(&pod("a/p", &[], &["10.0.0.1"])),
+        [bound(1, "a/p")]
+    );
+    let own = interface(2, "n2", &["10.0.0.2"]);
+    assert_eq!(binder.interface(own), [bound(2, "a/victim")]);
+}
+
+#[test]
+fn a_familys_first_address_may_come_after_the_others_and_after_link_local_ones() {
+    let mut binder = Binder::new();
+    binder.interface(interface(1, "n1", &["fe80::1"]));
+    binder.interface(interface(1, "n1", &["10.0.0.1", "fe80::1"]));
+    binder.interface(interface(1, "n1", &["10.0.0.1", "fd00::1", "fe80::1"]));
+    assert_eq!(
+        binder.pod(&pod("a/p", &[], &["fd00::1"])),
+        [bound(1, "a/p")]
+    );
+}
+
+#[test]
+fn a_pod_of_another_node_is_no_candidate_here() {
+    let mut binder = resuming(vec![]);
+    binder.synced();
+    let on = |node: &str, text, address| PodFact {
+        node: node.into(),
+        ..pod(text, &[], &[address])
+    };
+    binder.pod(&on("there", "a/remote", "10.0.0.1"));
+    binder.pod(&on("", "a/somewhere", "10.0.0.2"));
+    binder.pod(&on("here", "a/local", "10.0.0.3"));
+    for (ifindex, address, expected) in [
+        (1, "10.0.0.1", unknown(1, None)),
+        (2, "10.0.0.2", bound(2, "a/somewhere")),
+        (3, "10.0.0.3", bound(3, "a/local")),
+    ] {
+        let netns = format!("n{ifindex}");
+        assert_eq!(
+            binder.interface(interface(ifindex, &netns, &[address])),
+            [expected]
+        );
+    }
+}
+
+#[test]
+fn a_pod_that_cannot_be_read_has_its_interface_and_that_is_said() {
+    let mut binder = Binder::new();
+    let mut fact = pod("a/p", &[], &["10.0.0.1"]);
+    fact.unreadable = true;
+    binder.pod(&fact);
+    let problem = Some(BindProblem::Unreadable(name("a/p")));
+    let unreadable = BindEvent {
+        problem,
+        ..bound(1, "a/p")
+    };
+    assert_eq!(
+        binder.interface(interface(1, "n1", &["10.0.0.1"])),
+        [unreadable]
+    );
+    fact.unreadable = false;
+    assert_eq!(binder.pod(&fact), [bound(1, "a/p")]);
 }

@@ -55,6 +55,7 @@ pub(crate) fn pod(text: &str, pairs: &[(&str, &str)], addresses: &[&str]) -> Pod
         finished: false,
         running: true,
         started: 0,
+        ..PodFact::default()
     }
 }
 

@@ -165,6 +165,7 @@ pub(crate) fn pod() -> impl Strategy<Value = PodFact> {
             prop::bool::weighted(0.05),
             prop::bool::weighted(0.9),
             0..3_i64,
+            prop::bool::weighted(0.05),
         ),
     )
         .prop_map(|((name, uid), labels, v4, v6, ports, flags)| PodFact {
@@ -177,6 +178,8 @@ pub(crate) fn pod() -> impl Strategy<Value = PodFact> {
             finished: flags.1,
             running: flags.2,
             started: flags.3,
+            node: arc(""),
+            unreadable: flags.4,
         })
 }
 
@@ -241,6 +244,7 @@ fn endpoint() -> impl Strategy<Value = EndpointFact> {
                 .iter()
                 .filter_map(|text| text.parse().ok())
                 .collect(),
+            tag: 0,
         }
     })
 }

@@ -11,6 +11,7 @@ fn read(spec: Value) -> (PolicyFact, usize) {
         Ok(Lenient {
             object: Object::Policy(policy),
             problems,
+            ..
         }) => (policy, problems.len()),
         other => panic!("{other:?}"),
     }
@@ -94,6 +95,8 @@ fn an_unreadable_pod_selector_of_a_servers_object_closes_the_namespace() {
         json!({"matchNames": ["a"]}),
         json!("all"),
     ] {
+        let object = policy_of(json!({"podSelector": selector}));
+        assert!(lenient(&object).unwrap().subjects_unreadable);
         let (policy, problems) = read(json!({"podSelector": selector, "ingress": [{}]}));
         assert_eq!(policy.subjects, Selector::everything());
         assert_eq!(policy.ingress, Some(vec![]));

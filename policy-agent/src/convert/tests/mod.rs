@@ -2,6 +2,7 @@
 
 mod accepted;
 mod foreign;
+mod never_wider;
 mod objects;
 mod pods;
 mod refused;

@@ -55,6 +55,8 @@ fn a_policy_of_a_version_that_is_not_understood_is_an_error_and_other_kinds_are_
         ("extensions/v1beta1", "NetworkPolicy"),
         ("networking.k8s.io/v1", "Networkpolicy"),
         ("v1", "pod"),
+        ("networking.k8s.io/v1", "NetworkPolicies"),
+        ("v1", "namespaces"),
         ("v2", "Pod"),
         ("", "Pod"),
     ] {
@@ -98,7 +100,14 @@ fn services_are_checked() {
     assert!(matches!(strict(&good), Ok(Object::Service(_))));
     assert_eq!(errors(&service(json!({"ports": [{"port": 0}]}))).len(), 1);
     assert_eq!(errors(&service(json!({"clusterIPs": ["x"]}))).len(), 1);
-    assert_eq!(errors(&service(json!({"port": 1}))).len(), 1);
+    assert_eq!(
+        errors(&service(
+            json!({"ports": [{"port": 80, "targetPort": "80"}]})
+        ))
+        .len(),
+        1
+    );
+    assert!(strict(&service(json!({"newer": 1}))).is_ok());
 }
 
 /// The objects of conformance cases: everything that is applied is accepted, and admission steps

@@ -10,7 +10,7 @@ use crate::convert::{Kind, Object, ObjectRef};
 pub(super) fn upsert(object: &Object) -> Option<Change> {
     match object {
         Object::Namespace(fact) => Some(Change::Namespace(fact.clone())),
-        Object::Pod(pod) => Some(Change::Pod(pod.fact.clone())),
+        Object::Pod(pod) => Some(Change::Pod(pod.clone())),
         Object::Policy(fact) => Some(Change::Policy(fact.clone())),
         Object::Service(_) | Object::Ignored { .. } => None,
     }

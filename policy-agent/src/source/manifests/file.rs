@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use policy_core::model::{Labels, PodFact};
 use serde_json::Value;
 
 use super::{
@@ -40,6 +41,8 @@ pub struct Entry {
     pub written: Value,
     /// The object, or why it is refused.
     pub outcome: Result<Object, Vec<Fault>>,
+    /// What is known of a pod that is refused.
+    pub pod: Option<Box<PodFact>>,
     /// Where in the document it is: an item of a list.
     field: Field,
     /// The document.
@@ -92,10 +95,21 @@ impl Entry {
             object: None,
             written: Value::Null,
             outcome: Err(faults),
+            pod: None,
             field: Field::root(),
             text: Arc::clone(text),
         }
     }
+}
+
+/// The pod that is there, and of which nothing counts but where it is.
+fn nobody(pod: PodFact) -> Box<PodFact> {
+    Box::new(PodFact {
+        unreadable: true,
+        labels: Labels::default(),
+        ports: Vec::new(),
+        ..pod
+    })
 }
 
 fn faults(errors: Vec<FieldError>) -> Vec<Fault> {
@@ -231,6 +245,7 @@ fn cut_short(place: Place, text: &Arc<Text>, error: SyntaxError) -> Entry {
     Entry {
         object: read.object.filter(|_| named),
         outcome: Err(faults),
+        pod: read.pod.filter(|_| named),
         ..Entry::broken(Some(place), text, Vec::new())
     }
 }
@@ -254,10 +269,17 @@ fn entry(
         .iter()
         .any(|duplicate| naming.contains(&duplicate.field));
     let object = convert::identify(&written).filter(|_| !ambiguous);
+    let mut pod = None;
     let outcome = match convert::strict(&written) {
         Ok(object) if duplicates.is_empty() => Ok(object),
-        Ok(_) => Err(faults(duplicates)),
+        Ok(object) => {
+            if let Object::Pod(fact) = object {
+                pod = Some(Box::new(fact));
+            }
+            Err(faults(duplicates))
+        }
         Err(invalid) => {
+            pod = invalid.pod;
             let errors = invalid.errors.into_iter().map(|error| FieldError {
                 field: field.join(&error.field),
                 ..error
@@ -270,6 +292,7 @@ fn entry(
         object,
         written,
         outcome,
+        pod: pod.filter(|_| !ambiguous).map(|pod| nobody(*pod)),
         field,
         text: Arc::clone(text),
     }

@@ -53,6 +53,13 @@ struct Accepted {
     object: Arc<Object>,
 }
 
+impl Accepted {
+    /// A pod that was refused and never accepted.
+    fn is_nobody(&self) -> bool {
+        matches!(&*self.object, Object::Pod(pod) if pod.unreadable)
+    }
+}
+
 impl Manifests {
     /// Takes a new version of a file. What it still defines, but broken, stays as it was; so does
     /// what it defined before when something in it cannot be told apart.
@@ -66,6 +73,8 @@ impl Manifests {
             ..Held::default()
         };
         let mut present = BTreeSet::new();
+        // Pods that are refused: isolated and nobody, unless an earlier version is in force.
+        let mut nobodies: BTreeMap<ObjectRef, Accepted> = BTreeMap::new();
         let mut unidentified = false;
         if file.blank && !last.is_empty() {
             unidentified = true;
@@ -77,6 +86,7 @@ impl Manifests {
                 place,
                 object: key,
                 outcome,
+                pod,
                 ..
             } = entry;
             let Some(key) = key else {
@@ -92,11 +102,20 @@ impl Manifests {
             if let Ok(object) = outcome {
                 let object = Arc::new(object);
                 held.objects.insert(key, Accepted { place, object });
+            } else if let Some(pod) = pod {
+                let object = Arc::new(Object::Pod(*pod));
+                nobodies.entry(key).or_insert(Accepted { place, object });
             }
         }
         for key in present {
-            if let Some(accepted) = last.remove(&key) {
-                held.objects.entry(key).or_insert(accepted);
+            let last = last.remove(&key);
+            let nobody = nobodies.remove(&key);
+            let kept = match last {
+                Some(last) if last.is_nobody() => nobody.or(Some(last)),
+                last => last.or(nobody),
+            };
+            if let Some(kept) = kept {
+                held.objects.entry(key).or_insert(kept);
             }
         }
         if unidentified {

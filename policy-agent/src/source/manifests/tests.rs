@@ -327,3 +327,37 @@ fn what_is_not_text_keeps_what_was_there() {
     assert_eq!(manifests.replace(&name, File::read(b"a: \xff\xfe")), []);
     assert_eq!(problems(&manifests).len(), 1);
 }
+
+fn pods(changes: &[Change]) -> Vec<(String, bool, usize)> {
+    let pod = |change: &Change| match change {
+        Change::Pod(pod) => Some((pod.name.to_string(), pod.unreadable, pod.addresses.len())),
+        _ => None,
+    };
+    changes.iter().filter_map(pod).collect()
+}
+
+#[test]
+fn a_pod_that_is_refused_is_there_and_nobody_until_it_is_mended() {
+    let pod = |port: u16| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: a, namespace: x, labels: {{app: a}}}}\nspec: {{containers: [{{ports: [{{containerPort: {port}}}]}}]}}\nstatus: {{podIPs: [{{ip: 10.0.0.1}}]}}\n"
+        )
+    };
+    let mut manifests = Manifests::default();
+    let changes = replace(&mut manifests, "a.yaml", &pod(0));
+    assert_eq!(pods(&changes), [("x/a".to_owned(), true, 1)]);
+    assert_eq!(problems(&manifests).len(), 1);
+    let twice = pod(80).replace("status:", "status: {}\nstatus:");
+    let changes = replace(&mut manifests, "a.yaml", &twice);
+    assert_eq!(
+        pods(&changes),
+        [("x/a".to_owned(), true, 0)],
+        "as it is now"
+    );
+    let changes = replace(&mut manifests, "a.yaml", &pod(80));
+    assert_eq!(pods(&changes), [("x/a".to_owned(), false, 1)]);
+    let changes = replace(&mut manifests, "a.yaml", &pod(0));
+    assert_eq!(pods(&changes), [], "what was accepted stays");
+    let changes = manifests.remove(&"a.yaml".into());
+    assert!(changes.contains(&Change::PodRemoved(ObjectName::new("x", "a"))));
+}

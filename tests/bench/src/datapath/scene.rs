@@ -273,6 +273,7 @@ fn pod(name: ObjectName, app: &str, addresses: [IpAddr; 2]) -> PodFact {
         finished: false,
         running: true,
         started: 1,
+        ..PodFact::default()
     }
 }
 

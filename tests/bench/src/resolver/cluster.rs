@@ -235,6 +235,7 @@ impl Cluster {
             finished: app.kind == Kind::Job && hash.is_multiple_of(3),
             running: true,
             started: 1_700_000_000 + i64::from(pod.number),
+            ..PodFact::default()
         }
     }
 

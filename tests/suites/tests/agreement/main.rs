@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cluster;
-mod fuzz;
 #[path = "../../../../policy-agent/core/tests/laws/generate.rs"]
 #[expect(
     dead_code,

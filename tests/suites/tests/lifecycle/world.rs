@@ -83,7 +83,7 @@ impl World {
         let value = serde_json::Value::deserialize(serde_yaml_ng::Deserializer::from_str(text));
         let change = match convert::strict(&value.unwrap()).unwrap() {
             Object::Namespace(fact) => Change::Namespace(fact),
-            Object::Pod(pod) => Change::Pod(pod.fact),
+            Object::Pod(pod) => Change::Pod(pod),
             Object::Policy(fact) => Change::Policy(fact),
             other => panic!("{other:?}"),
         };

@@ -18,6 +18,10 @@ use crate::model::{ObjectName, PodFact};
 
 impl Cluster {
     pub(crate) fn put_pod(&mut self, fact: PodFact) {
+        if fact.unreadable {
+            // Whoever it is, no selector can tell.
+            return self.remove_pod(&fact.name);
+        }
         match self.pod_id(&fact.name) {
             Some(id) => self.change_pod(id, fact),
             None => self.add_pod(fact),
@@ -237,6 +241,7 @@ impl Cluster {
             finished: pod.finished,
             running: pod.running,
             started: pod.started,
+            ..PodFact::default()
         }
     }
 }

@@ -9,7 +9,7 @@ use policy_common::{IdentityId, PortSetId, RulesetId};
 use rustc_hash::FxHashSet;
 
 use crate::{
-    model::ObjectName,
+    model::{ObjectName, pod_tag},
     plan::{AddressValue, AddressWrite, Delta, DirectionEntry, EndpointEntry, EndpointWrite},
     resolve::{Resolver, Written},
 };
@@ -172,21 +172,11 @@ impl Resolver {
             egress: direction(ruleset(&choice.egress)),
             addresses,
             unknown: pod.is_none(),
-            pod_tag: pod.map_or(0, |pod| {
+            pod_tag: pod.map_or(fact.tag, |pod| {
                 let pod = &self.cluster.pods[pod as usize];
                 pod_tag(&pod.name, &pod.uid)
             }),
             new_epoch: false,
         })
     }
-}
-
-/// FNV-1a over UID, namespace and name; the same for the same pod in every run, never 0.
-fn pod_tag(name: &ObjectName, uid: &str) -> u64 {
-    let parts = [uid, "/", &name.namespace, "/", &name.name];
-    let bytes = parts.iter().flat_map(|part| part.bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    hash.max(1)
 }
