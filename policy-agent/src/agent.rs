@@ -2,103 +2,163 @@
 //!
 //! Owns the order of things. Facts from the source and the node are collected until both have said
 //! all there is; then a new generation of tables is filled, its pins replace the old ones, and the
-//! programs go on the interfaces. From then on every single change is applied, committed and
-//! executed by itself, so that every packet meets the verdict before it or the one after it.
-//! Must not decide verdicts, read files or speak netlink. Invariant: nothing is decided or removed
-//! before every source's first sync; a background task that ends ends the process.
+//! programs go on the interfaces. From then on the loop turns: it takes in whatever has come,
+//! commits once, hands the operations to the thread that owns the tables, and has put right what
+//! differs at the hooks. Must not decide verdicts, read files, speak netlink or wait for the
+//! kernel. Invariant: nothing is decided or removed before every source's first sync; a background
+//! task or thread that ends ends the process.
 
 mod attribution;
 mod collection;
+mod controls;
 mod drops;
 mod endpoints;
+mod enforcement;
+mod hook_state;
+mod hooks;
 mod options;
 mod own;
-mod position;
+mod ports;
+mod reconcile;
+mod snapshot;
 mod sources;
 mod status;
+mod tables;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     time::{Duration, Instant},
 };
 
-use policy_common::Endpoint;
+use futures_util::FutureExt as _;
 use policy_core::{
-    bind::{BindProblem, Binder},
-    model::{Change, EndpointFact},
+    bind::{Binder, EndpointIds},
+    model::Change,
     plan::Op,
     resolve::Resolver,
 };
-use tokio::{
-    sync::{Notify, mpsc},
-    task::JoinHandle,
-    time::MissedTickBehavior,
-};
+use tokio::{sync::mpsc, task::JoinHandle};
 
-use self::{attribution::Attribution, collection::Collection, sources::SourceState};
+use self::{
+    attribution::Attribution,
+    collection::Collection,
+    hooks::{Hooks, Job},
+    ports::Ports,
+    snapshot::Pace,
+    sources::SourceState,
+    status::Published,
+    tables::{Reply, Request, Tables},
+};
 use crate::{
-    datapath::{Attacher, Datapath, EndpointIds, Hook, LoadOptions, PinDir},
+    datapath::{Attacher, Hook, Mechanism, PinDir},
     node::{self, NodeEvent},
     source::Source,
 };
 
+pub use controls::Controls;
 pub use options::{AgentError, AgentOptions, UnknownEndpoint};
-pub use sources::SourceStatus;
-pub use status::{
-    AgentStatus, EndpointStatus, Isolation, Snapshot, StatusError, UnenforcedInterface, query,
+pub use snapshot::{
+    AgentStatus, EndpointStatus, Isolation, STALE_MS, Snapshot, UnenforcedInterface,
 };
+pub use sources::SourceStatus;
+pub use status::{StatusError, query};
 
-/// How often events are read: the programs wake nobody.
-const TICK: Duration = Duration::from_millis(100);
-/// How often the flow tables are swept.
+/// How often the flow tables are swept, at most and at least; in between, so seldom that it costs
+/// a thousandth of a processor.
 const SWEEP: Duration = Duration::from_secs(5);
+const LATEST_SWEEP: Duration = Duration::from_secs(60);
+const SWEEP_SHARE: u32 = 2_000;
+/// How long a number rests at least while somebody waits for it.
+const URGENT_SWEEP: Duration = Duration::from_secs(1);
 /// How often the place of the programs is verified, though nobody announced a change: links of
 /// other programs are not announced.
 const VERIFY: Duration = Duration::from_secs(15);
-/// Events that are read at once; the rest waits for the next tick.
-const EVENTS_PER_TICK: usize = 512;
+/// How often what a table refused is tried again.
+const RETRY: Duration = Duration::from_millis(250);
+/// How long the loop sleeps at most: the published snapshot is confirmed that often.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Node events that may wait.
 const NODE_EVENTS: usize = 256;
+/// Inputs that one turn takes in, so that what they mean is not put off without end.
+const MOST_INPUTS: usize = 512;
+
+/// How far the start is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Not everything was said yet.
+    Waiting,
+    /// The tables are being filled; nothing is attached yet.
+    Filling,
+    /// Programs are being attached for the first time.
+    Attaching {
+        /// Since when.
+        since: Instant,
+    },
+    /// All that could be attached is.
+    Enforcing,
+}
+
+impl Phase {
+    /// Whether programs are attached wherever they are wanted.
+    fn is_begun(self) -> bool {
+        matches!(self, Self::Attaching { .. } | Self::Enforcing)
+    }
+}
 
 /// Everything the loop owns.
 struct Agent {
     unknown: UnknownEndpoint,
+    mechanism: Mechanism,
+    most_endpoints: u32,
+    pins: PinDir,
+    phase: Phase,
+
+    // Inputs.
+    source: SourceState,
+    node_synced: NodeSynced,
+    loaded: bool,
+
+    // What follows from them.
     resolver: Resolver,
     binder: Binder,
     ids: EndpointIds,
-    datapath: Datapath,
-    attacher: Attacher,
-    pins: PinDir,
-    /// The host's interfaces.
-    interfaces: BTreeMap<u32, node::Interface>,
-    /// What the resolver was told of each endpoint.
-    endpoints: BTreeMap<u32, EndpointFact>,
-    /// Interfaces that are pods' for as long as they exist.
-    recorded: BTreeSet<u32>,
-    /// Those of them whose other end moved to another network namespace.
-    moved: BTreeSet<u32>,
+    ports: Ports,
     /// Addresses that interfaces came with.
     own: own::Own,
-    /// Endpoints of the run before, for their numbers.
-    earlier: BTreeMap<u32, Endpoint>,
-    /// What is attached.
-    attached: BTreeSet<(u32, Hook)>,
-    /// Why an interface that should be enforced is not.
-    unenforced: BTreeMap<u32, String>,
-    /// Why the pod behind an interface is not known.
-    bind_problems: BTreeMap<u32, BindProblem>,
     host_addresses: BTreeSet<std::net::IpAddr>,
-    source: SourceState,
-    attribution: Attribution,
-    conflicts: Vec<String>,
-    failures: Vec<String>,
-    /// When programs were last moved to the front.
-    moves: BTreeMap<(u32, Hook), Instant>,
-    /// Interfaces whose chains changed.
-    verify: BTreeSet<u32>,
-    node_synced: NodeSynced,
-    enforcing: bool,
+    /// The resolver was told something since the last commit.
+    dirty: bool,
     collection: Collection,
+
+    // The tables.
+    tables: Tables,
+    /// The turn whose operations were sent last, and the last one that is written.
+    turn: u64,
+    written: u64,
+    failures: Vec<String>,
+    waiting: usize,
+    next_retry: Instant,
+    next_sweep: Instant,
+    sweeping: bool,
+
+    // The hooks.
+    hooks: Hooks,
+    /// What earlier runs left attached, until it is known what is wanted.
+    records: Option<BTreeSet<(u32, Hook)>>,
+    /// Jobs under way at hooks, and interfaces that are being forgotten.
+    jobs: usize,
+    forgetting: usize,
+    /// Interfaces about which something is to be said, perhaps.
+    alarms: BTreeSet<u32>,
+    next_verify: Instant,
+
+    // Sinks.
+    attribution: Attribution,
+    /// Programs need not ask the flow tables of the generation before any more.
+    is_carry_over: bool,
+    conflicts: Vec<String>,
+    pace: Pace,
+    published: Published,
 }
 
 /// Which of the first node events have come.
@@ -110,18 +170,18 @@ struct NodeSynced {
     tunnels: bool,
 }
 
-/// Runs until `shutdown` is ready. What is enforced then stays enforced. Whenever `reload` is
-/// notified, the source reads everything again.
+/// Runs until `shutdown` is ready. What is enforced then stays enforced.
 ///
 /// Must be called in the host's network namespace, on a runtime of one thread, so that every
-/// socket is opened in that namespace.
+/// socket is opened in that namespace. The caller ends the process afterwards: threads that wait
+/// for the kernel are not waited for.
 ///
 /// # Errors
 /// The agent cannot begin, or something that it depends on ended. What is enforced stays enforced.
 pub async fn run(
     options: AgentOptions,
     shutdown: impl Future<Output = ()>,
-    reload: &Notify,
+    controls: &Controls,
 ) -> Result<(), AgentError> {
     let lock = options.pins.lock()?;
     options.pins.prepare(&lock)?;
@@ -129,35 +189,50 @@ pub async fn run(
     let watcher = node::Watcher::open(&node::Options::default())?;
     let (sender, mut node_events) = mpsc::channel(NODE_EVENTS);
     let mut node_task = tokio::spawn(watcher.run(sender));
-    let mut queries = status::listen(&options.pins)?;
     let mut agent = Agent::new(&options, source.name())?;
-    let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut sweep = tokio::time::interval(SWEEP);
-    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut verify = tokio::time::interval(VERIFY);
-    verify.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    status::listen(&options.pins, agent.published.clone())?;
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
+        let mut idle = false;
+        let sleep = agent.next_due().saturating_duration_since(Instant::now());
         tokio::select! {
             () = &mut shutdown => break,
-            () = reload.notified() => {
+            () = controls.reload.notified() => {
                 tracing::info!("reading everything again");
                 source.reload();
             }
-            event = source.next() => agent.on_source(event?)?,
+            () = controls.report.notified() => agent.report(),
+            event = source.next() => agent.on_source(event?),
             event = node_events.recv() => match event {
-                Some(event) => agent.on_node(event)?,
+                Some(event) => agent.on_node(event),
                 None => return Err(ended(&mut node_task).await),
             },
-            query = queries.recv() => match query {
-                Some(answer) => status::reply(answer, &agent.snapshot()),
-                None => return Err(AgentError::TaskEnded("status queries")),
+            reply = agent.tables.replies.recv() => match reply {
+                Some(reply) => agent.on_reply(reply)?,
+                None => return Err(AgentError::TaskEnded("the tables")),
             },
-            _ = tick.tick() => agent.on_tick(),
-            _ = sweep.tick() => agent.on_sweep(),
-            _ = verify.tick() => agent.verify.extend(agent.attached.iter().map(|(index, _)| *index)),
+            done = agent.hooks.done.recv() => match done {
+                Some(done) => agent.on_done(done, Instant::now()),
+                None => return Err(AgentError::TaskEnded("the hooks")),
+            },
+            () = tokio::time::sleep(sleep) => idle = true,
         }
+        agent.pace.changed |= !idle;
+        // Whatever else has come belongs to the same turn.
+        for _ in 0..MOST_INPUTS {
+            if let Ok(event) = node_events.try_recv() {
+                agent.on_node(event);
+            } else if let Ok(reply) = agent.tables.replies.try_recv() {
+                agent.on_reply(reply)?;
+            } else if let Ok(done) = agent.hooks.done.try_recv() {
+                agent.on_done(done, Instant::now());
+            } else if let Some(event) = source.next().now_or_never() {
+                agent.on_source(event?);
+            } else {
+                break;
+            }
+        }
+        agent.turn(Instant::now());
     }
     drop(lock);
     tracing::info!("stopped; what is enforced stays enforced until `policy-agent cleanup`");
@@ -174,50 +249,46 @@ async fn ended(task: &mut JoinHandle<Result<(), node::NodeError>>) -> AgentError
 
 impl Agent {
     fn new(options: &AgentOptions, source: String) -> Result<Self, AgentError> {
+        let now = Instant::now();
         let earlier = options.pins.endpoints()?;
-        let mut datapath = Datapath::load(&LoadOptions {
-            config: options.config,
-            sizes: options.sizes,
-            pins: Some(&options.pins),
-            ..LoadOptions::embedded()?
-        })?;
-        let ids = EndpointIds::new(options.sizes.max_endpoints, &earlier);
-        // Flows under numbers that nobody has must not be taken over by whoever gets the number.
-        if let Err(error) = datapath.sweep(&ids.live()) {
-            tracing::warn!("sweeping flows: {error}");
-        }
         let mechanism = options.attach.mechanism();
+        let attacher = Attacher::new(options.pins.clone(), mechanism);
         Ok(Self {
             unknown: options.unknown,
+            mechanism,
+            most_endpoints: options.sizes.max_endpoints,
+            pins: options.pins.clone(),
+            phase: Phase::Waiting,
+            source: SourceState::new(source),
+            node_synced: NodeSynced::default(),
+            loaded: false,
             resolver: Resolver::new(),
             binder: Binder::new(),
-            ids,
-            datapath,
-            attacher: Attacher::new(options.pins.clone(), mechanism),
-            pins: options.pins.clone(),
-            interfaces: BTreeMap::new(),
-            endpoints: BTreeMap::new(),
-            // Whoever was a pod's interface stays one: a restart must not open it.
-            recorded: earlier.iter().map(|endpoint| endpoint.ifindex).collect(),
-            moved: BTreeSet::new(),
+            ids: EndpointIds::new(options.sizes.max_endpoints, &earlier),
+            ports: Ports::recorded(&earlier),
             own: own::Own::of_earlier(&earlier),
-            earlier: earlier
-                .into_iter()
-                .map(|endpoint| (endpoint.ifindex, endpoint))
-                .collect(),
-            attached: BTreeSet::new(),
-            unenforced: BTreeMap::new(),
-            bind_problems: BTreeMap::new(),
             host_addresses: BTreeSet::new(),
-            source: SourceState::new(source),
-            attribution: Attribution::default(),
-            conflicts: Vec::new(),
-            failures: Vec::new(),
-            moves: BTreeMap::new(),
-            verify: BTreeSet::new(),
-            node_synced: NodeSynced::default(),
-            enforcing: false,
+            dirty: false,
             collection: Collection::default(),
+            tables: Tables::start(options)?,
+            turn: 0,
+            written: 0,
+            failures: Vec::new(),
+            waiting: 0,
+            next_retry: now,
+            next_sweep: now + SWEEP,
+            sweeping: false,
+            records: Some(attacher.records()?),
+            hooks: Hooks::start(attacher)?,
+            jobs: 0,
+            forgetting: 0,
+            alarms: BTreeSet::new(),
+            next_verify: now + VERIFY,
+            attribution: Attribution::default(),
+            is_carry_over: false,
+            conflicts: Vec::new(),
+            pace: Pace::default(),
+            published: Published::default(),
         })
     }
 
@@ -233,7 +304,7 @@ impl Agent {
         }
     }
 
-    fn on_node(&mut self, event: NodeEvent) -> Result<(), AgentError> {
+    fn on_node(&mut self, event: NodeEvent) {
         match event {
             NodeEvent::Interfaces(interfaces) => {
                 self.node_synced.interfaces = true;
@@ -248,50 +319,47 @@ impl Agent {
             }
             NodeEvent::TunnelPorts(ports) => {
                 self.node_synced.tunnels = true;
-                self.datapath
-                    .set_tunnel_ports(&ports)
-                    .map_err(|source| AgentError::Map {
-                        what: policy_common::names::TUNNEL_PORTS,
-                        source,
-                    })?;
+                self.tables.ask(Request::TunnelPorts(ports));
             }
             NodeEvent::LocalRoutes(routes) => {
                 self.node_synced.routes = true;
-                self.datapath
-                    .set_local_routes(&routes)
-                    .map_err(|source| AgentError::Map {
-                        what: policy_common::names::LOCALS_V4,
-                        source,
-                    })?;
+                self.tables.ask(Request::LocalRoutes(routes));
             }
-            NodeEvent::TcChanged { ifindex } => {
-                self.verify.insert(ifindex);
-            }
-            NodeEvent::Resynced => {
-                let attached = self.attached.iter().map(|(ifindex, _)| *ifindex);
-                self.verify.extend(attached);
-            }
-        }
-        self.begin()
-    }
-
-    /// Applies one change; once the tables are in force, commits it by itself.
-    fn change(&mut self, change: Change) {
-        self.resolver.apply(change);
-        if self.enforcing {
-            let ops = self.resolver.commit();
-            self.execute(&ops);
+            NodeEvent::TcChanged { ifindex } => self.look_again(Some(ifindex)),
+            NodeEvent::Resynced => self.look_again(None),
         }
     }
 
-    fn execute(&mut self, ops: &[Op]) {
-        if !ops.is_empty() {
-            self.collection.changed(Instant::now());
+    fn on_reply(&mut self, reply: Reply) -> Result<(), AgentError> {
+        match reply {
+            Reply::Loaded(programs) => {
+                self.loaded = true;
+                self.hooks.give(Job::Programs(Box::new(programs)));
+            }
+            Reply::Applied {
+                turn,
+                failures,
+                waiting,
+            } => self.on_applied(turn, failures, waiting),
+            Reply::Published => {
+                self.phase = Phase::Attaching {
+                    since: Instant::now(),
+                };
+                self.take_records();
+                tracing::info!("the tables are filled; attaching programs");
+            }
+            Reply::Swept { clean, took } => self.on_swept(clean, took),
+            Reply::Events(events) => {
+                self.tables.events_read();
+                self.report_drops(&events);
+            }
+            Reply::Failed(error) => return Err(error),
         }
-        self.attribution.record(ops, &self.resolver);
-        let mut failures = self.datapath.apply(ops);
-        failures.extend(self.datapath.settle().err());
-        let failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
+        Ok(())
+    }
+
+    fn on_applied(&mut self, turn: u64, failures: Vec<String>, waiting: usize) {
+        self.written = turn;
         for failure in &failures {
             if !self.failures.contains(failure) {
                 tracing::error!("{failure}; the old state stays in force");
@@ -301,63 +369,136 @@ impl Agent {
             tracing::info!("all tables are up to date again");
         }
         self.failures = failures;
+        self.waiting = waiting;
+        self.settle_source();
     }
 
-    /// Once everything is known: fills the tables, replaces the pins and attaches.
-    fn begin(&mut self) -> Result<(), AgentError> {
+    /// Everything that follows from what was taken in.
+    fn turn(&mut self, now: Instant) {
+        self.begin();
+        self.commit(now);
+        self.reconcile(now);
+        self.report_alarms(now);
+        self.maintain(now);
+        self.publish(now);
+    }
+
+    /// Tells the resolver; what follows is committed at the end of the turn.
+    fn change(&mut self, change: Change) {
+        self.resolver.apply(change);
+        self.dirty = true;
+    }
+
+    fn commit(&mut self, now: Instant) {
+        if !self.dirty || self.phase == Phase::Waiting {
+            return;
+        }
+        self.dirty = false;
+        let ops = self.resolver.commit();
+        self.report_conflicts();
+        self.send(ops, now);
+    }
+
+    fn send(&mut self, ops: Vec<Op>, now: Instant) {
+        self.attribution.record(&ops, &self.resolver);
+        if !ops.is_empty() {
+            self.collection.changed(now);
+        }
+        self.turn += 1;
+        self.tables.ask(Request::Apply {
+            turn: self.turn,
+            ops,
+        });
+    }
+
+    /// Once everything is known: fills the tables and replaces the pins.
+    fn begin(&mut self) {
         let NodeSynced {
             interfaces,
             addresses,
             routes,
             tunnels,
         } = self.node_synced;
-        if self.enforcing || !(self.source.synced && interfaces && addresses && routes && tunnels) {
-            return Ok(());
+        let is_node_synced = interfaces && addresses && routes && tunnels;
+        let is_ready = self.loaded && self.source.synced && is_node_synced;
+        if self.phase != Phase::Waiting || !is_ready {
+            return;
         }
+        self.phase = Phase::Filling;
+        self.dirty = false;
         // Nobody reads the new tables yet: one batch.
         let ops = self.resolver.commit();
         let ops = self.renumber(ops);
-        self.execute(&ops);
-        self.enforcing = true;
-        self.datapath.publish()?;
-        self.attach_all()?;
-        self.settle_source();
         self.report_conflicts();
-        tracing::info!(
-            endpoints = self.endpoints.len(),
-            mechanism = ?self.attacher.mechanism(),
-            pin_path = %self.pins.path().display(),
-            "enforcing"
-        );
-        Ok(())
+        self.send(ops, Instant::now());
+        self.tables.ask(Request::Publish);
     }
 
-    fn on_tick(&mut self) {
-        if !self.enforcing {
+    /// What is due by the clock.
+    fn maintain(&mut self, now: Instant) {
+        if !self.phase.is_begun() {
             return;
         }
-        self.report_drops();
-        self.datapath.flush_debug();
-        self.verify_positions();
-        let refused = self.datapath.waiting() > 0;
-        if self.collection.take_due(Instant::now(), refused) {
+        if now >= self.next_verify {
+            self.next_verify = now + VERIFY;
+            self.look_again(None);
+            self.reconcile(now);
+        }
+        if !self.is_carry_over && self.have_links_moved() {
+            self.is_carry_over = true;
+            self.tables.ask(Request::FinishCarry);
+        }
+        // Programs of interfaces that are gone may still be on their way off.
+        if now >= self.next_sweep && !self.sweeping && self.forgetting == 0 {
+            self.sweeping = true;
+            self.tables.ask(Request::Sweep(self.ids.begin_sweep()));
+        }
+        let refused = self.waiting > 0 && self.written == self.turn && now >= self.next_retry;
+        if self.collection.take_due(now, refused) {
+            self.next_retry = now + RETRY;
             // May leave identities unused in its turn: it counts as a change.
             let ops = self.resolver.collect();
-            self.execute(&ops);
+            self.send(ops, now);
         }
-        self.settle_source();
     }
 
-    fn on_sweep(&mut self) {
-        if !self.enforcing {
-            return;
+    fn on_swept(&mut self, clean: bool, took: Duration) {
+        self.sweeping = false;
+        // While removals wait, an endpoint that is gone may still make flows.
+        if clean && self.ids.swept() {
+            self.assign_numbers();
         }
-        match self.datapath.sweep(&self.ids.live()) {
-            // While removals wait, an endpoint that is gone may still make flows.
-            Ok(_) if self.datapath.waiting() == 0 => self.ids.swept(),
-            Ok(_) => {}
-            Err(error) => tracing::warn!("sweeping flows: {error}"),
+        let pause = match (self.ids.is_any_resting(), self.is_number_wanted()) {
+            (true, true) => URGENT_SWEEP,
+            (true, false) => SWEEP,
+            (false, _) => took.saturating_mul(SWEEP_SHARE).clamp(SWEEP, LATEST_SWEEP),
+        };
+        self.next_sweep = Instant::now() + pause;
+    }
+
+    fn is_number_wanted(&self) -> bool {
+        self.ports.iter().any(|(_, port)| port.no_number)
+    }
+
+    /// When the loop has to turn though nothing comes.
+    fn next_due(&self) -> Instant {
+        let now = Instant::now();
+        let mut due = now + HEARTBEAT;
+        if self.phase.is_begun() {
+            let retry = (self.waiting > 0).then_some(self.next_retry);
+            let wanted = [
+                self.ports.next_due(now),
+                self.collection.due(),
+                retry.filter(|retry| *retry > now),
+                self.pace.due(),
+                Some(self.next_verify),
+            ];
+            due = wanted.into_iter().flatten().fold(due, Instant::min);
+            if !self.sweeping && self.forgetting == 0 {
+                due = due.min(self.next_sweep);
+            }
         }
+        due
     }
 
     fn report_conflicts(&mut self) {
@@ -382,4 +523,12 @@ impl Agent {
         }
         self.conflicts = conflicts;
     }
+}
+
+/// An error with its causes, on one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
 }

@@ -10,13 +10,15 @@ use aya::{
 };
 use nix::sched::{CloneFlags, unshare};
 use policy_agent::datapath::{
-    Attacher, Datapath, EMBEDDED, EndpointIds, Hook, LoadOptions, Mechanism, PinDir, PinLock,
-    TableSizes,
+    Attacher, Datapath, EMBEDDED, Hook, LoadOptions, Mechanism, PinDir, PinLock, TableSizes,
     chain::{self, Attachment},
     fill,
 };
 use policy_common::{EndpointId, IdentityId, names};
-use policy_core::plan::{EndpointEntry, Op};
+use policy_core::{
+    bind::EndpointIds,
+    plan::{EndpointEntry, Op},
+};
 
 /// A host of its own with one veth pair, and a pin directory; both are gone when this is dropped.
 struct Host {

@@ -30,6 +30,12 @@ impl Collection {
         self.pending = Some(Pending { first, last: now });
     }
 
+    /// When the next collection is due, if no further change puts it off.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let pending = self.pending?;
+        Some((pending.last + IDLE).min(pending.first + LATEST))
+    }
+
     /// Whether to collect now; if so, what changed before is done with. A table that refuses
     /// writes (`refused`) waits for no pause: a collection makes room, and tries them again.
     pub(super) fn take_due(&mut self, now: Instant, refused: bool) -> bool {

@@ -9,14 +9,14 @@ use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 use policy_common::{Direction, Event, Reason, RulesetId};
 
-use super::{Agent, EVENTS_PER_TICK};
+use super::Agent;
 use crate::telemetry::drops::{Drop, Peer};
 
 impl Agent {
-    /// Logs what was dropped since the last call.
-    pub(super) fn report_drops(&mut self) {
-        for event in self.datapath.read_events(EVENTS_PER_TICK) {
-            if let Some(drop) = self.describe(&event) {
+    /// Logs what was dropped.
+    pub(super) fn report_drops(&self, events: &[Event]) {
+        for event in events {
+            if let Some(drop) = self.describe(event) {
                 drop.log();
             }
         }
@@ -40,7 +40,7 @@ impl Agent {
         };
         Some(Drop {
             direction,
-            interface: self.name(event.ifindex),
+            interface: self.ports.name(event.ifindex),
             policies,
             pod,
             at: time_of(event),

@@ -56,7 +56,10 @@ pub enum AgentError {
     /// The node's network cannot be followed.
     #[error("following the node's network")]
     Node(#[from] NodeError),
-    /// A task ended that must not end.
+    /// A thread could not be started.
+    #[error("starting a thread")]
+    Thread(#[source] std::io::Error),
+    /// A task or thread ended that must not end.
     #[error("the task that follows {0} ended")]
     TaskEnded(&'static str),
     /// `status` cannot be answered.

@@ -3,9 +3,11 @@
 //! Invariant: a revision is in force when every change of its batch is in the tables that packets
 //! meet, and nothing of it waits for room.
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Agent, AgentError};
+use super::Agent;
 use crate::source::{Event, Refusal, Revision};
 
 /// The source as `status` shows it.
@@ -26,8 +28,8 @@ pub struct SourceStatus {
 pub(super) struct SourceState {
     name: String,
     pub(super) synced: bool,
-    /// The last revision that was applied.
-    applied: Option<Revision>,
+    /// Revisions whose changes were applied, each with the turn that writes them.
+    applied: VecDeque<(u64, Revision)>,
     in_force: Option<Revision>,
     refused: Vec<Refusal>,
 }
@@ -37,16 +39,16 @@ impl SourceState {
         Self {
             name,
             synced: false,
-            applied: None,
+            applied: VecDeque::new(),
             in_force: None,
             refused: Vec::new(),
         }
     }
 
-    /// Everything that was applied is in force.
-    pub(super) fn settled(&mut self) {
-        if self.in_force != self.applied {
-            self.in_force.clone_from(&self.applied);
+    /// What turn `turn` and those before it wrote is in force.
+    pub(super) fn settled(&mut self, turn: u64) {
+        while let Some((_, revision)) = self.applied.pop_front_if(|(written, _)| *written <= turn) {
+            self.in_force = Some(revision);
         }
     }
 
@@ -75,29 +77,25 @@ impl SourceState {
 }
 
 impl Agent {
-    pub(super) fn on_source(&mut self, event: Event) -> Result<(), AgentError> {
+    pub(super) fn on_source(&mut self, event: Event) {
         match event {
             Event::Batch { changes, revision } => {
                 for change in changes {
                     self.on_change(change);
                 }
-                self.source.applied = Some(revision);
-                self.settle_source();
-                self.report_conflicts();
+                // Also where nothing changed: the turn says that it is written.
+                self.dirty = true;
+                self.source.applied.push_back((self.turn + 1, revision));
             }
-            Event::Synced => {
-                self.source.synced = true;
-                self.begin()?;
-            }
+            Event::Synced => self.source.synced = true,
             Event::Refused(refused) => self.source.refuse(refused),
         }
-        Ok(())
     }
 
     /// Once what was applied is what packets meet, its revision is in force.
     pub(super) fn settle_source(&mut self) {
-        if self.enforcing && self.failures.is_empty() && self.datapath.waiting() == 0 {
-            self.source.settled();
+        if self.phase.is_begun() && self.failures.is_empty() && self.waiting == 0 {
+            self.source.settled(self.written);
         }
     }
 }

@@ -1,20 +1,29 @@
-//! What `status` shows, and the socket on which it is asked.
+//! The socket on which the status is asked.
 //!
-//! Owns the form of the answer. Invariant: asking changes nothing and needs the right to open the
-//! socket, which is the agent's user's alone.
+//! Owns a thread that answers from what was published last, so that neither a busy loop nor a slow
+//! client holds anybody up. Invariant: asking changes nothing and needs the right to open the
+//! socket, which is the agent's user's alone from its first moment.
 
-use std::{fs, io, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
-
-use policy_core::model::ObjectName;
-use serde::{Deserialize, Serialize};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{UnixListener, UnixStream},
-    sync::{mpsc, oneshot},
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::unix::{
+        fs::{DirBuilderExt as _, PermissionsExt as _},
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
-use super::{Agent, SourceStatus, endpoints};
-use crate::datapath::{Mechanism, PinDir};
+use tokio::io::AsyncReadExt as _;
+
+use super::snapshot::Snapshot;
+use crate::{datapath::PinDir, telemetry};
 
 /// `status` cannot be asked or answered.
 #[derive(Debug, thiserror::Error)]
@@ -36,205 +45,132 @@ pub enum StatusError {
     Answer(#[from] serde_json::Error),
 }
 
-/// What a running agent knows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Snapshot {
-    /// The process.
-    pub agent: AgentStatus,
-    /// Where facts come from, and how much of what was said there is in force.
-    pub sources: Vec<SourceStatus>,
-    /// Enforced interfaces.
-    pub endpoints: Vec<EndpointStatus>,
-    /// Interfaces that should be enforced and are not, or not wholly.
-    pub unenforced: Vec<UnenforcedInterface>,
-    /// Interfaces that lead into other network namespaces and are left alone, because no pod is
-    /// known behind them.
-    pub ignored: Vec<String>,
-    /// Objects that are refused, with the reason.
-    pub refused: Vec<String>,
-    /// Addresses that several pods claim.
-    pub conflicts: Vec<String>,
-    /// Tables that could not be brought up to date.
-    pub failures: Vec<String>,
-    /// Operations that wait because of them.
-    pub waiting: usize,
-}
-
-/// The agent's process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AgentStatus {
-    /// Its id.
-    pub pid: u32,
-    /// Whether everything was known once, so that policies are enforced.
-    pub enforcing: bool,
-    /// `tcx` or `clsact`.
-    pub attach: String,
-}
-
-/// One enforced interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndpointStatus {
-    /// Name on the host.
-    pub interface: String,
-    /// Index on the host.
-    pub ifindex: u32,
-    /// Number of the endpoint.
-    pub id: u16,
-    /// Namespace and name; `null` while the pod is not known: then only the host reaches it.
-    pub pod: Option<String>,
-    /// Why the pod is not known.
-    pub problem: Option<String>,
-    /// The pod's addresses.
-    pub addresses: Vec<String>,
-    /// Connections to the pod.
-    pub ingress: Isolation,
-    /// Connections from the pod.
-    pub egress: Isolation,
-}
-
-/// One direction.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Isolation {
-    /// Whether only what rules allow passes.
-    pub isolated: bool,
-    /// The policies that isolate.
-    pub policies: Vec<String>,
-}
-
-/// An interface that is not enforced.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnenforcedInterface {
-    /// Name on the host.
-    pub interface: String,
-    /// Why.
-    pub reason: String,
-}
-
-impl Isolation {
-    fn of(policies: &[ObjectName], unknown: bool) -> Self {
-        Self {
-            isolated: unknown || !policies.is_empty(),
-            policies: policies.iter().map(ToString::to_string).collect(),
-        }
-    }
-}
-
-impl Agent {
-    pub(super) fn snapshot(&self) -> Snapshot {
-        let endpoints = self.resolver.endpoints().map(|endpoint| EndpointStatus {
-            interface: self.name(endpoint.ifindex),
-            ifindex: endpoint.ifindex,
-            id: endpoint.id.0,
-            pod: endpoint
-                .pod
-                .filter(|_| !endpoint.unknown)
-                .map(ToString::to_string),
-            problem: self.why_unknown(endpoint.ifindex),
-            addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
-            ingress: Isolation::of(endpoint.ingress, endpoint.unknown),
-            egress: Isolation::of(endpoint.egress, endpoint.unknown),
-        });
-        let unenforced = self
-            .unenforced
-            .iter()
-            .map(|(ifindex, reason)| (self.name(*ifindex), reason.clone()))
-            .chain(self.outside_tc())
-            .map(|(interface, reason)| UnenforcedInterface { interface, reason });
-        let ignored = self.interfaces.values().filter(|interface| {
-            interface.sandbox.is_some()
-                && endpoints::is_enforceable(interface)
-                && !self.endpoints.contains_key(&interface.ifindex)
-        });
-        Snapshot {
-            agent: AgentStatus {
-                pid: std::process::id(),
-                enforcing: self.enforcing,
-                attach: match self.attacher.mechanism() {
-                    Mechanism::Tcx => "tcx".into(),
-                    Mechanism::Clsact => "clsact".into(),
-                },
-            },
-            sources: vec![self.source.status()],
-            endpoints: endpoints.collect(),
-            unenforced: unenforced.collect(),
-            ignored: ignored
-                .map(|interface| interface.name.to_string())
-                .collect(),
-            refused: self.source.refused().collect(),
-            conflicts: self.conflicts.clone(),
-            failures: self.failures.clone(),
-            waiting: self.datapath.waiting(),
-        }
-    }
-
-    fn why_unknown(&self, ifindex: u32) -> Option<String> {
-        if self.moved.contains(&ifindex) {
-            return Some("its other end moved to another network namespace".into());
-        }
-        self.bind_problems.get(&ifindex).map(ToString::to_string)
-    }
-
-    /// Interfaces into other namespaces whose traffic does not pass TC here as a veth's does.
-    fn outside_tc(&self) -> impl Iterator<Item = (String, String)> {
-        self.interfaces
-            .values()
-            .filter(|one| one.sandbox.is_some() && !endpoints::is_enforceable(one))
-            .map(|one| {
-                let reason = format!("interfaces of kind {} are not enforced", one.kind);
-                (one.name.to_string(), reason)
-            })
-    }
-}
-
-/// Answers one question.
-pub(super) type Answer = oneshot::Sender<String>;
-
 /// How long a client may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Clients that are served at a time; further ones are turned away.
+const MOST_CLIENTS: usize = 16;
+/// The pause after the kernel refused to accept a client: it may have no descriptors left.
+const REFUSED: Duration = Duration::from_millis(100);
 
-/// Opens the socket; questions come through the channel. The lock of the pin directory is held: a
-/// socket that is there belongs to nobody.
-pub(super) fn listen(pins: &PinDir) -> Result<mpsc::Receiver<Answer>, StatusError> {
+/// The snapshot that is in force.
+#[derive(Clone, Debug)]
+pub(super) struct Published(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    snapshot: Mutex<Arc<Snapshot>>,
+    began: Instant,
+    /// When it was confirmed last, in milliseconds since `began`.
+    confirmed: AtomicU64,
+}
+
+impl Default for Published {
+    fn default() -> Self {
+        Self(Arc::new(Shared {
+            snapshot: Mutex::default(),
+            began: Instant::now(),
+            confirmed: AtomicU64::new(0),
+        }))
+    }
+}
+
+impl Published {
+    /// Puts a snapshot in the place of the last one.
+    pub(super) fn publish(&self, snapshot: Snapshot) {
+        let snapshot = Arc::new(snapshot);
+        *self
+            .0
+            .snapshot
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = snapshot;
+        self.confirm();
+    }
+
+    /// The last snapshot is as new as now.
+    pub(super) fn confirm(&self) {
+        self.0.confirmed.store(self.age(0), Ordering::Relaxed);
+    }
+
+    /// Milliseconds since a time.
+    fn age(&self, since: u64) -> u64 {
+        let now = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        now.saturating_sub(since)
+    }
+
+    /// The snapshot with its age.
+    fn get(&self) -> Snapshot {
+        let shared = self.0.snapshot.lock();
+        let mut snapshot = Snapshot::clone(&shared.unwrap_or_else(PoisonError::into_inner));
+        snapshot.agent.age_ms = self.age(self.0.confirmed.load(Ordering::Relaxed));
+        snapshot.agent.pid = std::process::id();
+        snapshot.agent.lost_log_lines = telemetry::lost_lines();
+        snapshot
+    }
+}
+
+/// Opens the socket and answers. The lock of the pin directory is held: a socket that is there
+/// belongs to nobody.
+pub(super) fn listen(pins: &PinDir, published: Published) -> Result<(), StatusError> {
     let path = pins.socket();
-    let open = || {
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(&path)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        Ok(listener)
-    };
-    let listener = open().map_err(|source| StatusError::Listen {
+    let failed = |source| StatusError::Listen {
         path: path.clone(),
         source,
-    })?;
-    let (questions, receiver) = mpsc::channel(4);
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(serve(client, questions.clone()));
-        }
-    });
-    Ok(receiver)
-}
-
-async fn serve(mut client: UnixStream, questions: mpsc::Sender<Answer>) {
-    let answer = async {
-        let (answer, answered) = oneshot::channel();
-        questions.send(answer).await.ok()?;
-        let text = answered.await.ok()?;
-        client.write_all(text.as_bytes()).await.ok()?;
-        client.shutdown().await.ok()
     };
-    // A client that went away, or does not read, concerns nobody else.
-    let _: Result<Option<()>, _> = tokio::time::timeout(PATIENCE, answer).await;
+    let listener = open(&path).map_err(failed)?;
+    thread::Builder::new()
+        .name("status".into())
+        .spawn(move || serve(&listener, &published))
+        .map_err(failed)?;
+    Ok(())
 }
 
-pub(super) fn reply(answer: Answer, snapshot: &Snapshot) {
-    if let Ok(text) = serde_json::to_string(snapshot) {
-        // The client may be gone.
-        let _: Result<(), String> = answer.send(text);
+/// Makes the socket in a directory that nobody else can enter, and moves it to its place when only
+/// its owner can open it.
+fn open(path: &Path) -> io::Result<UnixListener> {
+    let private = path.with_extension("private");
+    let fresh = private.join("socket");
+    let absent = |result: io::Result<()>| match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    absent(fs::remove_dir_all(&private))?;
+    fs::DirBuilder::new().mode(0o700).create(&private)?;
+    let listener = UnixListener::bind(&fresh)?;
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&fresh, path)?;
+    fs::remove_dir(&private)?;
+    Ok(listener)
+}
+
+fn serve(listener: &UnixListener, published: &Published) {
+    let clients = Arc::new(AtomicUsize::new(0));
+    loop {
+        let Ok((client, _)) = listener.accept() else {
+            thread::sleep(REFUSED);
+            continue;
+        };
+        if clients.fetch_add(1, Ordering::Relaxed) >= MOST_CLIENTS {
+            clients.fetch_sub(1, Ordering::Relaxed);
+            continue;
+        }
+        let (published, counted) = (published.clone(), Arc::clone(&clients));
+        let served = thread::Builder::new()
+            .name("status client".into())
+            .spawn(move || {
+                // A client that went away, or does not read, concerns nobody else.
+                drop(answer(client, &published));
+                counted.fetch_sub(1, Ordering::Relaxed);
+            });
+        if served.is_err() {
+            clients.fetch_sub(1, Ordering::Relaxed);
+        }
     }
+}
+
+fn answer(mut client: UnixStream, published: &Published) -> io::Result<()> {
+    client.set_write_timeout(Some(PATIENCE))?;
+    let text = serde_json::to_vec(&published.get())?;
+    client.write_all(&text)
 }
 
 /// Asks the agent of a pin directory. `None`: no agent runs there.
@@ -243,7 +179,7 @@ pub(super) fn reply(answer: Answer, snapshot: &Snapshot) {
 /// It does not answer in time, or not in a form that this version reads.
 pub async fn query(pins: &PinDir) -> Result<Option<Snapshot>, StatusError> {
     let ask = async {
-        let mut stream = match UnixStream::connect(pins.socket()).await {
+        let mut stream = match tokio::net::UnixStream::connect(pins.socket()).await {
             Err(error)
                 if matches!(
                     error.kind(),
@@ -261,4 +197,44 @@ pub async fn query(pins: &PinDir) -> Result<Option<Snapshot>, StatusError> {
     tokio::time::timeout(PATIENCE, ask)
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn the_socket_is_its_owners_and_answers_while_a_client_does_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = open(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let published = Published::default();
+        let many = Snapshot {
+            refused: vec!["x".repeat(1_000); 4_000],
+            ..Snapshot::default()
+        };
+        published.publish(many);
+        thread::spawn(move || serve(&listener, &published));
+        let _silent = UnixStream::connect(&path).unwrap();
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.set_read_timeout(Some(PATIENCE / 2)).unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        let snapshot: Snapshot = serde_json::from_str(&text).unwrap();
+        assert_eq!(snapshot.refused.len(), 4_000);
+    }
+
+    #[test]
+    fn a_snapshot_that_nobody_confirms_grows_old() {
+        let published = Published::default();
+        published.publish(Snapshot::default());
+        thread::sleep(Duration::from_millis(30));
+        assert!(published.get().agent.age_ms >= 30);
+        published.confirm();
+        assert!(published.get().agent.age_ms < 30);
+    }
 }

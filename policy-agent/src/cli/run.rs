@@ -1,20 +1,20 @@
 //! `policy-agent run`: enforces what a directory of manifests says.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use policy_common::Config;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::Notify,
-};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    agent::{self, AgentOptions, UnknownEndpoint},
+    agent::{self, AgentOptions, Controls, UnknownEndpoint},
     datapath::{AttachMode, DEFAULT_PIN_PATH, PinDir, TableSizes},
     source::SourceOptions,
     telemetry::{self, LogFormat},
 };
+
+/// How long the last log lines wait for a reader.
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Enforces the NetworkPolicies in a directory of manifests
 ///
@@ -87,21 +87,27 @@ pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
         let mut hangup = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
-        let reload = Notify::new();
+        let mut user = signal(SignalKind::user_defined1()).context("listening for SIGUSR1")?;
+        let controls = Controls::default();
         let shutdown = async {
             loop {
                 tokio::select! {
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
-                    _ = hangup.recv() => reload.notify_one(),
+                    _ = hangup.recv() => controls.reload.notify_one(),
+                    _ = user.recv() => controls.report.notify_one(),
                 }
             }
         };
-        agent::run(options, shutdown, &reload).await?;
+        agent::run(options, shutdown, &controls).await?;
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // What waits for the kernel or a file ends with the process.
+    runtime.shutdown_background();
+    telemetry::flush(PATIENCE);
+    result
 }

@@ -11,7 +11,9 @@ use policy_common::Endpoint;
 use serde::Serialize;
 
 use crate::{
-    agent::{self, EndpointStatus, Isolation, Snapshot},
+    agent::{
+        self, EndpointStatus, Isolation, STALE_MS, Snapshot, StatusError, UnenforcedInterface,
+    },
     datapath::{self, DEFAULT_PIN_PATH, MapFill, PinDir},
     text::{Printable, printable_json},
 };
@@ -19,7 +21,8 @@ use crate::{
 /// Shows what is enforced on this node, what is not, and how full the tables are
 ///
 /// Asks the running agent; when there is none, shows what the kernel still enforces. Exits with 1
-/// when nothing can be read.
+/// when nothing can be read. With --check, for probes: exits with 0 when everything that should be
+/// enforced is, with 1 when not, and with 2 when no agent answers.
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArgs {
     /// The pin directory of the agent
@@ -28,7 +31,13 @@ pub(super) struct StatusArgs {
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     output: Output,
+    /// Say only what is not enforced, and whether all is by the exit code
+    #[arg(long)]
+    check: bool,
 }
+
+/// Exit code of `--check`: no agent answers.
+const NO_AGENT: u8 = 2;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Output {
@@ -56,7 +65,11 @@ pub(super) fn run(arguments: &StatusArgs) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    let answer = runtime.block_on(agent::query(&pins))?;
+    let answer = runtime.block_on(agent::query(&pins));
+    if arguments.check {
+        return check(answer);
+    }
+    let answer = answer?;
     let report = Report {
         running: answer.is_some(),
         snapshot: match answer {
@@ -93,6 +106,7 @@ fn from_pins(pins: &PinDir) -> anyhow::Result<Snapshot> {
             addresses: addresses(&endpoint),
             ingress: isolation(Endpoint::INGRESS_ISOLATED),
             egress: isolation(Endpoint::EGRESS_ISOLATED),
+            enforced: false,
         }
     });
     Ok(Snapshot {
@@ -109,19 +123,77 @@ fn addresses(endpoint: &Endpoint) -> Vec<String> {
     v4.into_iter().chain(v6).collect()
 }
 
+/// Says what is wrong, if something is.
+fn check(answer: Result<Option<Snapshot>, StatusError>) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    let snapshot = match answer {
+        Ok(Some(snapshot)) => snapshot,
+        Ok(None) => {
+            writeln!(out, "no agent runs")?;
+            return Ok(ExitCode::from(NO_AGENT));
+        }
+        Err(error) => {
+            writeln!(out, "no agent answers: {}", Printable(&error))?;
+            return Ok(ExitCode::from(NO_AGENT));
+        }
+    };
+    let faults = faults(&snapshot);
+    for fault in &faults {
+        writeln!(out, "{}", Printable(fault))?;
+    }
+    Ok(if faults.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Everything because of which not all that should be enforced is, for sure.
+fn faults(snapshot: &Snapshot) -> Vec<String> {
+    let mut faults = Vec::new();
+    if !snapshot.agent.enforcing {
+        faults.push(format!("the agent is {}", snapshot.agent.state));
+    }
+    faults.extend(stale(snapshot));
+    faults.extend(snapshot.unenforced.iter().map(unenforced));
+    faults.extend(snapshot.failures.iter().cloned());
+    faults
+}
+
+/// That the agent's loop is held up.
+fn stale(snapshot: &Snapshot) -> Option<String> {
+    let age = snapshot.agent.age_ms;
+    (age >= STALE_MS).then(|| format!("this is {} seconds old: the agent is held up", age / 1_000))
+}
+
+fn unenforced(one: &UnenforcedInterface) -> String {
+    let UnenforcedInterface {
+        interface,
+        pod,
+        reason,
+        remedy,
+    } = one;
+    let pod = pod.as_ref().map(|pod| format!(" (pod {pod})"));
+    let remedy = remedy.as_ref().map(|remedy| format!("; {remedy}"));
+    let (pod, remedy) = (pod.unwrap_or_default(), remedy.unwrap_or_default());
+    format!("{interface}{pod}: {reason}{remedy}")
+}
+
 fn write_text(out: &mut impl io::Write, report: &Report, pins: &PinDir) -> io::Result<()> {
     let snapshot = &report.snapshot;
     if report.running {
-        let state = if snapshot.agent.enforcing {
-            "enforcing"
-        } else {
-            "waiting for its first complete view"
-        };
+        let agent = &snapshot.agent;
         writeln!(
             out,
-            "agent: running, process {}, {state}, attached by {}",
-            snapshot.agent.pid, snapshot.agent.attach
+            "agent: {} running, process {}, {}, attached by {}",
+            agent.version, agent.pid, agent.state, agent.attach
         )?;
+        if let Some(stale) = stale(snapshot) {
+            writeln!(out, "{stale}")?;
+        }
+        if agent.lost_log_lines > 0 {
+            writeln!(out, "log lines lost: {}", agent.lost_log_lines)?;
+        }
     } else if snapshot.endpoints.is_empty() && report.tables.is_empty() {
         writeln!(
             out,
@@ -158,11 +230,7 @@ fn write_text(out: &mut impl io::Write, report: &Report, pins: &PinDir) -> io::R
         writeln!(out, "    ingress  {}", isolation(&endpoint.ingress))?;
         writeln!(out, "    egress   {}", isolation(&endpoint.egress))?;
     }
-    let unenforced: Vec<_> = snapshot
-        .unenforced
-        .iter()
-        .map(|one| format!("{}: {}", one.interface, one.reason))
-        .collect();
+    let unenforced: Vec<_> = snapshot.unenforced.iter().map(unenforced).collect();
     section(out, "NOT ENFORCED", &unenforced)?;
     section(
         out,
@@ -199,4 +267,31 @@ fn section(out: &mut impl io::Write, title: &str, lines: &[String]) -> io::Resul
     lines
         .iter()
         .try_for_each(|line| writeln!(out, "  {}", Printable(line)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_fails_while_anything_is_not_enforced() {
+        let mut snapshot = Snapshot::default();
+        snapshot.agent.state = "attaching programs".into();
+        assert_eq!(faults(&snapshot), ["the agent is attaching programs"]);
+        snapshot.agent.enforcing = true;
+        assert!(faults(&snapshot).is_empty());
+        snapshot.agent.age_ms = STALE_MS;
+        assert_eq!(faults(&snapshot).len(), 1);
+        snapshot.agent.age_ms = 0;
+        snapshot.unenforced.push(UnenforcedInterface {
+            interface: "veth1".into(),
+            pod: Some("shop/web".into()),
+            reason: "no room".into(),
+            remedy: Some("make some".into()),
+        });
+        assert_eq!(
+            faults(&snapshot),
+            ["veth1 (pod shop/web): no room; make some"]
+        );
+    }
 }

@@ -27,11 +27,12 @@ mod pins;
 pub use events::{DebugLines, EventReader};
 pub use flows::{SweepError, Sweeper, Swept};
 pub use generation::{
-    Carry, Counters, Datapath, EMBEDDED, EndpointIds, Failure, LoadError, LoadOptions, MapFill,
-    Programs, TableSizes, TableWriter, fill,
+    Carry, Counters, Datapath, EMBEDDED, Failure, LoadError, LoadOptions, MapFill, Programs,
+    TableSizes, TableWriter, fill,
 };
 pub use hooks::{
-    AttachError, AttachMode, Attacher, ChainError, Hook, Mechanism, chain, has_tcx, interface_name,
+    AttachError, AttachMode, Attacher, ChainError, Hook, Mechanism, Place, chain, has_tcx,
+    interface_name,
 };
 pub use kernel::{
     hz::HzError,

@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
+use super::writer::QueuedWriter;
+
 /// What log lines look like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -14,7 +16,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sends log lines to standard error. `RUST_LOG` chooses what is logged; without it everything from
+/// Sends log lines to standard error, from a thread of its own: nobody who logs waits for a reader. `RUST_LOG` chooses what is logged; without it everything from
 /// level info on, and the datapath's debug lines when they are switched on.
 pub fn init(format: LogFormat, datapath_debug: bool) {
     let default = if datapath_debug {
@@ -24,7 +26,9 @@ pub fn init(format: LogFormat, datapath_debug: bool) {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(QueuedWriter::stderr());
+    // The usual hook writes where nobody may read, and a thread that hangs in it never ends.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     match format {
         LogFormat::Text => registry
             .with(

@@ -2,5 +2,7 @@
 
 pub mod drops;
 mod logging;
+mod writer;
 
 pub use logging::{LogFormat, init};
+pub use writer::{flush, lost_lines, say};

@@ -1,7 +1,7 @@
 //! Which interface is which pod.
 //!
-//! Pure: interfaces and pods come in, decisions come out; numbers of endpoints, attaching and
-//! waiting are others' work. A pod is recognised by its recorded addresses (`status.podIPs`), as
+//! Pure: interfaces and pods come in, decisions come out; attaching and waiting are
+//! others' work. A pod is recognised by its recorded addresses (`status.podIPs`), as
 //! they are first seen inside the network namespace behind an interface. A pod controls what is
 //! inside, so a decision is made once, for as long as the interface lives:
 //!
@@ -22,6 +22,7 @@
 
 mod binder;
 mod decide;
+mod numbers;
 mod pin;
 
 use std::{net::IpAddr, sync::Arc};
@@ -29,6 +30,7 @@ use std::{net::IpAddr, sync::Arc};
 use crate::model::ObjectName;
 
 pub use binder::Binder;
+pub use numbers::EndpointIds;
 pub use pin::Pin;
 
 /// One interface of the host as netlink shows it.

@@ -39,6 +39,8 @@ const TCA_BPF_ID: u16 = 11;
 /// How often a list that changed while it was read is read again.
 const ATTEMPTS: usize = 8;
 
+/// The parent of clsact, and of the `ingress` qdisc.
+const CLSACT: u32 = 0xffff_fff1;
 /// Parents of clsact's two blocks.
 const CLSACT_INGRESS: u32 = 0xffff_fff2;
 const CLSACT_EGRESS: u32 = 0xffff_fff3;
@@ -169,6 +171,25 @@ fn clsact(ifindex: u32, parent: u32) -> Result<Vec<Entry>, ChainError> {
             .into()
         }),
     }
+}
+
+/// The kind of the qdisc that has the place of clsact, if there is one. Lists all qdiscs: the
+/// kernel answers a question about one to everybody who listens, but not to who asked.
+pub(super) fn ingress_qdisc(ifindex: u32) -> Result<Option<String>, ChainError> {
+    let mut requests = Requests::open(rtnetlink::sys::protocols::NETLINK_ROUTE)?;
+    let kind = |message: &Message<'_>| {
+        let is_it =
+            u32_at(message.payload, 4)? == ifindex && u32_at(message.payload, 12)? == CLSACT;
+        attributes(message.payload, TCMSG)
+            .find(|(kind, _)| is_it && *kind == libc::TCA_KIND)
+            .map(|(_, value)| text(value))
+    };
+    let found = requests.dump(libc::RTM_GETQDISC.into(), &[0; TCMSG], kind);
+    let found = found.map_err(|source| NetlinkError::Request {
+        what: "qdiscs",
+        source,
+    })?;
+    Ok(found.into_iter().next())
 }
 
 fn decode(message: &Message<'_>) -> Option<Entry> {

@@ -12,6 +12,7 @@ use aya::programs::{
 
 use super::{
     super::pins::{self, PinDirError},
+    chain::{self, Attachment},
     error::{AttachError, os_error, program_error},
     hook::{Hook, Interface},
 };
@@ -31,7 +32,9 @@ pub(crate) fn attach(
 ) -> Result<(), AttachError> {
     let failed = |source| program_error(interface, hook, source);
     match qdisc_add_clsact(&interface.name) {
-        Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
+        Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {
+            must_be_clsact(interface)?;
+        }
         other => other.map_err(|error| failed(error.into()))?,
     }
     // The record comes first: a filter without one would be nobody's.
@@ -47,7 +50,40 @@ pub(crate) fn attach(
         }
     }
     let added = add(program, interface, hook, HANDLES[0]);
-    keep(program, added).map_err(failed)
+    keep(program, added).map_err(|error| {
+        // There is no filter: the record would be of nothing.
+        let _: Result<(), PinDirError> = pins::remove(pin);
+        refused(interface, hook, error)
+    })
+}
+
+/// The handle of clsact is also that of the `ingress` qdisc, which takes filters for either
+/// direction and runs them all on ingress.
+fn must_be_clsact(interface: &Interface) -> Result<(), AttachError> {
+    match chain::ingress_qdisc(interface.index)? {
+        Some(kind) if kind != "clsact" => Err(AttachError::OtherQdisc {
+            name: interface.name.clone(),
+            kind,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Why the kernel refused to add the filter: one preference takes filters of one kind and one
+/// protocol only.
+fn refused(interface: &Interface, hook: Hook, error: ProgramError) -> AttachError {
+    if os_error(&error) == Some(libc::EINVAL)
+        && let Ok(chain) = chain::chain(interface.index, hook.direction())
+        && let Some(filter) = chain.entries.iter().find(|entry| {
+            matches!(entry.attachment, Attachment::Clsact { preference, .. } if preference == PREFERENCE)
+        })
+    {
+        return AttachError::PreferenceTaken {
+            name: interface.name.clone(),
+            filter: filter.to_string(),
+        };
+    }
+    program_error(interface, hook, error)
 }
 
 /// Moves the filter ahead of others of its preference: the new one is there before the old one goes.

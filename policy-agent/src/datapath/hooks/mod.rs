@@ -8,6 +8,7 @@ pub mod chain;
 mod clsact;
 mod error;
 mod hook;
+mod observe;
 mod position;
 mod tcx;
 
@@ -15,3 +16,4 @@ pub use attach::{AttachMode, Attacher, Mechanism, has_tcx};
 pub use chain::ChainError;
 pub use error::AttachError;
 pub use hook::{Hook, interface_name};
+pub use observe::Place;

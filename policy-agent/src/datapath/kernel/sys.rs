@@ -12,13 +12,23 @@ use std::{
     path::Path,
 };
 
-use aya::maps::{MapData, MapError};
+use aya::{
+    maps::{MapData, MapError},
+    programs::TcAttachType,
+};
 
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
+const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_LINK_DETACH: libc::c_long = 34;
+
+/// `BPF_TCX_INGRESS` and `BPF_TCX_EGRESS` of `enum bpf_attach_type`.
+const TCX_INGRESS: u32 = 46;
+const TCX_EGRESS: u32 = 47;
+/// No hook takes more programs (`BPF_MPROG_MAX` in linux/bpf_mprog.h).
+const MOST_TCX: usize = 64;
 
 /// Type of an array.
 pub(crate) const ARRAY: u32 = 2;
@@ -47,6 +57,23 @@ struct Batch {
     map_fd: u32,
     element_flags: u64,
     flags: u64,
+}
+
+/// `union bpf_attr` as `BPF_PROG_QUERY` reads and writes it.
+#[repr(C)]
+#[derive(Default)]
+struct Query {
+    target_ifindex: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    count: u32,
+    reserved: u32,
+    prog_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
 }
 
 /// `union bpf_attr` as `BPF_OBJ_GET` reads it.
@@ -136,6 +163,39 @@ pub(crate) fn detach_link(link: &OwnedFd) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// The kernel's id of the first TCX program of a hook of an interface of this thread's network
+/// namespace (Linux 6.6 and later).
+pub(crate) fn first_tcx_program(ifindex: u32, hook: TcAttachType) -> io::Result<Option<u32>> {
+    let attach_type = match hook {
+        TcAttachType::Ingress => TCX_INGRESS,
+        TcAttachType::Egress => TCX_EGRESS,
+        TcAttachType::Custom(_) => return Ok(None),
+    };
+    let mut ids = [0u32; MOST_TCX];
+    let mut attributes = Query {
+        target_ifindex: ifindex,
+        attach_type,
+        prog_ids: ids.as_mut_ptr() as u64,
+        count: u32::try_from(ids.len()).unwrap_or(u32::MAX),
+        ..Query::default()
+    };
+    // SAFETY: the kernel reads the structure, writes its count and revision, and at most `count`
+    // ids, which the array has room for; both outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_QUERY,
+            &raw mut attributes,
+            size_of::<Query>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let count = usize::try_from(attributes.count).unwrap_or(usize::MAX);
+    Ok(ids.first().copied().filter(|_| count > 0))
 }
 
 /// The descriptor that a call returned, or its error.

@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use policy_common::{Endpoint, EndpointId, limits};
 
-/// Hands out endpoint numbers.
+/// Hands out the numbers 1 to `most` - 1.
 #[derive(Debug)]
 pub struct EndpointIds {
     /// Numbers by interface.
     used: BTreeMap<u32, EndpointId>,
-    /// Given back since the last sweep.
+    /// Given back: flows under them may be left.
     retired: BTreeSet<EndpointId>,
+    /// Those of them that the sweep under way does not count as live.
+    swept: BTreeSet<EndpointId>,
     /// Where to look first: a number rests as long as possible.
     next: u16,
     most: u16,
@@ -29,6 +31,7 @@ impl EndpointIds {
                 .map(|endpoint| (endpoint.ifindex, endpoint.id))
                 .collect(),
             retired: BTreeSet::new(),
+            swept: BTreeSet::new(),
             next: 1,
             most: u16::try_from(most).unwrap_or(u16::MAX),
         }
@@ -59,14 +62,22 @@ impl EndpointIds {
         self.used.keys().copied()
     }
 
-    /// Numbers whose flows a sweep must keep.
-    pub fn live(&self) -> BTreeSet<EndpointId> {
+    /// Whether numbers rest until a sweep is over.
+    pub fn is_any_resting(&self) -> bool {
+        !self.retired.is_empty()
+    }
+
+    /// A sweep begins: the numbers whose flows it must keep.
+    pub fn begin_sweep(&mut self) -> BTreeSet<EndpointId> {
+        self.swept.clone_from(&self.retired);
         self.used.values().copied().collect()
     }
 
-    /// A sweep of what is not [`EndpointIds::live`] is over.
-    pub fn swept(&mut self) {
-        self.retired.clear();
+    /// The sweep that began last is over; whether numbers became free.
+    pub fn swept(&mut self) -> bool {
+        let swept = std::mem::take(&mut self.swept);
+        self.retired.retain(|id| !swept.contains(id));
+        !swept.is_empty()
     }
 }
 
@@ -81,8 +92,22 @@ mod tests {
         ids.assign(8).unwrap();
         ids.release(7);
         assert_eq!(ids.assign(9), None, "the only free number has flows");
-        ids.swept();
+        ids.begin_sweep();
+        assert!(ids.swept());
         assert_eq!(ids.assign(9), Some(one));
+    }
+
+    #[test]
+    fn a_number_that_is_given_back_during_a_sweep_rests_until_the_next() {
+        let mut ids = EndpointIds::new(2, &[]);
+        ids.assign(7).unwrap();
+        let live = ids.begin_sweep();
+        ids.release(7);
+        assert!(!live.is_empty() && !ids.swept());
+        assert_eq!(ids.assign(8), None);
+        assert!(ids.is_any_resting());
+        ids.begin_sweep();
+        assert!(ids.swept() && ids.assign(8).is_some());
     }
 
     #[test]
@@ -96,7 +121,7 @@ mod tests {
         let other = ids.assign(8).unwrap();
         assert_eq!(ids.assign(7), Some(EndpointId(5)));
         assert_ne!(other, EndpointId(5));
-        assert_eq!(ids.live(), BTreeSet::from([EndpointId(5), other]));
+        assert_eq!(ids.begin_sweep(), BTreeSet::from([EndpointId(5), other]));
     }
 
     #[test]

@@ -1,0 +1,230 @@
+//! From what is wanted to jobs, and from what was seen to what people read.
+//!
+//! Owns the one place from which hooks are changed. Knows no kernel. Invariant: an interface is
+//! reported once when it is not enforced, and once when it is again.
+
+use std::time::Instant;
+
+use policy_common::Direction;
+
+use super::{
+    Agent, Phase,
+    hook_state::{HookRecord, HookState, Seen},
+    hooks::{At, Done, Job},
+    ports::{Action, Port},
+    reconcile::Verb,
+};
+use crate::datapath::Hook;
+
+/// Jobs that the thread has at a time: it never waits for the loop, and what becomes urgent waits
+/// for few.
+const MOST_JOBS: usize = 4;
+
+impl Agent {
+    /// Gives the most urgent jobs.
+    pub(super) fn reconcile(&mut self, now: Instant) {
+        if !self.phase.is_begun() || self.jobs >= MOST_JOBS {
+            return;
+        }
+        let resolver = &self.resolver;
+        let rank = |ifindex: u32, port: &Port| match &port.fact {
+            None => 2,
+            Some(fact) => {
+                let is_isolated = |direction| !resolver.policies_of(ifindex, direction).is_empty();
+                let is_open = fact.pod.is_some()
+                    && !is_isolated(Direction::Ingress)
+                    && !is_isolated(Direction::Egress);
+                u8::from(is_open)
+            }
+        };
+        let actions = self.ports.actions(self.written, now, rank);
+        if actions.is_empty() && self.jobs == 0 {
+            self.all_in_place();
+        }
+        for action in actions.into_iter().take(MOST_JOBS - self.jobs) {
+            self.begin_action(action, now);
+        }
+    }
+
+    fn begin_action(&mut self, action: Action, now: Instant) {
+        let Action {
+            verb,
+            ifindex,
+            hook,
+            ..
+        } = action;
+        let name = self.ports.name(ifindex);
+        let Some(port) = self.ports.get_mut(ifindex) else {
+            return;
+        };
+        let life = port.life;
+        let Some(record) = port.hooks.get_mut(hook as usize) else {
+            return;
+        };
+        if verb == Verb::Move {
+            let was_fought_for = record.is_fought_for(now);
+            record.moving(now);
+            if let HookState::Behind { names, .. } = &record.state
+                && !was_fought_for
+            {
+                tracing::error!(
+                    interface = name,
+                    program = hook.program(),
+                    "stood behind {}: moving to the front",
+                    names.join(", ")
+                );
+            }
+        }
+        record.in_flight = true;
+        self.jobs += 1;
+        let place = At {
+            ifindex,
+            life,
+            hook,
+        };
+        self.hooks.give(Job::At { place, verb });
+    }
+
+    /// Takes in what came of a job.
+    pub(super) fn on_done(&mut self, done: Done, now: Instant) {
+        match done {
+            Done::At { place, verb, seen } => {
+                self.jobs -= 1;
+                self.observe(place, verb, seen, now);
+            }
+            Done::Forgotten => self.forgetting -= 1,
+        }
+    }
+
+    fn observe(&mut self, place: At, verb: Verb, seen: Seen, now: Instant) {
+        let At {
+            ifindex,
+            life,
+            hook,
+        } = place;
+        let name = self.ports.name(ifindex);
+        let Some(port) = self.ports.get_mut(ifindex).filter(|port| port.life == life) else {
+            return;
+        };
+        let Some(record) = port.hooks.get_mut(hook as usize) else {
+            return;
+        };
+        if verb == Verb::Look && seen == Seen::Missing && !record.is_fought_for(now) {
+            tracing::error!(
+                interface = name,
+                program = hook.program(),
+                "was removed by somebody: attaching again"
+            );
+        }
+        if verb == Verb::Detach && seen == Seen::Missing {
+            record.forget();
+        } else {
+            record.observe(seen, now);
+        }
+        self.alarms.insert(ifindex);
+    }
+
+    /// Whether no link leads to programs of the generation before any more.
+    pub(super) fn have_links_moved(&self) -> bool {
+        let pod_bridges = self.ports.pod_bridges();
+        self.ports.iter().all(|(_, port)| {
+            let wanted = self.ports.wanted(port, &pod_bridges);
+            port.unenforced(wanted, self.most_endpoints).is_none()
+        })
+    }
+
+    /// Says what is not enforced any more, and what is again.
+    pub(super) fn report_alarms(&mut self, now: Instant) {
+        if !self.phase.is_begun() {
+            return;
+        }
+        let pod_bridges = self.ports.pod_bridges();
+        for ifindex in std::mem::take(&mut self.alarms) {
+            let name = self.ports.name(ifindex);
+            let Some(port) = self.ports.get(ifindex) else {
+                continue;
+            };
+            let wanted = self.ports.wanted(port, &pod_bridges);
+            let alarm = port
+                .unenforced(wanted, self.most_endpoints)
+                .filter(|_| port.is_alarming(wanted, now));
+            let is_quiet = port.hooks.iter().all(|hook| !hook.is_fought_for(now));
+            let pod = self.binder.pod_behind(ifindex);
+            match (&port.alarm, &alarm) {
+                (before, Some(alarm)) if before.as_ref() != Some(alarm) => tracing::error!(
+                    pod = pod.map(tracing::field::display),
+                    remedy = alarm.remedy,
+                    "interface {name} is not enforced: {}",
+                    alarm.reason
+                ),
+                // Else whoever fights for the place fills the log.
+                (Some(_), None) if !is_quiet => {
+                    self.alarms.insert(ifindex);
+                    continue;
+                }
+                (Some(_), None) if port.unenforced(wanted, self.most_endpoints).is_some() => {
+                    continue;
+                }
+                (Some(_), None) => tracing::info!(
+                    pod = pod.map(tracing::field::display),
+                    "interface {name} is enforced again"
+                ),
+                _ => continue,
+            }
+            if let Some(port) = self.ports.get_mut(ifindex) {
+                port.alarm = alarm;
+            }
+        }
+    }
+
+    /// Everywhere, or only where netlink said so, chains may have changed.
+    pub(super) fn look_again(&mut self, at: Option<u32>) {
+        let is_there = |record: &&mut HookRecord| {
+            !matches!(record.state, HookState::Absent | HookState::Failed { .. })
+        };
+        for (ifindex, port) in self.ports.iter_mut() {
+            if at.is_none_or(|one| one == ifindex) {
+                for record in port.hooks.iter_mut().filter(is_there) {
+                    record.stale = true;
+                }
+            }
+        }
+    }
+
+    /// Nothing is left to attach for the first time.
+    fn all_in_place(&mut self) {
+        if let Phase::Attaching { since } = self.phase {
+            self.phase = Phase::Enforcing;
+            tracing::info!(
+                endpoints = self.ports.iter().filter(|(_, port)| port.fact.is_some()).count(),
+                mechanism = super::snapshot::mechanism(self.mechanism),
+                pin_path = %self.pins.path().display(),
+                attached_in_ms = since.elapsed().as_millis(),
+                "enforcing"
+            );
+        }
+    }
+
+    /// Takes note of what an earlier run left attached, and has what belongs nowhere taken off.
+    pub(super) fn take_records(&mut self) {
+        for (ifindex, hook) in self.records.take().unwrap_or_default() {
+            let port = self
+                .ports
+                .get(ifindex)
+                .filter(|port| port.interface.is_some());
+            if port.is_none() {
+                self.hooks.give(Job::Forget(ifindex));
+                self.forgetting += 1;
+            } else if let Some(record) = self.ports.entry(ifindex).hooks.get_mut(hook as usize) {
+                *record = HookRecord::left_behind();
+            }
+        }
+    }
+}
+
+/// Every hook as a number is its place in [`Hook::ALL`].
+const _: () = {
+    assert!(Hook::FromPod as usize == 0);
+    assert!(Hook::ToPod as usize == 1);
+    assert!(Hook::ClearStamp as usize == 2);
+};

@@ -1,0 +1,279 @@
+//! Tables of single steps, and a kernel that misbehaves at random for a while.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{
+    super::hook_state::{CALM, Cause, FIRST_PAUSE, LONGEST_PAUSE, LONGEST_REST, Seen},
+    *,
+};
+
+const POD: Wanted = Wanted {
+    endpoint: true,
+    clear_stamp: false,
+    bridge: false,
+};
+
+fn record(state: HookState) -> HookRecord {
+    HookRecord {
+        state,
+        ..HookRecord::default()
+    }
+}
+
+fn attached() -> HookRecord {
+    record(HookState::Attached { prog_id: 7 })
+}
+
+fn behind(fixed: bool) -> Seen {
+    Seen::Behind {
+        names: vec!["other".into()],
+        fixed,
+    }
+}
+
+fn front(bridged: bool) -> Seen {
+    Seen::Front {
+        prog_id: 7,
+        bridged,
+    }
+}
+
+#[test]
+fn a_new_pod_gets_what_answers_for_it_first() {
+    let actions = reconcile(POD, &Hooks::default(), Instant::now());
+    assert_eq!(
+        actions,
+        [(Hook::FromPod, Verb::Attach), (Hook::ToPod, Verb::Attach)]
+    );
+}
+
+#[test]
+fn programs_of_an_earlier_generation_change_from_the_pods_side_last() {
+    let hooks = [
+        HookRecord::left_behind(),
+        HookRecord::left_behind(),
+        HookRecord::default(),
+    ];
+    let outdated = || HookRecord {
+        outdated: true,
+        ..attached()
+    };
+    for hooks in [hooks, [outdated(), outdated(), HookRecord::default()]] {
+        assert_eq!(
+            reconcile(POD, &hooks, Instant::now()),
+            [(Hook::ToPod, Verb::Attach), (Hook::FromPod, Verb::Attach)]
+        );
+    }
+}
+
+#[test]
+fn filters_bridge_the_wait_only_where_they_may() {
+    let bridged = Wanted {
+        bridge: true,
+        ..POD
+    };
+    let refused = HookRecord {
+        no_bridge: true,
+        ..HookRecord::default()
+    };
+    let hooks = [refused, HookRecord::default(), HookRecord::default()];
+    assert_eq!(
+        reconcile(bridged, &hooks, Instant::now()),
+        [(Hook::ToPod, Verb::Bridge), (Hook::FromPod, Verb::Attach)]
+    );
+    let stands = record(HookState::Bridged {
+        prog_id: 7,
+        next_try: None,
+    });
+    let hooks = [attached(), stands, HookRecord::default()];
+    assert_eq!(
+        reconcile(bridged, &hooks, Instant::now()),
+        [(Hook::ToPod, Verb::Attach)]
+    );
+}
+
+#[test]
+fn what_is_not_wanted_comes_off_before_anything_goes_on() {
+    let hooks = [
+        HookRecord::default(),
+        HookRecord::default(),
+        HookRecord::left_behind(),
+    ];
+    let actions = reconcile(POD, &hooks, Instant::now());
+    assert_eq!(actions.first(), Some(&(Hook::ClearStamp, Verb::Detach)));
+}
+
+#[test]
+fn what_is_in_front_is_looked_at_only_when_its_chain_may_have_changed() {
+    let now = Instant::now();
+    let mut hooks = [attached(), attached(), HookRecord::default()];
+    assert!(reconcile(POD, &hooks, now).is_empty());
+    hooks[1].stale = true;
+    assert_eq!(reconcile(POD, &hooks, now), [(Hook::ToPod, Verb::Look)]);
+    hooks[1].in_flight = true;
+    assert!(reconcile(POD, &hooks, now).is_empty());
+}
+
+#[test]
+fn nothing_is_moved_before_what_cannot_be_passed() {
+    let now = Instant::now();
+    let mut hooks = [attached(), attached(), HookRecord::default()];
+    hooks[0].observe(behind(true), now);
+    assert!(reconcile(POD, &hooks, now + CALM).is_empty());
+    hooks[0].stale = true;
+    assert_eq!(reconcile(POD, &hooks, now), [(Hook::FromPod, Verb::Look)]);
+}
+
+#[test]
+fn a_failed_attach_is_tried_again_by_itself() {
+    let now = Instant::now();
+    let mut hooks = [attached(), attached(), HookRecord::default()];
+    hooks[0].observe(Seen::Failed(Cause::default()), now);
+    assert!(reconcile(POD, &hooks, now).is_empty());
+    assert_eq!(next_due(POD, &hooks, now), Some(now + FIRST_PAUSE));
+    assert_eq!(
+        reconcile(POD, &hooks, now + FIRST_PAUSE),
+        [(Hook::FromPod, Verb::Attach)]
+    );
+}
+
+#[test]
+fn a_refused_link_leaves_the_filter_and_is_tried_again() {
+    let now = Instant::now();
+    let mut hooks = [attached(), HookRecord::default(), HookRecord::default()];
+    hooks[1].observe(front(true), now);
+    hooks[1].observe(Seen::Failed(Cause::default()), now);
+    assert!(hooks[1].is_in_front());
+    assert!(reconcile(POD, &hooks, now).is_empty());
+    assert_eq!(next_due(POD, &hooks, now), Some(now + FIRST_PAUSE));
+    assert_eq!(
+        reconcile(POD, &hooks, now + FIRST_PAUSE),
+        [(Hook::ToPod, Verb::Attach)]
+    );
+}
+
+/// What the kernel does next at one hook.
+#[derive(Clone, Copy, Debug)]
+enum Weather {
+    Obeys,
+    Refuses,
+    RefusesBridges,
+    SomebodyGoesAhead,
+    SomebodyRemovesOurs,
+    SomebodyStandsFast,
+}
+
+/// One hook of the kernel.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kernel {
+    ours: bool,
+    bridged: bool,
+    ahead: bool,
+    fixed: bool,
+}
+
+impl Kernel {
+    fn looks(self) -> Seen {
+        match (self.ours, self.ahead) {
+            (false, _) => Seen::Missing,
+            (true, true) => behind(self.fixed),
+            (true, false) => front(self.bridged),
+        }
+    }
+
+    fn does(&mut self, verb: Verb, weather: Weather) -> Seen {
+        match (verb, weather) {
+            (Verb::Look, _) => {}
+            (_, Weather::Refuses) => return Seen::Failed(Cause::default()),
+            (Verb::Bridge, Weather::RefusesBridges) => return Seen::NoBridge,
+            (Verb::Detach, _) => (self.ours, self.bridged) = (false, false),
+            (Verb::Bridge, _) => (self.ours, self.bridged) = (true, true),
+            (Verb::Attach, _) => (self.ours, self.bridged) = (true, false),
+            (Verb::Move, _) => self.ahead = false,
+        }
+        self.looks()
+    }
+}
+
+fn weather() -> impl Strategy<Value = Weather> {
+    prop_oneof![
+        3 => Just(Weather::Obeys),
+        1 => Just(Weather::Refuses),
+        1 => Just(Weather::RefusesBridges),
+        1 => Just(Weather::SomebodyGoesAhead),
+        1 => Just(Weather::SomebodyRemovesOurs),
+        1 => Just(Weather::SomebodyStandsFast),
+    ]
+}
+
+fn wanted() -> impl Strategy<Value = Wanted> {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(endpoint, clear_stamp, bridge)| {
+        Wanted {
+            endpoint,
+            clear_stamp: clear_stamp && !endpoint,
+            bridge,
+        }
+    })
+}
+
+proptest! {
+    /// However long the kernel refuses and others meddle: when they stop, everything wanted is in
+    /// front within the longest pause, nothing else of ours is left, and there is nothing to do.
+    #[test]
+    fn it_heals_by_itself(
+        storm in proptest::collection::vec((wanted(), 0_usize..3, weather(), 0_u64..4_000), 0..60),
+        last in wanted(),
+    ) {
+        let mut now = Instant::now();
+        let mut kernel = [Kernel::default(); 3];
+        let mut hooks = Hooks::default();
+        let mut moves: [Option<Instant>; 3] = [None; 3];
+        let mut step = |wanted, kernel: &mut [Kernel; 3], hooks: &mut Hooks, weather, now| {
+            let actions = reconcile(wanted, hooks, now);
+            for (hook, verb) in &actions {
+                let n = *hook as usize;
+                if *verb == Verb::Move {
+                    let rested = moves[n].is_none_or(|last| now - last >= Duration::from_secs(1));
+                    prop_assert!(rested, "moved again without a pause");
+                    moves[n] = Some(now);
+                    hooks[n].moving(now);
+                }
+                hooks[n].in_flight = true;
+                hooks[n].observe(kernel[n].does(*verb, weather), now);
+            }
+            Ok(actions.len())
+        };
+        for (wanted, n, weather, wait) in storm {
+            match weather {
+                Weather::SomebodyGoesAhead => kernel[n].ahead = true,
+                Weather::SomebodyRemovesOurs => kernel[n].ours = false,
+                Weather::SomebodyStandsFast => (kernel[n].ahead, kernel[n].fixed) = (true, true),
+                _ => {}
+            }
+            hooks[n].stale = true;
+            step(wanted, &mut kernel, &mut hooks, weather, now)?;
+            now += Duration::from_millis(wait);
+        }
+        for hook in &mut kernel {
+            (hook.ahead, hook.fixed) = (hook.ahead && !hook.fixed, false);
+        }
+        for hook in &mut hooks {
+            hook.stale = true;
+        }
+        let end = now + 2 * LONGEST_PAUSE + 2 * LONGEST_REST;
+        while now <= end {
+            step(last, &mut kernel, &mut hooks, Weather::Obeys, now)?;
+            now += FIRST_PAUSE;
+        }
+        for hook in Hook::ALL {
+            let n = hook as usize;
+            let is_in_place = kernel[n].ours && !kernel[n].ahead && !kernel[n].bridged;
+            prop_assert_eq!(is_in_place, last.wants(hook), "{:?}", hook);
+            prop_assert_eq!(hooks[n].is_in_front(), last.wants(hook));
+        }
+        prop_assert!(reconcile(last, &hooks, now).is_empty());
+        prop_assert_eq!(next_due(last, &hooks, now), None);
+    }
+}

@@ -1,0 +1,291 @@
+//! What `status` shows.
+//!
+//! Owns the form of the answer and how it follows from what the loop knows. Invariant: a snapshot
+//! is a value; whoever reads it holds nobody up.
+
+use std::time::{Duration, Instant};
+
+use policy_core::model::ObjectName;
+use serde::{Deserialize, Serialize};
+
+use super::{Agent, Phase, SourceStatus, ports::is_enforceable};
+use crate::datapath::Mechanism;
+
+/// From this age on, in milliseconds, a snapshot is said to be old: the loop confirms it every
+/// second.
+pub const STALE_MS: u64 = 5_000;
+
+/// A snapshot is built anew at most so often, and no more than a tenth of the time goes into it.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+const PAUSE_SHARE: u32 = 10;
+
+/// What a running agent knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The process.
+    pub agent: AgentStatus,
+    /// Where facts come from, and how much of what was said there is in force.
+    pub sources: Vec<SourceStatus>,
+    /// Enforced interfaces.
+    pub endpoints: Vec<EndpointStatus>,
+    /// Interfaces that should be enforced and are not, or not wholly.
+    pub unenforced: Vec<UnenforcedInterface>,
+    /// Interfaces that lead into other network namespaces and are left alone, because no pod is
+    /// known behind them.
+    pub ignored: Vec<String>,
+    /// Objects that are refused, with the reason.
+    pub refused: Vec<String>,
+    /// Addresses that several pods claim.
+    pub conflicts: Vec<String>,
+    /// Tables that could not be brought up to date.
+    pub failures: Vec<String>,
+    /// Operations that wait because of them.
+    pub waiting: usize,
+}
+
+/// The agent's process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// Its id.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// Whether everything was known once and programs stand wherever they could be attached.
+    pub enforcing: bool,
+    /// The same, in words.
+    pub state: String,
+    /// `tcx` or `clsact`.
+    pub attach: String,
+    /// How old the snapshot is, in milliseconds; from [`STALE_MS`] on the agent's loop is held up.
+    pub age_ms: u64,
+    /// Log lines that were lost because nobody read them.
+    pub lost_log_lines: u64,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    /// Name on the host.
+    pub interface: String,
+    /// Index on the host.
+    pub ifindex: u32,
+    /// Number of the endpoint.
+    pub id: u16,
+    /// Namespace and name; `null` while the pod is not known: then only the host reaches it.
+    pub pod: Option<String>,
+    /// Why the pod is not known.
+    pub problem: Option<String>,
+    /// The pod's addresses.
+    pub addresses: Vec<String>,
+    /// Connections to the pod.
+    pub ingress: Isolation,
+    /// Connections from the pod.
+    pub egress: Isolation,
+    /// Whether all its programs are the first that its packets meet.
+    pub enforced: bool,
+}
+
+/// One direction.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Isolation {
+    /// Whether only what rules allow passes.
+    pub isolated: bool,
+    /// The policies that isolate.
+    pub policies: Vec<String>,
+}
+
+/// An interface that is not enforced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnenforcedInterface {
+    /// Name on the host.
+    pub interface: String,
+    /// The pod behind it, as far as it is known.
+    pub pod: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// What to do about it, where something helps.
+    pub remedy: Option<String>,
+}
+
+impl Isolation {
+    fn of(policies: &[ObjectName], unknown: bool) -> Self {
+        Self {
+            isolated: unknown || !policies.is_empty(),
+            policies: policies.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// When the next snapshot is built.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// Something may have changed since the last one.
+    pub(super) changed: bool,
+    next: Option<Instant>,
+}
+
+impl Pace {
+    /// When a snapshot is due, if one is.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.next.filter(|_| self.changed)
+    }
+}
+
+impl Agent {
+    /// Publishes a snapshot if something changed, else confirms the last one.
+    pub(super) fn publish(&mut self, now: Instant) {
+        if !self.pace.changed {
+            self.published.confirm();
+        } else if self.pace.next.is_none_or(|next| next <= now) {
+            self.published.publish(self.snapshot());
+            let cost = now.elapsed().saturating_mul(PAUSE_SHARE);
+            self.pace = Pace {
+                changed: false,
+                next: Some(now + cost.max(SHORTEST_PAUSE)),
+            };
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let pod_bridges = self.ports.pod_bridges();
+        let is_begun = self.phase.is_begun();
+        let alarms = self
+            .ports
+            .iter()
+            .filter(|_| is_begun)
+            .filter_map(|(ifindex, port)| {
+                let wanted = self.ports.wanted(port, &pod_bridges);
+                let alarm = port.unenforced(wanted, self.most_endpoints)?;
+                Some((ifindex, alarm))
+            });
+        let unenforced: Vec<_> = alarms
+            .map(|(ifindex, alarm)| UnenforcedInterface {
+                interface: self.ports.name(ifindex),
+                pod: self.binder.pod_behind(ifindex).map(ToString::to_string),
+                reason: alarm.reason,
+                remedy: alarm.remedy,
+            })
+            .chain(self.outside_tc())
+            .collect();
+        let endpoints = self.resolver.endpoints().map(|endpoint| EndpointStatus {
+            interface: self.ports.name(endpoint.ifindex),
+            ifindex: endpoint.ifindex,
+            id: endpoint.id.0,
+            pod: endpoint
+                .pod
+                .filter(|_| !endpoint.unknown)
+                .map(ToString::to_string),
+            problem: self.why_unknown(endpoint.ifindex),
+            addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
+            ingress: Isolation::of(endpoint.ingress, endpoint.unknown),
+            egress: Isolation::of(endpoint.egress, endpoint.unknown),
+            enforced: is_begun
+                && self
+                    .ports
+                    .get(endpoint.ifindex)
+                    .is_some_and(|port| port.hooks[..2].iter().all(|hook| hook.is_in_front())),
+        });
+        let ignored = self.ports.iter().filter_map(|(_, port)| {
+            let interface = port.interface.as_ref()?;
+            let is_left_alone = interface.sandbox.is_some()
+                && is_enforceable(interface)
+                && port.fact.is_none()
+                && !port.no_number;
+            is_left_alone.then(|| interface.name.to_string())
+        });
+        Snapshot {
+            agent: AgentStatus {
+                pid: std::process::id(),
+                version: env!("CARGO_PKG_VERSION").into(),
+                enforcing: self.phase == Phase::Enforcing,
+                state: state(self.phase).into(),
+                attach: mechanism(self.mechanism).into(),
+                age_ms: 0,
+                lost_log_lines: 0,
+            },
+            sources: vec![self.source.status()],
+            endpoints: endpoints.collect(),
+            unenforced,
+            ignored: ignored.collect(),
+            refused: self.source.refused().collect(),
+            conflicts: self.conflicts.clone(),
+            failures: self.failures.clone(),
+            waiting: self.waiting,
+        }
+    }
+
+    fn why_unknown(&self, ifindex: u32) -> Option<String> {
+        let port = self.ports.get(ifindex)?;
+        if port.moved {
+            return Some("its other end moved to another network namespace".into());
+        }
+        port.bind.as_ref().map(ToString::to_string)
+    }
+
+    /// Interfaces into other namespaces whose traffic does not pass TC here as a veth's does.
+    fn outside_tc(&self) -> impl Iterator<Item = UnenforcedInterface> {
+        let interfaces = self.ports.iter();
+        interfaces
+            .filter_map(|(_, port)| port.interface.as_ref())
+            .filter(|one| one.sandbox.is_some() && !is_enforceable(one))
+            .map(|one| UnenforcedInterface {
+                interface: one.name.to_string(),
+                pod: None,
+                reason: format!("interfaces of kind {} are not enforced", one.kind),
+                remedy: None,
+            })
+    }
+
+    /// Writes to the log how things are.
+    pub(super) fn report(&self) {
+        let snapshot = self.snapshot();
+        let isolated = |one: &&EndpointStatus| one.ingress.isolated || one.egress.isolated;
+        tracing::info!(
+            enforcing = snapshot.agent.enforcing,
+            endpoints = snapshot.endpoints.len(),
+            isolated = snapshot.endpoints.iter().filter(isolated).count(),
+            not_enforced = snapshot.unenforced.len(),
+            left_alone = snapshot.ignored.len(),
+            refused = snapshot.refused.len(),
+            conflicts = snapshot.conflicts.len(),
+            waiting = snapshot.waiting,
+            "status"
+        );
+        for one in &snapshot.unenforced {
+            tracing::warn!(
+                pod = one.pod,
+                remedy = one.remedy,
+                "interface {} is not enforced: {}",
+                one.interface,
+                one.reason
+            );
+        }
+        let lists = [
+            ("refused", &snapshot.refused),
+            ("address conflict", &snapshot.conflicts),
+            ("not up to date", &snapshot.failures),
+        ];
+        for (what, lines) in lists {
+            for line in lines {
+                tracing::warn!("{what}: {line}");
+            }
+        }
+    }
+}
+
+fn state(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Waiting => "waiting for its first complete view",
+        Phase::Filling => "filling the tables",
+        Phase::Attaching { .. } => "attaching programs",
+        Phase::Enforcing => "enforcing",
+    }
+}
+
+/// The mechanism as people write it.
+pub(super) fn mechanism(mechanism: Mechanism) -> &'static str {
+    match mechanism {
+        Mechanism::Tcx => "tcx",
+        Mechanism::Clsact => "clsact",
+    }
+}

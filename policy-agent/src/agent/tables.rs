@@ -1,0 +1,321 @@
+//! The thread that owns the tables.
+//!
+//! Owns the [`Datapath`]: whatever waits for the kernel – grace periods, walks of flow tables,
+//! verifying a second copy of a program – waits here and holds nobody up. Knows neither pods nor
+//! interfaces. Invariant: requests are executed in the order in which they came, and everything
+//! that was queued is written before the tables are settled once.
+
+use std::{
+    collections::BTreeSet,
+    iter,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use ipnet::IpNet;
+use policy_common::{EndpointId, Event, names};
+use policy_core::plan::Op;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{AgentError, AgentOptions, causes};
+use crate::datapath::{
+    Carry, Datapath, DebugLines, EventReader, Failure, LoadOptions, PinDir, PinDirError, Programs,
+    Sweeper, TableWriter,
+};
+
+/// How often events are read while there are some: the programs wake nobody.
+const BUSY_TICK: Duration = Duration::from_millis(100);
+/// How often while there are none.
+const IDLE_TICK: Duration = Duration::from_millis(400);
+/// How long events are looked for more often after the last one.
+const BUSY: Duration = Duration::from_secs(2);
+/// Events that are read at once; the rest waits for the next tick.
+const EVENTS_PER_TICK: usize = 512;
+/// Readings of events that may wait for the loop; further ones wait in the kernel, which counts
+/// what it has no room for.
+const MOST_UNREAD: usize = 4;
+/// Requests that one turn takes.
+const MOST_REQUESTS: usize = 1_024;
+
+/// What the tables are asked to do.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Execute these operations of a turn of the loop.
+    Apply {
+        /// The turn's number.
+        turn: u64,
+        /// The operations.
+        ops: Vec<Op>,
+    },
+    /// Tell the programs where this node unpacks tunnels.
+    TunnelPorts(Vec<u16>),
+    /// Tell the programs what this node delivers locally.
+    LocalRoutes(Vec<IpNet>),
+    /// No link leads to programs of the generation before any more.
+    FinishCarry,
+    /// Put the pins in the place of those of the run before.
+    Publish,
+    /// Sweep the flow tables; flows of other endpoints than these are removed.
+    Sweep(BTreeSet<EndpointId>),
+}
+
+/// What the tables answer.
+pub(super) enum Reply {
+    /// The programs are loaded.
+    Loaded(Programs),
+    /// What was asked up to a turn is written, and settled.
+    Applied {
+        /// The last turn.
+        turn: u64,
+        /// What the kernel refused.
+        failures: Vec<String>,
+        /// Operations that wait because of it.
+        waiting: usize,
+    },
+    /// The pins are those of this run.
+    Published,
+    /// A sweep is over.
+    Swept {
+        /// Nothing waits: endpoints that are gone make no flows any more.
+        clean: bool,
+        /// How long it took.
+        took: Duration,
+    },
+    /// What the programs told of single packets.
+    Events(Vec<Event>),
+    /// The agent cannot go on.
+    Failed(AgentError),
+}
+
+/// The loop's end.
+pub(super) struct Tables {
+    requests: Sender<Request>,
+    pub(super) replies: UnboundedReceiver<Reply>,
+    unread: Arc<AtomicUsize>,
+}
+
+impl Tables {
+    /// Starts the thread, which loads the programs first.
+    pub(super) fn start(options: &AgentOptions) -> Result<Self, AgentError> {
+        let (requests, inbox) = channel();
+        let (outbox, replies) = unbounded_channel();
+        let unread = Arc::new(AtomicUsize::new(0));
+        let options = options.clone();
+        let counted = Arc::clone(&unread);
+        thread::Builder::new()
+            .name("tables".into())
+            .spawn(move || match load(&options) {
+                Ok(datapath) => Worker::run(datapath, options.pins, outbox, counted, &inbox),
+                // The loop may have ended meanwhile.
+                Err(error) => drop(outbox.send(Reply::Failed(error))),
+            })
+            .map_err(AgentError::Thread)?;
+        Ok(Self {
+            requests,
+            replies,
+            unread,
+        })
+    }
+
+    /// Asks; the answer comes through `replies`. When the thread has ended they end too.
+    pub(super) fn ask(&self, request: Request) {
+        drop(self.requests.send(request));
+    }
+
+    /// One reading of events was dealt with.
+    pub(super) fn events_read(&self) {
+        self.unread.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn load(options: &AgentOptions) -> Result<Datapath, AgentError> {
+    let earlier = options.pins.endpoints()?;
+    let mut datapath = Datapath::load(&LoadOptions {
+        config: options.config,
+        sizes: options.sizes,
+        pins: Some(&options.pins),
+        ..LoadOptions::embedded()?
+    })?;
+    // Flows under numbers that nobody has must not be taken over by whoever gets the number.
+    let live = earlier.iter().map(|endpoint| endpoint.id).collect();
+    if let Err(error) = datapath.sweep(&live) {
+        tracing::warn!("sweeping flows: {}", causes(&error));
+    }
+    Ok(datapath)
+}
+
+struct Worker {
+    tables: TableWriter,
+    flows: Sweeper,
+    events: EventReader,
+    debug: Option<DebugLines>,
+    carry: Option<Carry>,
+    pins: PinDir,
+    replies: UnboundedSender<Reply>,
+    unread: Arc<AtomicUsize>,
+    /// Written, but programs do not remember it yet.
+    unsettled: bool,
+    last_event: Option<Instant>,
+}
+
+impl Worker {
+    /// Works until the loop ends.
+    fn run(
+        datapath: Datapath,
+        pins: PinDir,
+        replies: UnboundedSender<Reply>,
+        unread: Arc<AtomicUsize>,
+        inbox: &Receiver<Request>,
+    ) {
+        let Datapath {
+            tables,
+            programs,
+            flows,
+            events,
+            debug,
+            carry,
+            ..
+        } = datapath;
+        let mut worker = Self {
+            tables,
+            flows,
+            events,
+            debug,
+            carry,
+            pins,
+            replies,
+            unread,
+            unsettled: false,
+            last_event: None,
+        };
+        worker.reply(Reply::Loaded(programs));
+        let mut next_tick = Instant::now() + IDLE_TICK;
+        loop {
+            let wait = next_tick.saturating_duration_since(Instant::now());
+            match inbox.recv_timeout(wait) {
+                Ok(first) => {
+                    let more = inbox.try_iter().take(MOST_REQUESTS);
+                    worker.turn(iter::once(first).chain(more));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let now = Instant::now();
+            if now >= next_tick {
+                next_tick = now + worker.tick(now);
+            }
+        }
+    }
+
+    /// Executes requests in order, operations that follow each other together.
+    fn turn(&mut self, requests: impl Iterator<Item = Request>) {
+        let mut waiting: Option<(u64, Vec<Op>)> = None;
+        for request in requests {
+            match request {
+                Request::Apply { turn, ops } => {
+                    let (last, all) = waiting.get_or_insert_with(|| (turn, Vec::new()));
+                    *last = turn;
+                    all.extend(ops);
+                }
+                other => {
+                    self.write(waiting.take());
+                    self.execute(other);
+                }
+            }
+        }
+        self.write(waiting);
+    }
+
+    fn execute(&mut self, request: Request) {
+        match request {
+            Request::Apply { turn, ops } => self.write(Some((turn, ops))),
+            Request::TunnelPorts(ports) => {
+                if let Err(source) = self.tables.set_tunnel_ports(&ports) {
+                    let what = names::TUNNEL_PORTS;
+                    self.reply(Reply::Failed(AgentError::Map { what, source }));
+                }
+            }
+            Request::LocalRoutes(routes) => {
+                if let Err(source) = self.tables.set_local_routes(&routes) {
+                    let what = names::LOCALS_V4;
+                    self.reply(Reply::Failed(AgentError::Map { what, source }));
+                }
+            }
+            Request::FinishCarry => {
+                let Some(carry) = &mut self.carry else { return };
+                match carry.finish(&mut self.tables) {
+                    Ok(()) => self.carry = None,
+                    // Programs go on with two flow tables: slower, and right.
+                    Err(error) => tracing::warn!("taking flows along: {}", causes(&error)),
+                }
+            }
+            Request::Publish => {
+                let published: Result<(), PinDirError> = self.pins.publish();
+                self.reply(match published {
+                    Ok(()) => Reply::Published,
+                    Err(error) => Reply::Failed(error.into()),
+                });
+            }
+            Request::Sweep(live) => {
+                let began = Instant::now();
+                let result = self.flows.sweep(&live);
+                if let Err(error) = &result {
+                    tracing::warn!("sweeping flows: {}", causes(error));
+                }
+                self.reply(Reply::Swept {
+                    clean: result.is_ok() && self.tables.waiting() == 0,
+                    took: began.elapsed(),
+                });
+            }
+        }
+    }
+
+    fn write(&mut self, ops: Option<(u64, Vec<Op>)>) {
+        let Some((turn, ops)) = ops else { return };
+        let failures = self.tables.apply(&ops);
+        let mut failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
+        failures.extend(self.settle().err().map(|failure| failure.to_string()));
+        self.reply(Reply::Applied {
+            turn,
+            failures,
+            waiting: self.tables.waiting(),
+        });
+    }
+
+    fn settle(&mut self) -> Result<(), Failure> {
+        self.unsettled = true;
+        self.tables.settle()?;
+        self.unsettled = false;
+        Ok(())
+    }
+
+    /// Reads events; returns when to do it again.
+    fn tick(&mut self, now: Instant) -> Duration {
+        if let Some(debug) = &mut self.debug {
+            debug.flush();
+        }
+        if self.unread.load(Ordering::Relaxed) < MOST_UNREAD {
+            let events = self.events.read(EVENTS_PER_TICK);
+            if !events.is_empty() {
+                self.last_event = Some(now);
+                self.unread.fetch_add(1, Ordering::Relaxed);
+                self.reply(Reply::Events(events));
+            }
+        }
+        if self.unsettled && self.settle().is_ok() {
+            tracing::info!("programs remember what they read again");
+        }
+        let is_busy = self.last_event.is_some_and(|last| now - last < BUSY);
+        if is_busy { BUSY_TICK } else { IDLE_TICK }
+    }
+
+    fn reply(&self, reply: Reply) {
+        // The loop may have ended: then this thread ends too.
+        drop(self.replies.send(reply));
+    }
+}
