@@ -2,6 +2,8 @@
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
+#![expect(unsafe_code, reason = "the binding to the kernel, in `bpf`")]
+#![deny(clippy::wildcard_enum_match_arm)]
 
 mod bpf;
 

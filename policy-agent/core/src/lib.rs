@@ -7,7 +7,8 @@
 #![forbid(unsafe_code)]
 
 pub mod bind;
+#[cfg(feature = "laws")]
+pub mod laws;
 pub mod model;
-pub mod oracle;
 pub mod plan;
 pub mod resolve;

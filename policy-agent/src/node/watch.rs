@@ -184,6 +184,10 @@ impl Watcher {
     }
 }
 
+#[expect(
+    unsafe_code,
+    reason = "a promise about the descriptor, not about memory"
+)]
 fn register(monitor: Monitor) -> Result<AsyncFd<Monitor>, NodeError> {
     // SAFETY: a monitor keeps one descriptor open from its making to its drop, and lends that one.
     let registered = unsafe { AsyncFd::register(monitor) };

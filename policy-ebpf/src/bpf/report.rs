@@ -187,7 +187,7 @@ fn network<F: Wire>(packet: &IpPacket<F>, event: &mut Event) {
 fn ports(segment: Segment, event: &mut Event) {
     match segment.kind() {
         Kind::Icmp => [event.icmp_type, event.icmp_code] = segment.source_port(),
-        _ => {
+        Kind::Tcp | Kind::Sctp | Kind::Udp | Kind::Other => {
             event.source_port = segment.source_port();
             event.destination_port = segment.destination_port();
         }

@@ -1,4 +1,5 @@
 //! A thread that stays on one processor and is not interrupted by others while it measures.
+#![expect(unsafe_code, reason = "libc has no safe call for the scheduler")]
 
 use std::mem;
 

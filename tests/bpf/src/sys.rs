@@ -1,6 +1,7 @@
 //! The calls of bpf(2) that the bench needs: its own programs and maps, and repeated test runs.
 //!
 //! Owns all unsafe code of the bench's BPF part. Callers see slices and descriptors.
+#![expect(unsafe_code, reason = "bpf(2) takes pointers")]
 
 use std::{
     io,

@@ -10,9 +10,9 @@ use std::{collections::HashMap, net::IpAddr};
 use anyhow::{Context, Result, ensure};
 use policy_common::{Direction, EndpointId};
 use policy_core::{
+    laws::{Facts, Oracle, Tables},
     model::{Change, EndpointFact, ObjectName, Peer},
-    oracle::{Facts, Oracle},
-    plan::{MemoryTables, Op},
+    plan::{Contents, Op},
     resolve::Resolver,
 };
 
@@ -27,7 +27,7 @@ use super::{
 pub(crate) struct NodeAgent {
     name: String,
     resolver: Resolver,
-    tables: MemoryTables,
+    tables: Tables,
     facts: Facts,
     interfaces: HashMap<ObjectName, u32>,
     last_id: u16,
@@ -48,7 +48,7 @@ impl NodeAgent {
         let mut agent = Self {
             name: name.to_owned(),
             resolver: Resolver::new(),
-            tables: MemoryTables::default(),
+            tables: Tables::default(),
             facts: Facts::default(),
             interfaces: HashMap::new(),
             last_id: 0,
@@ -101,10 +101,10 @@ impl NodeAgent {
         self.commit(ground)?;
         self.collect(ground)?;
         ensure!(
-            self.tables == MemoryTables::default(),
+            *self.tables.contents() == Contents::default(),
             "{} of an empty cluster keeps {:?}",
             self.name,
-            self.tables
+            self.tables.contents()
         );
         Ok(())
     }

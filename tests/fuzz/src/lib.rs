@@ -7,11 +7,9 @@ mod frame;
 mod harness;
 mod scene;
 mod shot;
-mod tables;
 
 pub use self::{
     harness::run,
     scene::Scene,
     shot::{Ends, Hook, Place, Pool, Shot, decide},
-    tables::execute,
 };

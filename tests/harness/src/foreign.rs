@@ -1,4 +1,5 @@
 //! Somebody else's TC program: stands before or after ours, returns what it likes, forges stamps.
+#![expect(unsafe_code, reason = "bpf(2) takes pointers")]
 
 use std::{
     fs, io,

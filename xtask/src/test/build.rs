@@ -15,11 +15,12 @@ use crate::{command, root::Root, workspace::Workspace};
 
 /// The packages whose tests need neither root nor a kernel that loads programs. Of the agent only
 /// the library's own tests are of that kind.
-const HOST: [&str; 5] = [
+const HOST: [&str; 6] = [
     "policy-common",
     "policy-core",
     "policy-ebpf",
     "policy-fuzz",
+    "policy-repository",
     "xtask",
 ];
 

@@ -130,7 +130,8 @@ impl Delta {
     }
 
     /// The order for a collection. Programs that read an endpoint before its last swap must have
-    /// ended before anything moves, and those that saw an old identity before its rules go.
+    /// ended before anything moves; those that saw an old identity before its rules go, but that
+    /// removals see to themselves.
     pub fn collect_plan(mut self) -> Vec<Op> {
         let moves = self.tables_plan();
         let cidrs = cidr_ops(&self.cidrs);
@@ -150,12 +151,7 @@ impl Delta {
             return Vec::new();
         }
         let mut ops = vec![Op::Grace];
-        if !moves.is_empty() {
-            ops.extend(moves);
-            if !removals.is_empty() {
-                ops.push(Op::Grace);
-            }
-        }
+        ops.extend(moves);
         ops.extend(removals);
         ops
     }

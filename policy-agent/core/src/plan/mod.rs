@@ -2,13 +2,14 @@
 
 pub mod contents;
 pub mod delta;
+pub mod encode;
 pub mod fit;
-pub mod memory;
 pub mod op;
+pub mod writer;
 
 pub use crate::model::Peer;
 pub use contents::Contents;
 pub use delta::{AddressValue, AddressWrite, Delta, EndpointWrite};
 pub use fit::{DENY, Fit, Room, Short, Table, fit};
-pub use memory::MemoryTables;
 pub use op::{DirectionEntry, EndpointEntry, Op, PortRange, PortSetEntry};
+pub use writer::{Writer, write};

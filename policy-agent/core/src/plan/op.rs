@@ -43,8 +43,37 @@ pub enum Op {
         /// The endpoint's number.
         id: EndpointId,
     },
-    /// Wait until every program run that began before has ended.
+    /// Writes nothing: every program run that began before must have ended. Stands where something
+    /// other than a removal, which waits by itself, must not overtake.
     Grace,
+}
+
+impl Op {
+    /// Whether everything that ran before must have ended first: what goes may be on the way of a
+    /// program that read what led to it.
+    pub fn waits(&self) -> bool {
+        matches!(
+            self,
+            Self::Grace | Self::DeleteRule(..) | Self::DeletePortSet(..)
+        )
+    }
+
+    /// Whether a program finds what the operation writes without being led there by another write.
+    pub fn is_visible(&self) -> bool {
+        match self {
+            Self::PutPortSet(..)
+            | Self::DeletePortSet(..)
+            | Self::PutRule(..)
+            | Self::DeleteRule(..)
+            | Self::Grace => false,
+            Self::PutAddress { .. }
+            | Self::DeleteAddress(_)
+            | Self::PutCidr(..)
+            | Self::DeleteCidr(_)
+            | Self::PutEndpoint(_)
+            | Self::DeleteEndpoint { .. } => true,
+        }
+    }
 }
 
 /// A range of ports of one protocol with a verdict; entries of one set do not overlap in a way

@@ -34,41 +34,24 @@ mod facts;
 mod pass;
 mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use self::{
-    compile::{block::Blocks, predicate::Predicates, term::Scopes},
-    facts::cluster::Cluster,
-    pass::endpoint::Isolation,
-    tables::{identity::Identities, port_set::PortSets, ruleset::Rulesets},
-};
-use crate::{model::Change, plan::EndpointEntry};
+use policy_common::RulesetId;
+
+use self::{compile::Active, facts::cluster::Cluster, tables::Tables};
+use crate::{model::Change, plan::Op};
 
 pub use ask::{
     explain::{AllowingRule, Explanation, PeerName, Question},
     view::{Conflict, EndpointView},
 };
 
-/// What ENDPOINTS says of an interface, and why.
-#[derive(Debug)]
-struct Written {
-    entry: EndpointEntry,
-    ingress: Option<Isolation>,
-    egress: Option<Isolation>,
-}
-
 /// The incremental resolver.
 #[derive(Debug)]
 pub struct Resolver {
-    cluster: Cluster,
-    predicates: Predicates,
-    scopes: Scopes,
-    blocks: Blocks,
-    identities: Identities,
-    rulesets: Rulesets,
-    port_sets: PortSets,
-    /// ENDPOINTS.
-    endpoints: BTreeMap<u32, Written>,
+    facts: Cluster,
+    active: Active,
+    tables: Tables,
 }
 
 impl Default for Resolver {
@@ -81,14 +64,9 @@ impl Resolver {
     /// A resolver without facts, for empty tables.
     pub fn new() -> Self {
         Self {
-            cluster: Cluster::default(),
-            predicates: Predicates::default(),
-            scopes: Scopes::default(),
-            blocks: Blocks::new(),
-            identities: Identities::new(),
-            rulesets: Rulesets::new(),
-            port_sets: PortSets::new(),
-            endpoints: BTreeMap::new(),
+            facts: Cluster::default(),
+            active: Active::new(),
+            tables: Tables::new(),
         }
     }
 
@@ -96,6 +74,31 @@ impl Resolver {
     /// per commit keeps every step of the plan at the old or the new verdicts; several may be
     /// batched only into tables that no program reads yet.
     pub fn apply(&mut self, change: Change) {
-        self.cluster.apply(change);
+        self.facts.apply(change);
+    }
+
+    /// Brings the tables up to date with all changes applied so far. The operations are to be
+    /// executed in order; nothing that a program may still use is removed before
+    /// [`Resolver::collect`].
+    pub fn commit(&mut self) -> Vec<Op> {
+        pass::commit(&mut self.facts, &mut self.active, &mut self.tables)
+    }
+
+    /// Takes back the rulesets, predicates, identities and port sets that no endpoint uses. The
+    /// operations wait for running programs themselves; numbers may be used again once they are
+    /// executed. Does nothing while applied changes wait for a commit.
+    pub fn collect(&mut self) -> Vec<Op> {
+        self.collect_but(&BTreeSet::new())
+    }
+
+    /// The same, but rulesets are held that endpoints keep in tables without room for others: they
+    /// go on getting rules for every identity.
+    pub fn collect_but(&mut self, held: &BTreeSet<RulesetId>) -> Vec<Op> {
+        pass::collect_but(held, &mut self.facts, &mut self.active, &mut self.tables)
+    }
+
+    /// How many rulesets, identities and port sets wait for [`Resolver::collect`].
+    pub fn uncollected(&self) -> usize {
+        self.tables.unused()
     }
 }

@@ -252,7 +252,11 @@ fn case_22_thousands_of_peers() {
         assert!(!node.accepts(&format!("100.{}.{}.129", n / 256, n % 256), 80));
     }
     assert!(!node.accepts("100.11.184.1", 80));
-    assert_eq!(node.tables.port_sets.len(), 1, "equal sets are stored once");
+    assert_eq!(
+        node.tables.contents().port_sets.len(),
+        1,
+        "equal sets are stored once"
+    );
 }
 
 #[test]
@@ -393,7 +397,7 @@ fn pods_of_a_policy_that_says_the_same_share_a_ruleset() {
         "{ops:?}"
     );
     assert_eq!(
-        node.tables.endpoints[&1].ingress,
-        node.tables.endpoints[&2].ingress
+        node.tables.contents().endpoints[&1].ingress,
+        node.tables.contents().endpoints[&2].ingress
     );
 }

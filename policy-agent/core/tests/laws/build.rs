@@ -8,12 +8,12 @@ use std::net::IpAddr;
 
 use policy_common::{Direction, EndpointId};
 use policy_core::{
+    laws::{Facts, Oracle, Tables},
     model::{
         Change, ContainerPort, EndpointFact, IpBlock, NamespaceFact, ObjectName, Peer, PeerMatch,
         Peers, PodFact, PolicyFact, PortMatch, Ports, Protocol, Requirement, Rule, Selector,
     },
-    oracle::{Facts, Oracle},
-    plan::{MemoryTables, Op},
+    plan::Op,
     resolve::Resolver,
 };
 
@@ -122,7 +122,7 @@ pub(crate) fn tcp(first: u16, last: u16) -> Ports {
 pub(crate) struct Node {
     pub(crate) facts: Facts,
     pub(crate) resolver: Resolver,
-    pub(crate) tables: MemoryTables,
+    pub(crate) tables: Tables,
 }
 
 impl Node {

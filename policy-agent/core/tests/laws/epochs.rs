@@ -97,7 +97,7 @@ fn a_deleted_pod_leaves_an_unknown_endpoint() {
     let mut node = node();
     let ops = node.change(Change::PodRemoved(name("a/q")));
     assert_eq!(swaps(&ops), [(2, true)]);
-    assert!(node.tables.endpoints[&2].unknown);
-    assert_eq!(node.tables.endpoints[&2].pod_tag, 0);
+    assert!(node.tables.contents().endpoints[&2].unknown);
+    assert_eq!(node.tables.contents().endpoints[&2].pod_tag, 0);
     assert!(!node.allows(2, policy_common::Direction::Egress, "10.0.0.1", 6, Some(80)));
 }

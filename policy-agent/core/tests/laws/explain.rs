@@ -1,6 +1,10 @@
 //! What `explain` says is what the tables do.
 
 use policy_core::{
+    laws::{
+        probe::{ask, probes},
+        strategies::facts,
+    },
     model::{Change, Ports},
     resolve::{PeerName, Question},
 };
@@ -9,8 +13,6 @@ use proptest::prelude::*;
 use crate::{
     build::{Node, allow, block, endpoint, name, pod, pods, policy, tcp, with},
     compile,
-    generate::facts,
-    probe::{ask, probes},
 };
 
 #[test]

@@ -8,15 +8,16 @@ use std::{
 use ipnet::IpNet;
 use policy_common::{EndpointId, IdentityId, PortSetId, RulesetId};
 use policy_core::{
+    laws::{
+        Facts, Tables,
+        probe::leaks,
+        strategies::{change, facts},
+    },
     model::Change,
-    oracle::Facts,
-    plan::{MemoryTables, PortSetEntry},
+    plan::{Contents, PortSetEntry},
     resolve::Resolver,
 };
 use proptest::{collection::vec, prelude::*};
-
-use crate::generate::{change, facts};
-use crate::probe::{execute, leaks};
 
 type Ports = Vec<PortSetEntry>;
 type Direction = Option<(u32, Ports, bool)>;
@@ -33,7 +34,7 @@ struct Canonical {
     port_sets: usize,
 }
 
-fn canonical(tables: &MemoryTables) -> Canonical {
+fn canonical(tables: &Contents) -> Canonical {
     let mut identities: HashMap<IdentityId, u32> = (0..16).map(|n| (IdentityId(n), n)).collect();
     let mut rulesets: HashMap<RulesetId, u32> = HashMap::new();
     let mut rename = |id| {
@@ -115,36 +116,36 @@ proptest! {
 
     #[test]
     fn a_history_leaves_the_tables_of_a_full_compile((start, history, end) in histories()) {
-        let (mut resolver, mut tables) = (Resolver::new(), MemoryTables::default());
+        let (mut resolver, mut tables) = (Resolver::new(), Tables::default());
         start.changes().for_each(|change| resolver.apply(change));
-        execute(&mut tables, &resolver.commit());
+        tables.execute_all(&resolver.commit());
         for (change, then) in history {
             resolver.apply(change);
             if then > 3 {
-                execute(&mut tables, &resolver.commit());
+                tables.execute_all(&resolver.commit());
             }
             if then > 7 {
-                execute(&mut tables, &resolver.collect());
-                prop_assert_eq!(leaks(&tables), [] as [String; 0]);
+                tables.execute_all(&resolver.collect());
+                prop_assert_eq!(leaks(tables.contents()), [] as [String; 0]);
             }
         }
-        execute(&mut tables, &resolver.commit());
+        tables.execute_all(&resolver.commit());
 
         // Restart before the collection: everything that is in the tables is written again.
-        let mut restarted = MemoryTables::default();
-        execute(&mut restarted, &resolver.full());
-        execute(&mut restarted, &resolver.collect());
+        let mut restarted = Tables::default();
+        restarted.execute_all(&resolver.full());
+        restarted.execute_all(&resolver.collect());
         prop_assert_eq!(restarted.problems(), &[] as &[String]);
 
         let mut again = Resolver::new();
         end.into_iter().for_each(|change| again.apply(change));
-        let mut full = MemoryTables::default();
-        execute(&mut full, &again.commit());
+        let mut full = Tables::default();
+        full.execute_all(&again.commit());
         prop_assert_eq!(again.collect(), []);
         let views = |resolver: &Resolver| format!("{:?}", resolver.endpoints().collect::<Vec<_>>());
         prop_assert_eq!(views(&resolver), views(&again));
-        prop_assert_eq!(canonical(&restarted), canonical(&full));
-        prop_assert_eq!(leaks(&restarted), [] as [String; 0]);
+        prop_assert_eq!(canonical(restarted.contents()), canonical(full.contents()));
+        prop_assert_eq!(leaks(restarted.contents()), [] as [String; 0]);
         prop_assert_eq!(resolver.commit(), []);
         prop_assert_eq!(resolver.collect(), []);
     }

@@ -3,53 +3,47 @@
 mod arithmetic;
 mod binding;
 mod build;
+mod encoding;
 mod epochs;
 mod explain;
-mod generate;
 mod handover;
 mod incremental;
-mod probe;
 mod renumber;
 mod room;
 
 use std::collections::BTreeMap;
 
-use generate::{change, facts, handovers};
 use policy_core::{
+    laws::{
+        Facts, Tables,
+        probe::{ask, differences, expected, leaks, probes, verdicts},
+        strategies::{change, facts, handovers},
+    },
     model::{Change, Peer},
-    oracle::Facts,
-    plan::{EndpointEntry, MemoryTables, Op},
+    plan::{EndpointEntry, Op},
     resolve::Resolver,
 };
-use probe::{ask, differences, execute, expected, leaks, probes, verdicts};
 use proptest::{collection::vec, prelude::*};
 
-fn compile(facts: &Facts) -> (Resolver, MemoryTables) {
+fn compile(facts: &Facts) -> (Resolver, Tables) {
     let mut resolver = Resolver::new();
     facts.changes().for_each(|change| resolver.apply(change));
-    let mut tables = MemoryTables::default();
-    execute(&mut tables, &resolver.commit());
+    let mut tables = Tables::default();
+    tables.execute_all(&resolver.commit());
     (resolver, tables)
 }
 
 /// Executes operations one by one; after each, every verdict must be an old or a new one.
-fn check_prefixes(
-    tables: &mut MemoryTables,
-    ops: &[Op],
-    new: &[bool],
-) -> Result<(), TestCaseError> {
+fn check_prefixes(tables: &mut Tables, ops: &[Op], new: &[bool]) -> Result<(), TestCaseError> {
     let probes = probes();
     let old = verdicts(tables, &probes);
     for (step, op) in ops.iter().enumerate() {
         tables.execute(op);
-        if matches!(op, Op::PutPortSet(..) | Op::PutRule(..) | Op::Grace) && step + 1 < ops.len() {
-            let next_is_visible = !matches!(
-                ops[step + 1],
-                Op::PutPortSet(..) | Op::PutRule(..) | Op::Grace
-            );
-            if !next_is_visible {
-                continue;
-            }
+        if !op.waits()
+            && !op.is_visible()
+            && ops.get(step + 1).is_some_and(|next| !next.is_visible())
+        {
+            continue;
         }
         for (index, now) in verdicts(tables, &probes).into_iter().enumerate() {
             prop_assert!(
@@ -74,7 +68,7 @@ proptest! {
         let got = verdicts(&tables, &probes);
         prop_assert_eq!(differences(&probes, &got, &expected(&facts, &probes)), []);
         prop_assert_eq!(tables.problems(), &[] as &[String]);
-        prop_assert_eq!(leaks(&tables), [] as [String; 0]);
+        prop_assert_eq!(leaks(tables.contents()), [] as [String; 0]);
     }
 
     #[test]
@@ -101,16 +95,15 @@ proptest! {
 /// plan gives an old or a new verdict too. (Except about addresses that became or were the pod's
 /// own: packets to these do not leave the pod.)
 fn check_late_programs(
-    tables: &MemoryTables,
+    tables: &Tables,
     read_before: BTreeMap<u32, EndpointEntry>,
     old: &[bool],
     new: &[bool],
 ) -> Result<(), TestCaseError> {
-    let mut late = tables.clone();
-    late.endpoints = read_before;
+    let late = tables.with_endpoints(&read_before);
     for (index, probe) in probes().iter().enumerate() {
         let now = ask(&late, probe);
-        let entries = [&late, tables].map(|tables| tables.endpoints.get(&probe.ifindex));
+        let entries = [&late, tables].map(|tables| tables.contents().endpoints.get(&probe.ifindex));
         let mut own = entries
             .into_iter()
             .flatten()
@@ -148,7 +141,7 @@ pub(crate) fn check_plans(
         let new = expected(&facts, &probes);
         let old = verdicts(&tables, &probes);
         let ops = resolver.commit();
-        let read_before = tables.endpoints.clone();
+        let read_before = tables.contents().endpoints.clone();
         check_prefixes(&mut tables, &ops, &new)?;
         check_late_programs(&tables, read_before, &old, &new)?;
         for (probe, _) in differences(&probes, &old, &new) {
@@ -159,7 +152,7 @@ pub(crate) fn check_plans(
         }
         if collects {
             check_prefixes(&mut tables, &resolver.collect(), &new)?;
-            prop_assert_eq!(leaks(&tables), [] as [String; 0]);
+            prop_assert_eq!(leaks(tables.contents()), [] as [String; 0]);
         }
         prop_assert_eq!(tables.problems(), &[] as &[String]);
     }

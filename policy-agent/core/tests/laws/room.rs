@@ -6,8 +6,13 @@
 
 use policy_common::{Direction, IdentityId, PortSetId, limits::INLINE_PORTS};
 use policy_core::{
+    laws::{
+        Tables,
+        probe::{Probe, ask, probes, verdicts},
+        strategies::{change, facts},
+    },
     model::{Change, Peer, Ports, Selector},
-    plan::{Contents, Fit, MemoryTables, Op, Room, Short, Table, fit},
+    plan::{Contents, Fit, Op, Room, Short, Table, fit},
     resolve::Resolver,
 };
 use proptest::{collection::vec, prelude::*};
@@ -15,8 +20,6 @@ use proptest::{collection::vec, prelude::*};
 use crate::{
     build::{allow, block, endpoint, namespace, pod, pods, policy, tcp, with},
     compile,
-    generate::{change, facts},
-    probe::{Probe, ask, probes, verdicts},
 };
 
 /// Repeated plans end within this many.
@@ -48,16 +51,16 @@ const ENOUGH: Room = Room {
 
 /// The tables with what is built in.
 struct Kernel {
-    tables: MemoryTables,
+    tables: Tables,
     contents: Contents,
 }
 
 impl Kernel {
     fn new() -> Self {
-        let mut tables = MemoryTables::default();
+        let mut tables = Tables::default();
         for identity in [IdentityId::HOST, IdentityId::SELF] {
-            let key = (policy_core::plan::DENY.ruleset, identity);
-            tables.rules.insert(key, PortSetId::ALLOW_ALL);
+            let ruleset = policy_core::plan::DENY.ruleset;
+            tables.execute(&Op::PutRule(ruleset, identity, PortSetId::ALLOW_ALL));
         }
         Self {
             tables,
@@ -140,17 +143,24 @@ impl Kernel {
     }
 }
 
-fn whole(contents: &Contents) -> MemoryTables {
+fn whole(contents: &Contents) -> Tables {
     let mut tables = Kernel::new().tables;
     let sets = contents.port_sets.iter();
-    tables.port_sets = sets.map(|(id, set)| (*id, set.clone())).collect();
-    tables.rules.extend(&contents.rules);
+    let sets = sets.map(|(id, entries)| Op::PutPortSet(*id, entries.clone()));
+    let rules = contents.rules.iter();
+    let rules = rules.map(|(&(ruleset, identity), &set)| Op::PutRule(ruleset, identity, set));
     let addresses = contents.addresses.iter();
-    tables.addresses = addresses
-        .map(|(address, value)| (*address, *value))
-        .collect();
-    tables.cidrs.clone_from(&contents.cidrs);
-    tables.endpoints.clone_from(&contents.endpoints);
+    let addresses = addresses.map(|(&address, value)| Op::PutAddress {
+        address,
+        identity: value.identity,
+        owner: value.owner,
+        host: value.host,
+    });
+    let cidrs = contents.cidrs.iter();
+    let cidrs = cidrs.map(|(&net, &identity)| Op::PutCidr(net, identity));
+    let endpoints = contents.endpoints.values().cloned().map(Op::PutEndpoint);
+    let ops = sets.chain(rules).chain(addresses).chain(cidrs);
+    ops.chain(endpoints).for_each(|op| tables.execute(&op));
     tables
 }
 

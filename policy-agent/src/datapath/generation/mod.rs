@@ -7,7 +7,6 @@ mod backlog;
 mod carry;
 mod counters;
 mod datapath;
-mod encode;
 mod failure;
 mod fill;
 mod load;

@@ -11,6 +11,7 @@ use policy_common::{
     AddressEntry, Control, Endpoint, EndpointId, IdentityId, NodeState, PortEntry, PortKey,
     PortSet, PortSetId, RuleKey, V4, V6, Verdict, names,
 };
+use policy_core::plan::encode::{EncodedPortSet, TrieEntry};
 
 use super::{
     super::kernel::{
@@ -18,7 +19,6 @@ use super::{
         element::{found, gone},
         part::{PartError, open},
     },
-    encode::EncodedPortSet,
     locals::Locals,
 };
 
@@ -263,7 +263,7 @@ impl Tables {
         self.delete_ports(&set.trie)
     }
 
-    fn delete_ports(&mut self, entries: &[super::encode::TrieEntry]) -> Result<(), MapError> {
+    fn delete_ports(&mut self, entries: &[TrieEntry]) -> Result<(), MapError> {
         entries
             .iter()
             .try_for_each(|entry| gone(self.ports.remove(&prefix(entry.bits, entry.key))))

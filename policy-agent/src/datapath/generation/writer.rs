@@ -4,15 +4,19 @@
 //! that depends on it, and every later call tries again. Invariant: at every step the verdict for
 //! any packet is that of the old or of the new tables.
 
+use std::net::IpAddr;
+
 use aya::{Ebpf, maps::MapError};
 use ipnet::IpNet;
-use policy_common::{AddressEntry, Endpoint, LAYOUT_VERSION, NodeState, RuleKey, names};
-use policy_core::plan::{EndpointEntry, Op};
+use policy_common::{
+    AddressEntry, Endpoint, EndpointId, IdentityId, LAYOUT_VERSION, NodeState, PortSetId, RuleKey,
+    names,
+};
+use policy_core::plan::{EndpointEntry, Op, Writer, encode::EncodedPortSet, write};
 
 use super::{
     super::kernel::grace::Grace,
     backlog::{Blocked, Replaced, Thing},
-    encode,
     failure::{Failure, failure},
     load::LoadError,
     tables::Tables,
@@ -107,7 +111,7 @@ impl TableWriter {
     pub fn settle(&mut self) -> Result<(), Failure> {
         let settle = |this: &mut Self| {
             if this.tables.is_unsettled() {
-                this.wait(Written::Unreached)?;
+                this.wait_for(Written::Unreached)?;
                 this.tables.settle()?;
             }
             Ok(())
@@ -121,7 +125,7 @@ impl TableWriter {
 
     /// Returns when no program runs that began before the last write, if that was one of at least
     /// `least`.
-    fn wait(&mut self, least: Written) -> Result<(), MapError> {
+    fn wait_for(&mut self, least: Written) -> Result<(), MapError> {
         if self.written >= least {
             self.grace.wait()?;
             self.written = Written::Nothing;
@@ -202,70 +206,72 @@ impl TableWriter {
     }
 
     fn execute(&mut self, op: &Op) -> Result<(), MapError> {
-        let written = match op {
-            // What goes may still be on the way of a program that read what led to it.
-            Op::Grace | Op::DeleteRule(..) | Op::DeletePortSet(..) => {
-                self.wait(Written::Visible)?;
-                Written::Unreached
-            }
-            Op::PutPortSet(..) | Op::PutRule(..) => Written::Unreached,
-            Op::PutAddress { .. }
-            | Op::DeleteAddress(_)
-            | Op::PutCidr(..)
-            | Op::DeleteCidr(_)
-            | Op::PutEndpoint(_)
-            | Op::DeleteEndpoint { .. } => Written::Visible,
-        };
-        if *op != Op::Grace {
-            self.written = self.written.max(written);
-        }
-        match op {
-            Op::PutPortSet(id, entries) => self
-                .tables
-                .put_port_set(*id, &encode::port_set(*id, entries)),
-            Op::DeletePortSet(id, entries) => self
-                .tables
-                .delete_port_set(*id, &encode::port_set(*id, entries)),
-            Op::PutRule(ruleset, identity, ports) => {
-                let key = RuleKey {
-                    ruleset: *ruleset,
-                    identity: *identity,
-                };
-                self.tables.put_rule(key, *ports)
-            }
-            Op::DeleteRule(ruleset, identity) => self.tables.delete_rule(RuleKey {
-                ruleset: *ruleset,
-                identity: *identity,
-            }),
-            Op::PutAddress {
-                address,
-                identity,
-                owner,
-                host,
-            } => {
-                let entry = AddressEntry {
-                    identity: *identity,
-                    owner: owner.unwrap_or_default(),
-                    flags: if *host { AddressEntry::HOST } else { 0 },
-                };
-                self.tables.put_address(*address, entry)
-            }
-            Op::DeleteAddress(address) => self.tables.delete_address(*address),
-            Op::PutCidr(cidr, identity) => self.tables.put_cidr(*cidr, *identity),
-            Op::DeleteCidr(cidr) => self.tables.delete_cidr(*cidr),
-            Op::PutEndpoint(entry) => self.put_endpoint(entry),
-            Op::DeleteEndpoint { ifindex, id } => self.tables.delete_endpoint(*ifindex, *id),
-            Op::Grace => Ok(()),
-        }
+        write(self, op)
     }
 
-    fn put_endpoint(&mut self, entry: &EndpointEntry) -> Result<(), MapError> {
-        let current = self.tables.endpoint_at(entry.ifindex)?;
-        let epoch = match current {
-            Some(current) if !entry.new_epoch && current.id == entry.id => current.epoch,
-            _ => self.next_epoch()?,
-        };
-        self.tables.put_endpoint(encode::endpoint(entry, epoch))
+    /// Something is about to be written.
+    fn touch(&mut self, written: Written) -> &mut Tables {
+        self.written = self.written.max(written);
+        &mut self.tables
+    }
+
+    /// Has every flow evaluated again.
+    fn renew_epochs(&mut self) -> Result<(), MapError> {
+        self.written = Written::Visible;
+        for endpoint in self.tables.endpoints()? {
+            let epoch = self.next_epoch()?;
+            let renewed = Endpoint { epoch, ..endpoint };
+            self.tables.put_endpoint(renewed.sealed())?;
+        }
+        Ok(())
+    }
+}
+
+impl Writer for TableWriter {
+    type Error = MapError;
+
+    fn put_port_set(&mut self, id: PortSetId, set: &EncodedPortSet) -> Result<(), MapError> {
+        self.touch(Written::Unreached).put_port_set(id, set)
+    }
+
+    fn delete_port_set(&mut self, id: PortSetId, set: &EncodedPortSet) -> Result<(), MapError> {
+        self.touch(Written::Unreached).delete_port_set(id, set)
+    }
+
+    fn put_rule(&mut self, key: RuleKey, ports: PortSetId) -> Result<(), MapError> {
+        self.touch(Written::Unreached).put_rule(key, ports)
+    }
+
+    fn delete_rule(&mut self, key: RuleKey) -> Result<(), MapError> {
+        self.touch(Written::Unreached).delete_rule(key)
+    }
+
+    fn put_address(&mut self, address: IpAddr, entry: AddressEntry) -> Result<(), MapError> {
+        self.touch(Written::Visible).put_address(address, entry)
+    }
+
+    fn delete_address(&mut self, address: IpAddr) -> Result<(), MapError> {
+        self.touch(Written::Visible).delete_address(address)
+    }
+
+    fn put_cidr(&mut self, cidr: IpNet, identity: IdentityId) -> Result<(), MapError> {
+        self.touch(Written::Visible).put_cidr(cidr, identity)
+    }
+
+    fn delete_cidr(&mut self, cidr: IpNet) -> Result<(), MapError> {
+        self.touch(Written::Visible).delete_cidr(cidr)
+    }
+
+    fn endpoint_at(&self, ifindex: u32) -> Result<Option<Endpoint>, MapError> {
+        self.tables.endpoint_at(ifindex)
+    }
+
+    fn put_endpoint(&mut self, endpoint: Endpoint) -> Result<(), MapError> {
+        self.touch(Written::Visible).put_endpoint(endpoint)
+    }
+
+    fn delete_endpoint(&mut self, ifindex: u32, id: EndpointId) -> Result<(), MapError> {
+        self.touch(Written::Visible).delete_endpoint(ifindex, id)
     }
 
     /// The next epoch, remembered before it is used.
@@ -281,15 +287,9 @@ impl TableWriter {
         Ok(epoch)
     }
 
-    /// Has every flow evaluated again.
-    fn renew_epochs(&mut self) -> Result<(), MapError> {
-        self.written = Written::Visible;
-        for endpoint in self.tables.endpoints()? {
-            let epoch = self.next_epoch()?;
-            let renewed = Endpoint { epoch, ..endpoint };
-            self.tables.put_endpoint(renewed.sealed())?;
-        }
-        Ok(())
+    /// A grace period, if anything was written since the last one that a program may have met.
+    fn wait(&mut self) -> Result<(), MapError> {
+        self.wait_for(Written::Visible)
     }
 }
 

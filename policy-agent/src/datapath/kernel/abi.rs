@@ -2,6 +2,10 @@
 //!
 //! Owns the one bridge between bytemuck's and aya's idea of plain data. Invariant: nothing but
 //! bytemuck `Pod` types crosses it, so that no padding reaches a map key.
+#![expect(
+    unsafe_code,
+    reason = "aya asks for its own promise that a type is plain data"
+)]
 
 use aya::maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key};
 

@@ -1,6 +1,7 @@
 //! The few calls of bpf(2) that aya does not offer.
 //!
 //! Owns all raw use of the system call. Callers see slices and descriptors.
+#![expect(unsafe_code, reason = "bpf(2) takes pointers")]
 
 use std::{
     ffi::CString,

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use fastrand::Rng;
 use policy_core::{
+    laws::Tables,
     model::Change,
-    plan::{MemoryTables, Op},
+    plan::{Contents, Op},
     resolve::Resolver,
 };
 
@@ -21,7 +22,7 @@ pub(super) struct World {
     pub(super) relevance: Relevance,
     pub(super) rng: Rng,
     resolver: Resolver,
-    tables: MemoryTables,
+    tables: Tables,
     /// What taking back what nothing uses any more took, after each change.
     collected: Vec<Duration>,
 }
@@ -39,7 +40,7 @@ impl World {
         let Compiled {
             mut resolver, ops, ..
         } = compiled;
-        let mut tables = MemoryTables::default();
+        let mut tables = Tables::default();
         ops.iter().for_each(|op| tables.execute(op));
         resolver.collect().iter().for_each(|op| tables.execute(op));
         Ok(Self {
@@ -93,13 +94,13 @@ impl World {
 
     /// Whether the tables are those that the resolver would write into empty ones.
     pub(super) fn check(&self) -> Result<()> {
-        let mut again = MemoryTables::default();
-        self.resolver.full().iter().for_each(|op| again.execute(op));
-        let same = again.port_sets == self.tables.port_sets
-            && again.rules == self.tables.rules
-            && again.addresses == self.tables.addresses
-            && again.cidrs == self.tables.cidrs
-            && again.endpoints.len() == self.tables.endpoints.len();
+        let again = Contents::of(&self.resolver.full());
+        let tables = self.tables.contents();
+        let same = again.port_sets == tables.port_sets
+            && again.rules == tables.rules
+            && again.addresses == tables.addresses
+            && again.cidrs == tables.cidrs
+            && again.endpoints.len() == tables.endpoints.len();
         ensure!(same, "the plans did not lead to the resolver's tables");
         Ok(())
     }

@@ -1,4 +1,8 @@
 //! An interface's raw end: frames go out and come in as they are.
+#![expect(
+    unsafe_code,
+    reason = "a packet socket has an address that socket2 does not know"
+)]
 
 use std::{
     io::{self, ErrorKind, Read},

@@ -6,7 +6,7 @@ use policy_core::model::{
     Change, EndpointFact, ObjectName, Peers, PolicyFact, PortMatch, Ports, Protocol, Rule, Selector,
 };
 
-use crate::generate;
+use policy_core::laws::strategies as generate;
 
 /// Every interface is a pod's at first.
 pub(crate) fn inhabit(ifindex: u32) -> Change {

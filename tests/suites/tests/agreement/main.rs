@@ -3,12 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cluster;
-#[path = "../../../../policy-agent/core/tests/laws/generate.rs"]
-#[expect(
-    dead_code,
-    reason = "the resolver's own tests use more of their generators"
-)]
-mod generate;
 mod known_flows;
 mod packets;
 mod prefixes;

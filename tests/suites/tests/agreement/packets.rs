@@ -10,13 +10,18 @@ use arbitrary::Unstructured;
 use ipnet::IpNet;
 use policy_agent::datapath::{Datapath, LoadOptions, TestOrigin};
 use policy_common::{Config, Direction, Reason, V4, V6, names};
-use policy_core::{model::Change, plan::Op, resolve::Resolver};
+use policy_core::{
+    laws::{Memory, strategies as generate},
+    model::Change,
+    plan::Op,
+    resolve::Resolver,
+};
 use policy_ebpf::{lookup::Policy as _, memory::MemoryWorld};
-use policy_fuzz::{Hook, Place, Pool, Shot, decide, execute};
+use policy_fuzz::{Hook, Place, Pool, Shot, decide};
 
 use crate::{
     cluster::{inhabit, open, small},
-    generate, processors,
+    processors,
     random::Random,
 };
 
@@ -32,9 +37,8 @@ const VXLAN: u16 = 4789;
 /// The same tables in the kernel and in memory.
 struct Twins {
     kernel: Datapath,
-    memory: MemoryWorld,
+    memory: Memory,
     resolver: Resolver,
-    epoch: u32,
     counted: BTreeMap<(u8, u8), u64>,
 }
 
@@ -75,9 +79,8 @@ impl Twins {
         }
         Self {
             kernel,
-            memory,
+            memory: Memory::new(memory),
             resolver: Resolver::new(),
-            epoch: 0,
             counted: BTreeMap::new(),
         }
     }
@@ -86,10 +89,7 @@ impl Twins {
         let failures = self.kernel.apply(ops);
         assert!(failures.is_empty(), "{failures:?}");
         self.kernel.settle().unwrap();
-        for op in ops {
-            self.epoch += 1;
-            execute(&mut self.memory, op, self.epoch);
-        }
+        self.memory.execute_all(ops);
     }
 
     fn change(&mut self, change: Change) {
@@ -116,7 +116,7 @@ impl Twins {
             stamp: shot.origin.stamp,
         };
         let outcome = self.kernel.test_run(program, &shot.frame, origin).unwrap();
-        let decision = decide(&self.memory, shot);
+        let decision = decide(&self.memory.world, shot);
         let reason = decision.reason().unwrap();
         let counted = self
             .counted
@@ -161,7 +161,7 @@ impl Twins {
             }
         }
         let place = |ifindex| {
-            let endpoint = self.memory.endpoint_at(ifindex);
+            let endpoint = self.memory.world.endpoint_at(ifindex);
             let own = endpoint.map(|endpoint| (endpoint.v4, endpoint.v6));
             let (own_v4, own_v6) = own.unwrap_or_default();
             Place {
@@ -178,7 +178,7 @@ impl Twins {
                 },
             }
         };
-        let isolated = self.memory.endpoints.values();
+        let isolated = self.memory.world.endpoints.values();
         let isolated = isolated.filter(|endpoint| endpoint.is_isolated());
         let mut isolated: Vec<u32> = isolated.map(|endpoint| endpoint.ifindex).collect();
         isolated.sort_unstable();
@@ -232,20 +232,28 @@ fn the_host_build_and_the_kernel_agree_on_random_packets() {
                 twins.collect();
             }
         }
-        let live: BTreeSet<_> = twins.memory.endpoints.values().map(|e| e.id).collect();
+        let live: BTreeSet<_> = twins
+            .memory
+            .world
+            .endpoints
+            .values()
+            .map(|e| e.id)
+            .collect();
         twins
             .memory
+            .world
             .flows_v4
             .borrow_mut()
             .retain(|key, _| live.contains(&key.endpoint));
         twins
             .memory
+            .world
             .flows_v6
             .borrow_mut()
             .retain(|key, _| live.contains(&key.endpoint));
         let swept = twins.kernel.sweep(&live).unwrap();
-        assert_eq!(swept.v4, twins.memory.flows_v4.borrow().len());
-        assert_eq!(swept.v6, twins.memory.flows_v6.borrow().len());
+        assert_eq!(swept.v4, twins.memory.world.flows_v4.borrow().len());
+        assert_eq!(swept.v6, twins.memory.world.flows_v6.borrow().len());
         println!("flows: {} and {}: {:?}", swept.v4, swept.v6, twins.counted);
         reasons.extend(twins.counted.into_keys());
     }

@@ -5,15 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use policy_agent::datapath::{Datapath, LoadOptions, TestOrigin};
 use policy_common::{Config, Direction, names};
 use policy_core::{
+    laws::{Tables, strategies as generate},
     model::Peer,
-    plan::{MemoryTables, Op},
+    plan::Op,
     resolve::Resolver,
 };
 use policy_harness::wire::{Ethernet, Tcp, icmp, ip, sctp};
 
 use crate::{
     cluster::{inhabit, open, small},
-    generate,
     random::Random,
 };
 
@@ -67,22 +67,22 @@ fn probes() -> Vec<Probe> {
 impl Probe {
     /// The pod's address, when it has the same one before and after: a packet of an address that
     /// is not the pod's is dropped for that.
-    fn own(&self, before: &MemoryTables, after: &MemoryTables) -> Option<IpAddr> {
+    fn own(&self, before: &Tables, after: &Tables) -> Option<IpAddr> {
         let v6 = match self.peer {
             Peer::Address(address) => address.is_ipv6(),
             // As destination that is an address like another.
             Peer::Host if self.direction == Direction::Egress => return None,
             Peer::Host => false,
         };
-        let own = |tables: &MemoryTables| {
-            let entry = tables.endpoints.get(&self.ifindex)?;
+        let own = |tables: &Tables| {
+            let entry = tables.contents().endpoints.get(&self.ifindex)?;
             let mut addresses = entry.addresses.iter().copied();
             addresses.find(|address| address.is_ipv6() == v6)
         };
         own(before).filter(|address| own(after) == Some(*address))
     }
 
-    fn expected(&self, tables: &MemoryTables) -> bool {
+    fn expected(&self, tables: &Tables) -> bool {
         let Self {
             ifindex,
             direction,
@@ -128,15 +128,10 @@ impl Probe {
     }
 }
 
-/// Operations that no packet can see.
-fn is_invisible(op: &Op) -> bool {
-    matches!(op, Op::PutPortSet(..) | Op::PutRule(..) | Op::Grace)
-}
-
 /// Executes a plan step by step. How many verdicts changed.
-fn check(kernel: &mut Datapath, tables: &mut MemoryTables, ops: &[Op], probes: &[Probe]) -> usize {
+fn check(kernel: &mut Datapath, tables: &mut Tables, ops: &[Op], probes: &[Probe]) -> usize {
     let before = tables.clone();
-    ops.iter().for_each(|op| tables.execute(op));
+    tables.execute_all(ops);
     let judged: Vec<_> = probes
         .iter()
         .filter_map(|probe| {
@@ -152,7 +147,7 @@ fn check(kernel: &mut Datapath, tables: &mut MemoryTables, ops: &[Op], probes: &
             kernel.settle().unwrap();
         }
         let is_last = step + 1 == ops.len();
-        if is_invisible(op) && !is_last {
+        if !op.is_visible() && !is_last {
             continue;
         }
         for &(probe, own, old, new) in &judged {
@@ -182,14 +177,14 @@ fn every_prefix_of_a_plan_executed_in_the_kernel_gives_old_or_new_verdicts() {
         })
         .unwrap();
         let mut resolver = Resolver::new();
-        let mut tables = MemoryTables::default();
+        let mut tables = Tables::default();
         let facts = random.value(&generate::facts());
         facts.changes().for_each(|change| resolver.apply(change));
         generate::INTERFACES.for_each(|ifindex| resolver.apply(inhabit(ifindex)));
         let ops = resolver.commit();
         assert!(kernel.apply(&ops).is_empty());
         kernel.settle().unwrap();
-        ops.iter().for_each(|op| tables.execute(op));
+        tables.execute_all(&ops);
         let probes = probes();
         for step in 0..CHANGES {
             for change in [random.value(&generate::change()), open(step)] {

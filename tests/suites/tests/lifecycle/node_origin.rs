@@ -57,6 +57,10 @@ fn the_node_reaches_an_isolated_pod_from_every_address_and_as_every_user() {
 }
 
 /// Connects from the host as somebody who is not root.
+#[expect(
+    unsafe_code,
+    reason = "libc's own call changes the user of every thread"
+)]
 fn as_user(scene: &Scene, to: SocketAddr) -> io::Result<bool> {
     let connect = || {
         // SAFETY: the call takes numbers only; it changes this thread alone, which ends here.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use policy_agent::convert::{self, Object};
 use policy_common::{Direction, EndpointId};
 use policy_core::{
+    laws::{Facts, Oracle},
     model::{Change, EndpointFact, ObjectName, Peer},
-    oracle::{Facts, Oracle},
 };
 use policy_harness::{Wiring, cluster::pod_manifest, topology::BRIDGE};
 use serde::Deserialize as _;

@@ -81,17 +81,17 @@ impl Resolver {
             port,
         } = question;
         let peer_name = self.name_peer(pod, direction, peer);
-        let subject = self.cluster.pod(pod);
-        let namespace = self.cluster.namespaces.get(&pod.namespace);
+        let subject = self.facts.pod(pod);
+        let namespace = self.facts.namespaces.get(&pod.namespace);
         let (mut isolated_by, mut allowed_by) = (Vec::new(), Vec::new());
         if let (Some(subject), Some(namespace)) = (subject, namespace) {
-            let traits = &self.cluster.group_of(subject).traits;
-            let fact = self.cluster.fact(subject);
+            let traits = &self.facts.group_of(subject).traits;
+            let fact = self.facts.fact(subject);
             let owner = match peer {
-                Peer::Address(address) => self.cluster.owner(address),
+                Peer::Address(address) => self.facts.owner(address),
                 Peer::Host => None,
             };
-            let owner = owner.map(|owner| self.cluster.fact(owner));
+            let owner = owner.map(|owner| self.facts.fact(owner));
             let other = match peer {
                 Peer::Host => None,
                 Peer::Address(address) => Some(self.other(address, owner.as_ref())),
@@ -128,7 +128,7 @@ impl Resolver {
             address,
             pod,
             namespace_labels: pod.and_then(|pod| {
-                let namespace = self.cluster.namespaces.get(&pod.name.namespace)?;
+                let namespace = self.facts.namespaces.get(&pod.name.namespace)?;
                 namespace.labels.as_ref()
             }),
         }
@@ -138,11 +138,11 @@ impl Resolver {
         let Peer::Address(address) = peer else {
             return PeerName::Host;
         };
-        let known = self.cluster.addresses.find(address);
+        let known = self.facts.addresses.find(address);
         if direction == Direction::Egress && known.is_some_and(|known| known.host) {
             return PeerName::Host;
         }
-        match self.cluster.owner(address) {
+        match self.facts.owner(address) {
             Some(owner) if owner.name == *pod => PeerName::Itself,
             Some(owner) => PeerName::Pod(owner.name.clone()),
             None => PeerName::Outside,

@@ -7,7 +7,10 @@ use policy_common::{Direction, EndpointId};
 use crate::{
     model::ObjectName,
     plan::{AddressWrite, EndpointEntry, Op},
-    resolve::{Resolver, pass::endpoint::Isolation, tables::ruleset::reserved_rules},
+    resolve::{
+        Resolver,
+        tables::{endpoint::Isolation, ruleset::reserved_rules},
+    },
 };
 
 /// One endpoint, for logs and `status`.
@@ -43,16 +46,17 @@ pub struct Conflict {
 impl Resolver {
     /// All endpoints as of the last commit, by interface.
     pub fn endpoints(&self) -> impl Iterator<Item = EndpointView<'_>> {
-        self.endpoints
+        self.tables
+            .endpoints
             .keys()
             .filter_map(|&ifindex| self.endpoint(ifindex))
     }
 
     /// The endpoint of an interface as of the last commit.
     pub fn endpoint(&self, ifindex: u32) -> Option<EndpointView<'_>> {
-        let written = self.endpoints.get(&ifindex)?;
+        let written = self.tables.endpoints.get(&ifindex)?;
         let entry = &written.entry;
-        let fact = self.cluster.endpoints.get(&ifindex);
+        let fact = self.facts.endpoints.get(&ifindex);
         let pod = fact.and_then(|fact| fact.pod.as_ref());
         Some(EndpointView {
             ifindex,
@@ -67,7 +71,7 @@ impl Resolver {
 
     /// Addresses that several pods claim, in order.
     pub fn conflicts(&self) -> Vec<Conflict> {
-        self.cluster
+        self.facts
             .contested()
             .filter_map(|(address, claimants)| {
                 let (winner, losers) = claimants.split_first()?;
@@ -84,7 +88,7 @@ impl Resolver {
     /// by name; none when it is not isolated or not known. Costs one look-up, however many policies
     /// there are: fit for every event of a flood.
     pub fn policies_of(&self, ifindex: u32, direction: Direction) -> Arc<[ObjectName]> {
-        let written = self.endpoints.get(&ifindex);
+        let written = self.tables.endpoints.get(&ifindex);
         let isolation = written.and_then(|written| match direction {
             Direction::Ingress => written.ingress.as_ref(),
             Direction::Egress => written.egress.as_ref(),
@@ -94,15 +98,15 @@ impl Resolver {
 
     /// The pod that has an address.
     pub fn pod_at(&self, address: IpAddr) -> Option<&ObjectName> {
-        self.cluster.owner(address).map(|pod| &pod.name)
+        self.facts.owner(address).map(|pod| &pod.name)
     }
 
     /// The tables as of the last commit, written from empty ones. All endpoints get new epochs.
     pub fn full(&self) -> Vec<Op> {
-        let (rulesets, rules) = self.rulesets.all();
+        let (rulesets, rules) = self.tables.rulesets.all();
         let reserved = rulesets.into_iter().flat_map(reserved_rules);
-        let port_sets = self.port_sets.all().into_iter();
-        let addresses = self.cluster.addresses.written().map(|(address, value)| {
+        let port_sets = self.tables.port_sets.all();
+        let addresses = self.facts.addresses.written().map(|(address, value)| {
             AddressWrite {
                 address,
                 before: None,
@@ -110,7 +114,7 @@ impl Resolver {
             }
             .op()
         });
-        let endpoints = self.endpoints.values().map(|written| {
+        let endpoints = self.tables.endpoints.values().map(|written| {
             Op::PutEndpoint(EndpointEntry {
                 new_epoch: true,
                 ..written.entry.clone()
@@ -124,7 +128,8 @@ impl Resolver {
                     .map(|(ruleset, identity, ports)| Op::PutRule(ruleset, identity, ports)),
             )
             .chain(
-                self.blocks
+                self.active
+                    .blocks
                     .all()
                     .map(|(net, identity)| Op::PutCidr(net, identity)),
             )

@@ -106,7 +106,7 @@ impl Blocks {
 
     /// Computes again what changed. Returns the disjoint prefixes inside which something did, and
     /// every prefix whose identity must be set anew or, where [`Blocks::holds`] gives `None`,
-    /// forgotten.
+    /// removed.
     pub(crate) fn refresh(&mut self) -> (Vec<IpNet>, Vec<IpNet>) {
         let mut roots: Vec<IpNet> = Vec::new();
         let mut stale = std::mem::take(&mut self.stale);
@@ -187,8 +187,8 @@ impl Blocks {
         self.prefixes.get_mut(net)?.identity.replace(identity)
     }
 
-    /// Forgets a prefix; returns what CIDRS said of it.
-    pub(crate) fn forget(&mut self, net: &IpNet) -> Option<IdentityId> {
+    /// Removes a prefix; returns what CIDRS said of it.
+    pub(crate) fn remove_prefix(&mut self, net: &IpNet) -> Option<IdentityId> {
         let prefix = self.prefixes.remove(net)?;
         self.lengths[family(&net.addr())][usize::from(net.prefix_len())] -= 1;
         prefix.identity
@@ -196,7 +196,7 @@ impl Blocks {
 
     /// Makes the changes since the last call visible to [`Blocks::of`] and
     /// [`Blocks::identity_of`].
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn index(&mut self) {
         self.segments.clear();
         let mut around: Vec<(&IpNet, &Prefix)> = Vec::new();
         for (net, prefix) in &self.prefixes {

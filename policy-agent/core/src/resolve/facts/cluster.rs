@@ -218,10 +218,10 @@ impl Cluster {
     }
 
     /// Makes all groups known to selectors.
-    pub(crate) fn settle_groups(&mut self) {
+    pub(crate) fn list_groups(&mut self) {
         for name in self.dirty.groups.drain() {
             if let Some(namespace) = self.namespaces.get_mut(&name) {
-                namespace.groups.settle(&self.groups);
+                namespace.groups.list(&self.groups);
             }
         }
     }

@@ -103,7 +103,7 @@ impl GroupIndex {
     }
 
     /// Lists the new groups by their labels.
-    pub(crate) fn settle(&mut self, groups: &Slab<Group>) {
+    pub(crate) fn list(&mut self, groups: &Slab<Group>) {
         for id in self.fresh.drain(..) {
             let labels = &groups[id as usize].traits.labels;
             self.labels.insert(&id, labels);

@@ -1,10 +1,17 @@
 //! The steps by which `commit` and `collect` bring tables up to date with the facts.
 //!
-//! Each file is one step; `commit` and `collect` say the order.
+//! Each file is one step, and a step is a function of what it reads and changes; `commit` and
+//! `collect` say the order.
 
-pub(crate) mod activate;
-pub(crate) mod address;
-pub(crate) mod collect;
-pub(crate) mod commit;
-pub(crate) mod endpoint;
-pub(crate) mod refine;
+mod activate;
+mod address;
+mod choose;
+mod collect;
+mod commit;
+mod endpoint;
+mod namespace;
+mod refine;
+mod rule;
+
+pub(crate) use collect::collect_but;
+pub(crate) use commit::commit;

@@ -13,9 +13,16 @@ use super::activate::Gains;
 use crate::{
     plan::{AddressValue, AddressWrite, Delta},
     resolve::{
-        Resolver,
-        compile::predicate::PredicateId,
-        facts::ids::{AddressId, GroupId},
+        compile::{
+            Active,
+            predicate::{PredicateId, Predicates},
+        },
+        facts::{
+            book::AddressBook,
+            cluster::Cluster,
+            ids::{AddressId, GroupId},
+        },
+        tables::identity::Identities,
     },
 };
 
@@ -36,121 +43,131 @@ enum Coarser {
     Blocks(Vec<PredicateId>),
 }
 
-impl Resolver {
-    /// Brings ADDRESSES up to date for groups that gain predicates, except for marked addresses:
-    /// their identities get finer, and the rulesets in use see no difference.
-    pub(crate) fn refine_addresses(&mut self, gains: Gains, delta: &mut Delta) {
-        for (gained, groups) in gains {
-            let written = self.written_of(&groups);
-            let mut finer: FxHashMap<IdentityId, Finer> = FxHashMap::default();
-            let mut coarse: Vec<IdentityId> = Vec::with_capacity(written.len());
-            for &(_, ip, before) in &written {
-                let from = match before {
-                    Some(value) => value.identity,
-                    None => self.blocks.identity_of(ip),
-                };
-                coarse.push(from);
-                let finer = finer.entry(from).or_default();
-                finer.addresses += 1;
-                finer.holders += usize::from(before.is_some());
-            }
-            for (&from, finer) in &mut finer {
-                let Finer { holders, .. } = *finer;
-                let predicates = &mut self.predicates;
-                finer.to = self.identities.refine(from, holders, &gained, predicates);
-                if finer.to != from {
-                    self.identities.hold(finer.to, finer.addresses);
-                    self.identities.release(from, holders);
-                }
-            }
-            for ((id, address, before), from) in written.into_iter().zip(coarse) {
-                let identity = finer[&from].to;
-                if identity == from {
-                    continue;
-                }
-                let after = Some(AddressValue {
-                    identity,
-                    owner: before.and_then(|value| value.owner),
-                    host: before.is_some_and(|value| value.host),
-                });
-                self.cluster.addresses[id].written = after;
-                delta.renumbered.push(AddressWrite {
-                    address,
-                    before,
-                    after,
-                });
+/// Brings ADDRESSES up to date for groups that gain predicates, except for marked addresses:
+/// their identities get finer, and the rulesets in use see no difference.
+pub(crate) fn refine_addresses(
+    facts: &mut Cluster,
+    active: &mut Active,
+    identities: &mut Identities,
+    gains: Gains,
+    delta: &mut Delta,
+) {
+    let Active {
+        predicates, blocks, ..
+    } = active;
+    for (gained, groups) in gains {
+        let written = written_of(facts, &groups);
+        let mut finer: FxHashMap<IdentityId, Finer> = FxHashMap::default();
+        let mut coarse: Vec<IdentityId> = Vec::with_capacity(written.len());
+        for &(_, ip, before) in &written {
+            let from = match before {
+                Some(value) => value.identity,
+                None => blocks.identity_of(ip),
+            };
+            coarse.push(from);
+            let finer = finer.entry(from).or_default();
+            finer.addresses += 1;
+            finer.holders += usize::from(before.is_some());
+        }
+        for (&from, finer) in &mut finer {
+            let Finer { holders, .. } = *finer;
+            finer.to = identities.refine(from, holders, &gained, predicates);
+            if finer.to != from {
+                identities.hold(finer.to, finer.addresses);
+                identities.release(from, holders);
             }
         }
-    }
-
-    /// The addresses of groups, without marked ones, and what ADDRESSES says of them. Read in loops
-    /// so short that the processor waits for many records at a time.
-    fn written_of(&self, groups: &[GroupId]) -> Vec<(AddressId, IpAddr, Option<AddressValue>)> {
-        let groups = groups.iter();
-        let addresses: Vec<AddressId> = groups
-            .flat_map(|&group| &self.cluster.groups[group as usize].addresses)
-            .copied()
-            .collect();
-        addresses
-            .into_iter()
-            .map(|id| (id, &self.cluster.addresses[id]))
-            .filter(|(_, record)| !record.marked)
-            .map(|(id, record)| (id, record.ip, record.written))
-            .collect()
-    }
-
-    /// Brings ADDRESSES up to date for the addresses with identities that lose these predicates,
-    /// for which no ruleset asks any more.
-    pub(crate) fn coarsen_addresses(
-        &mut self,
-        identities: FxHashSet<IdentityId>,
-        orphans: &FxHashSet<PredicateId>,
-        delta: &mut Delta,
-    ) {
-        // Of those that become the same the one with the most holders stays.
-        let mut identities: Vec<IdentityId> = identities.into_iter().collect();
-        identities.sort_unstable_by_key(|&id| (Reverse(self.identities.holders(id)), id));
-        let mut coarser: FxHashMap<IdentityId, Coarser> = FxHashMap::default();
-        for id in identities {
-            let set = self.identities.set(id);
-            let kept = set.iter().copied();
-            let kept = kept.filter(|&id| !orphans.contains(&self.predicates.asked_as(id)));
-            let kept: Vec<PredicateId> = kept.collect();
-            if kept.iter().all(|&id| self.predicates.is_block(id)) {
-                coarser.insert(id, Coarser::Blocks(kept));
+        for ((id, address, before), from) in written.into_iter().zip(coarse) {
+            let identity = finer[&from].to;
+            if identity == from {
                 continue;
             }
-            let to = self.identities.coarsen(id, &kept, &mut self.predicates);
-            if to != id {
-                coarser.insert(id, Coarser::Pods(to));
-            }
-        }
-        if coarser.is_empty() {
-            return;
-        }
-        let is_coarser = |value: AddressValue| coarser.contains_key(&value.identity);
-        for id in self.cluster.addresses.written_as(is_coarser) {
-            let record = &self.cluster.addresses[id];
-            let address = record.ip;
-            let Some(before) = record.written else {
-                continue;
-            };
-            let identity = match &coarser[&before.identity] {
-                Coarser::Pods(to) => Some(*to),
-                Coarser::Blocks(_) if before.owner.is_none() && !before.host => None,
-                Coarser::Blocks(kept) => Some(self.identities.intern(kept, &mut self.predicates)),
-            };
-            let after = identity.map(|identity| AddressValue { identity, ..before });
-            if let Some(identity) = identity {
-                self.identities.hold(identity, 1);
-            }
-            self.identities.release(before.identity, 1);
-            self.cluster.addresses.write(id, after);
+            let after = Some(AddressValue {
+                identity,
+                owner: before.and_then(|value| value.owner),
+                host: before.is_some_and(|value| value.host),
+            });
+            facts.addresses[id].written = after;
             delta.renumbered.push(AddressWrite {
                 address,
-                before: Some(before),
+                before,
                 after,
             });
         }
+    }
+}
+
+/// The addresses of groups, without marked ones, and what ADDRESSES says of them. Read in loops
+/// so short that the processor waits for many records at a time.
+fn written_of(
+    facts: &Cluster,
+    groups: &[GroupId],
+) -> Vec<(AddressId, IpAddr, Option<AddressValue>)> {
+    let groups = groups.iter();
+    let addresses: Vec<AddressId> = groups
+        .flat_map(|&group| &facts.groups[group as usize].addresses)
+        .copied()
+        .collect();
+    addresses
+        .into_iter()
+        .map(|id| (id, &facts.addresses[id]))
+        .filter(|(_, record)| !record.marked)
+        .map(|(id, record)| (id, record.ip, record.written))
+        .collect()
+}
+
+/// Brings ADDRESSES up to date for the addresses with identities that lose these predicates,
+/// for which no ruleset asks any more.
+pub(crate) fn coarsen_addresses(
+    addresses: &mut AddressBook,
+    predicates: &mut Predicates,
+    identities: &mut Identities,
+    (losers, orphans): (FxHashSet<IdentityId>, &FxHashSet<PredicateId>),
+    delta: &mut Delta,
+) {
+    // Of those that become the same the one with the most holders stays.
+    let mut losers: Vec<IdentityId> = losers.into_iter().collect();
+    losers.sort_unstable_by_key(|&id| (Reverse(identities.holders(id)), id));
+    let mut coarser: FxHashMap<IdentityId, Coarser> = FxHashMap::default();
+    for id in losers {
+        let set = identities.set(id);
+        let kept = set.iter().copied();
+        let kept = kept.filter(|&id| !orphans.contains(&predicates.asked_as(id)));
+        let kept: Vec<PredicateId> = kept.collect();
+        if kept.iter().all(|&id| predicates.is_block(id)) {
+            coarser.insert(id, Coarser::Blocks(kept));
+            continue;
+        }
+        let to = identities.coarsen(id, &kept, predicates);
+        if to != id {
+            coarser.insert(id, Coarser::Pods(to));
+        }
+    }
+    if coarser.is_empty() {
+        return;
+    }
+    let is_coarser = |value: AddressValue| coarser.contains_key(&value.identity);
+    for id in addresses.written_as(is_coarser) {
+        let record = &addresses[id];
+        let address = record.ip;
+        let Some(before) = record.written else {
+            continue;
+        };
+        let identity = match &coarser[&before.identity] {
+            Coarser::Pods(to) => Some(*to),
+            Coarser::Blocks(_) if before.owner.is_none() && !before.host => None,
+            Coarser::Blocks(kept) => Some(identities.intern(kept, predicates)),
+        };
+        let after = identity.map(|identity| AddressValue { identity, ..before });
+        if let Some(identity) = identity {
+            identities.hold(identity, 1);
+        }
+        identities.release(before.identity, 1);
+        addresses.write(id, after);
+        delta.renumbered.push(AddressWrite {
+            address,
+            before: Some(before),
+            after,
+        });
     }
 }

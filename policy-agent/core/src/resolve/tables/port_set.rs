@@ -6,39 +6,20 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use policy_common::PortSetId;
-use rustc_hash::FxHashMap;
 
-use super::numbers::Numbers;
+use super::interner::Interner;
 use crate::{plan::PortSetEntry, resolve::compile::ports::PortUnion};
 
-#[derive(Debug)]
-struct PortSet {
-    ports: PortUnion,
-    entries: Arc<[PortSetEntry]>,
-    uses: usize,
-}
+/// A port set with the entries of its table.
+pub(crate) type PortSetWrite = (PortSetId, Arc<[PortSetEntry]>);
 
-/// All port sets in use.
+/// All port sets in use. Uses are rules and defaults of rulesets.
 #[derive(Debug)]
-pub(crate) struct PortSets {
-    ids: FxHashMap<PortUnion, PortSetId>,
-    sets: FxHashMap<PortSetId, PortSet>,
-    numbers: Numbers,
-    /// Made since [`PortSets::take_fresh`].
-    fresh: Vec<PortSetId>,
-    /// Without use, until the next collection.
-    idle: BTreeSet<PortSetId>,
-}
+pub(crate) struct PortSets(Interner<PortUnion, PortSetId, Arc<[PortSetEntry]>>);
 
 impl PortSets {
     pub(crate) fn new() -> Self {
-        Self {
-            ids: FxHashMap::default(),
-            sets: FxHashMap::default(),
-            numbers: Numbers::from(PortSetId::FIRST.0),
-            fresh: Vec::new(),
-            idle: BTreeSet::new(),
-        }
+        Self(Interner::new())
     }
 
     /// The number of a union, with one use more.
@@ -50,77 +31,43 @@ impl PortSets {
         if ports.is_empty() {
             return PortSetId::DENY_ALL;
         }
-        let id = match self.ids.get(&ports) {
-            Some(&id) => id,
-            None => {
-                let id = PortSetId(self.numbers.take());
-                self.ids.insert(ports.clone(), id);
-                let entries = ports.entries();
-                self.sets.insert(
-                    id,
-                    PortSet {
-                        ports,
-                        entries,
-                        uses: 0,
-                    },
-                );
-                self.fresh.push(id);
-                id
-            }
-        };
-        if let Some(set) = self.sets.get_mut(&id) {
-            set.uses += 1;
-            self.idle.remove(&id);
-        }
+        let id = self.0.find(&ports).unwrap_or_else(|| {
+            let entries = ports.entries();
+            self.0.insert(Arc::new(ports), entries)
+        });
+        self.0.hold(id, 1);
         id
     }
 
     /// One use less. The set stays until [`PortSets::remove_unused`].
     pub(crate) fn release(&mut self, id: PortSetId) {
-        if let Some(set) = self.sets.get_mut(&id) {
-            set.uses -= 1;
-            if set.uses == 0 {
-                self.idle.insert(id);
-            }
-        }
+        self.0.release(id, 1);
     }
 
     /// The sets that the kernel does not have yet.
-    pub(crate) fn take_fresh(&mut self) -> Vec<(PortSetId, Arc<[PortSetEntry]>)> {
-        let fresh = std::mem::take(&mut self.fresh);
+    pub(crate) fn take_fresh(&mut self) -> Vec<PortSetWrite> {
+        let fresh = self.0.take_fresh().into_iter();
         fresh
-            .into_iter()
-            .filter_map(|id| Some((id, self.sets.get(&id)?.entries.clone())))
+            .filter_map(|id| Some((id, self.0.row(id)?.value.clone())))
             .collect()
     }
 
-    /// Forgets the sets without use and frees their numbers.
-    pub(crate) fn remove_unused(&mut self) -> Vec<(PortSetId, Arc<[PortSetEntry]>)> {
-        std::mem::take(&mut self.idle)
-            .into_iter()
-            .filter_map(|id| {
-                let set = self.sets.remove(&id)?;
-                self.ids.remove(&set.ports);
-                self.numbers.give_back(id.0);
-                Some((id, set.entries))
-            })
+    /// Removes the sets without use and frees their numbers.
+    pub(crate) fn remove_unused(&mut self) -> Vec<PortSetWrite> {
+        let unused = self.0.take_idle(&BTreeSet::new()).into_iter();
+        unused
+            .filter_map(|id| Some((id, self.0.remove(id)?.value)))
             .collect()
     }
 
     /// How many sets [`PortSets::remove_unused`] would remove.
     pub(crate) fn unused(&self) -> usize {
-        self.idle.len()
+        self.0.count_idle()
     }
 
     /// Every set that is not built in, by number.
-    pub(crate) fn all(&self) -> Vec<(PortSetId, Arc<[PortSetEntry]>)> {
-        let mut all: Vec<_> = self
-            .sets
-            .iter()
-            .map(|(&id, set)| (id, set.entries.clone()))
-            .collect();
-        all.sort_unstable_by_key(|&(id, _)| id);
-        all
+    pub(crate) fn all(&self) -> impl Iterator<Item = PortSetWrite> {
+        self.0.iter().map(|(id, row)| (id, row.value.clone()))
     }
 }
 

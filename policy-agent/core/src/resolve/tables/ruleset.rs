@@ -1,23 +1,23 @@
 //! Rulesets: the final verdicts of one direction for everybody whose policies say the same.
 //!
-//! Owns their numbers and their rules. Invariants: content never changes under a number, except
-//! for rules for new identities; every ruleset – also one that no endpoint uses any more – has
-//! rules for every identity, until `collect`.
+//! Owns their rules. Invariants: content never changes under a number, except for rules for new
+//! identities; every ruleset – also one that no endpoint uses any more – has rules for every
+//! identity, until `collect`.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use policy_common::{Direction, IdentityId, PortSetId, RulesetId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{identity::Identities, numbers::Numbers, port_set::PortSets};
+use super::{identity::Identities, interner::Interner, port_set::PortSets};
 use crate::resolve::compile::{
     content::Content,
     predicate::{PredicateId, Predicates},
 };
 
+/// What a ruleset says of identities.
 #[derive(Debug)]
-struct Ruleset {
-    content: Arc<Content>,
+struct Verdicts {
     default_ports: PortSetId,
     has_blocks: bool,
     /// Where the ports differ from the default.
@@ -26,157 +26,127 @@ struct Ruleset {
     users: BTreeSet<u32>,
 }
 
-/// The other tables that rules are made of.
-pub(crate) struct Parts<'a> {
-    pub(crate) predicates: &'a mut Predicates,
-    pub(crate) identities: &'a Identities,
-    pub(crate) port_sets: &'a mut PortSets,
-}
-
 /// One rule of RULES.
 pub(crate) type RuleWrite = (RulesetId, IdentityId, PortSetId);
 
-/// All rulesets.
+/// All rulesets. Uses are endpoints.
 #[derive(Debug)]
-pub(crate) struct Rulesets {
-    ids: FxHashMap<Arc<Content>, RulesetId>,
-    rulesets: FxHashMap<RulesetId, Ruleset>,
-    numbers: Numbers,
-    fresh: Vec<RulesetId>,
-    /// Without users, until the next collection.
-    idle: BTreeSet<RulesetId>,
-}
+pub(crate) struct Rulesets(Interner<Content, RulesetId, Verdicts>);
 
 impl Rulesets {
     pub(crate) fn new() -> Self {
-        Self {
-            ids: FxHashMap::default(),
-            rulesets: FxHashMap::default(),
-            numbers: Numbers::from(RulesetId::FIRST.0),
-            fresh: Vec::new(),
-            idle: BTreeSet::new(),
-        }
+        Self(Interner::new())
     }
 
     /// The ruleset of a content, used by one interface more. A new one gets its rules from
     /// [`Rulesets::write_rules`].
-    pub(crate) fn acquire(&mut self, content: Content, user: u32, parts: Parts<'_>) -> RulesetId {
-        let id = match self.ids.get(&content) {
-            Some(&id) => id,
-            None => self.insert(content, parts),
+    pub(crate) fn acquire(
+        &mut self,
+        content: Content,
+        user: u32,
+        predicates: &mut Predicates,
+        port_sets: &mut PortSets,
+    ) -> RulesetId {
+        let id = match self.0.find(&content) {
+            Some(id) => id,
+            None => self.insert(content, predicates, port_sets),
         };
-        if let Some(ruleset) = self.rulesets.get_mut(&id) {
-            ruleset.users.insert(user);
-            self.idle.remove(&id);
+        if let Some(row) = self.0.row_mut(id)
+            && row.value.users.insert(user)
+        {
+            self.0.hold(id, 1);
         }
         id
     }
 
-    fn insert(&mut self, content: Content, parts: Parts<'_>) -> RulesetId {
-        let id = RulesetId(self.numbers.take());
+    fn insert(
+        &mut self,
+        content: Content,
+        predicates: &mut Predicates,
+        port_sets: &mut PortSets,
+    ) -> RulesetId {
         let content = Arc::new(content);
+        let mut peers = content.items.iter().filter_map(|item| item.peer);
+        let verdicts = Verdicts {
+            default_ports: port_sets.acquire(content.ports(&[], predicates)),
+            has_blocks: peers.any(|peer| predicates.is_block(peer)),
+            rules: FxHashMap::default(),
+            users: BTreeSet::new(),
+        };
+        let id = self.0.insert(content.clone(), verdicts);
         for predicate in content.asks_for() {
-            parts.predicates.add_ruleset(predicate, id);
+            predicates.add_ruleset(predicate, id);
         }
-        let default_ports = parts
-            .port_sets
-            .acquire(content.ports(&[], parts.predicates));
-        let has_blocks = content
-            .items
-            .iter()
-            .filter_map(|item| item.peer)
-            .any(|peer| parts.predicates.is_block(peer));
-        self.ids.insert(content.clone(), id);
-        self.rulesets.insert(
-            id,
-            Ruleset {
-                content,
-                default_ports,
-                has_blocks,
-                rules: FxHashMap::default(),
-                users: BTreeSet::new(),
-            },
-        );
-        self.fresh.push(id);
         id
     }
 
     /// The interface uses it no longer.
     pub(crate) fn release(&mut self, id: RulesetId, user: u32) {
-        if let Some(ruleset) = self.rulesets.get_mut(&id) {
-            ruleset.users.remove(&user);
-            if ruleset.users.is_empty() {
-                self.idle.insert(id);
-            }
+        if let Some(row) = self.0.row_mut(id)
+            && row.value.users.remove(&user)
+        {
+            self.0.release(id, 1);
         }
+    }
+
+    fn verdicts(&self, id: RulesetId) -> Option<&Verdicts> {
+        Some(&self.0.row(id)?.value)
     }
 
     /// The default port set, and whether there are blocks.
     pub(crate) fn defaults(&self, id: RulesetId) -> (PortSetId, bool) {
-        self.rulesets
-            .get(&id)
-            .map_or((PortSetId::DENY_ALL, false), |ruleset| {
-                (ruleset.default_ports, ruleset.has_blocks)
+        self.verdicts(id)
+            .map_or((PortSetId::DENY_ALL, false), |verdicts| {
+                (verdicts.default_ports, verdicts.has_blocks)
             })
     }
 
     /// The interfaces whose endpoints use it.
     pub(crate) fn users(&self, id: RulesetId) -> impl Iterator<Item = u32> {
-        self.rulesets
-            .get(&id)
-            .into_iter()
-            .flat_map(|ruleset| ruleset.users.iter().copied())
+        let verdicts = self.verdicts(id).into_iter();
+        verdicts.flat_map(|verdicts| verdicts.users.iter().copied())
     }
 
-    /// Whether an endpoint uses it in this direction, and what it says of an identity.
+    /// What it says of an identity.
     pub(crate) fn ports(&self, id: RulesetId, identity: IdentityId) -> PortSetId {
-        self.rulesets
-            .get(&id)
-            .map_or(PortSetId::DENY_ALL, |ruleset| {
-                let listed = ruleset.rules.get(&identity);
-                listed.copied().unwrap_or(ruleset.default_ports)
-            })
+        self.verdicts(id).map_or(PortSetId::DENY_ALL, |verdicts| {
+            let listed = verdicts.rules.get(&identity);
+            listed.copied().unwrap_or(verdicts.default_ports)
+        })
     }
 
     /// The egress rulesets in use.
     pub(crate) fn used_for_egress(&self) -> impl Iterator<Item = RulesetId> {
-        self.rulesets
+        self.0
             .iter()
-            .filter(|(_, ruleset)| {
-                ruleset.content.direction == Direction::Egress && !ruleset.users.is_empty()
+            .filter(|(_, row)| {
+                row.key.direction == Direction::Egress && !row.value.users.is_empty()
             })
-            .map(|(&id, _)| id)
+            .map(|(id, _)| id)
     }
 
-    /// Rules of new rulesets for all identities, and of all rulesets for new identities.
+    /// Rules of new rulesets for all identities, and of all rulesets for new identities. Returns
+    /// the new rulesets, and the rules.
     pub(crate) fn write_rules(
         &mut self,
         fresh_identities: &[IdentityId],
-        parts: Parts<'_>,
+        predicates: &Predicates,
+        identities: &Identities,
+        port_sets: &mut PortSets,
     ) -> (Vec<RulesetId>, Vec<RuleWrite>) {
-        let fresh = std::mem::take(&mut self.fresh);
+        let fresh = self.0.take_fresh();
         let mut pairs: FxHashSet<(RulesetId, IdentityId)> = FxHashSet::default();
         for &id in &fresh {
-            let Some(ruleset) = self.rulesets.get(&id) else {
-                continue;
-            };
-            for predicate in ruleset.content.asks_for() {
-                pairs.extend(
-                    parts
-                        .predicates
-                        .identities(predicate)
-                        .map(|identity| (id, identity)),
-                );
+            let Some(row) = self.0.row(id) else { continue };
+            for predicate in row.key.asks_for() {
+                let having = predicates.identities(predicate);
+                pairs.extend(having.map(|identity| (id, identity)));
             }
         }
         for &identity in fresh_identities {
-            for &predicate in parts.identities.set(identity).iter() {
-                pairs.extend(
-                    parts
-                        .predicates
-                        .rulesets(predicate)
-                        .map(|id| (id, identity)),
-                );
+            for &predicate in identities.predicates(identity) {
+                let asking = predicates.rulesets(predicate);
+                pairs.extend(asking.map(|id| (id, identity)));
             }
         }
         let mut pairs: Vec<_> = pairs.into_iter().collect();
@@ -184,15 +154,14 @@ impl Rulesets {
         let writes = pairs
             .into_iter()
             .filter_map(|(id, identity)| {
-                let ruleset = self.rulesets.get_mut(&id)?;
-                let set = parts.identities.set(identity);
-                let ports = ruleset.content.ports(&set, parts.predicates);
-                let ports = parts.port_sets.acquire(ports);
-                if ports == ruleset.default_ports {
-                    parts.port_sets.release(ports);
+                let row = self.0.row_mut(id)?;
+                let set = identities.predicates(identity);
+                let ports = port_sets.acquire(row.key.ports(set, predicates));
+                if ports == row.value.default_ports {
+                    port_sets.release(ports);
                     return None;
                 }
-                ruleset.rules.insert(identity, ports);
+                row.value.rules.insert(identity, ports);
                 Some((id, identity, ports))
             })
             .collect();
@@ -201,83 +170,71 @@ impl Rulesets {
 
     /// How many rulesets [`Rulesets::remove_unused`] would remove.
     pub(crate) fn unused(&self) -> usize {
-        self.idle.len()
+        self.0.count_idle()
     }
 
-    /// Forgets the rulesets that no endpoint uses and that are not held. Returns each with the identities of its rules,
-    /// and the predicates for which no ruleset asks any more. The numbers are free only after
-    /// operations so that nothing uses the freed numbers before the rules are deleted.
+    /// Removes the rulesets that no endpoint uses and that are not held. Returns each with the identities of its rules,
+    /// and the predicates for which no ruleset asks any more. Numbers are free at once: a plan
+    /// deletes the rules before it uses them again.
     pub(crate) fn remove_unused(
         &mut self,
         held: &BTreeSet<RulesetId>,
-        parts: Parts<'_>,
+        predicates: &mut Predicates,
+        port_sets: &mut PortSets,
     ) -> (Vec<(RulesetId, Vec<IdentityId>)>, Vec<PredicateId>) {
         let (mut removed, mut orphans) = (Vec::new(), Vec::new());
-        for id in std::mem::take(&mut self.idle) {
-            if held.contains(&id) {
-                self.idle.insert(id);
-                continue;
-            }
-            let Some(ruleset) = self.rulesets.remove(&id) else {
+        for id in self.0.take_idle(held) {
+            let Some(row) = self.0.remove(id) else {
                 continue;
             };
-            self.ids.remove(&ruleset.content);
-            parts.port_sets.release(ruleset.default_ports);
-            let mut listed = Vec::with_capacity(ruleset.rules.len());
-            for (identity, ports) in ruleset.rules {
-                parts.port_sets.release(ports);
+            port_sets.release(row.value.default_ports);
+            let mut listed = Vec::with_capacity(row.value.rules.len());
+            for (identity, ports) in row.value.rules {
+                port_sets.release(ports);
                 listed.push(identity);
             }
             listed.sort_unstable();
-            for predicate in ruleset.content.asks_for() {
-                if parts.predicates.remove_ruleset(predicate, id) {
+            for predicate in row.key.asks_for() {
+                if predicates.remove_ruleset(predicate, id) {
                     orphans.push(predicate);
                 }
             }
-            self.numbers.give_back(id.0);
             removed.push((id, listed));
         }
         orphans.sort_unstable();
         (removed, orphans)
     }
 
-    /// Removes the rules for an identity.
+    /// Removes the rules for an identity with these predicates; returns the rulesets that had one.
     pub(crate) fn remove_identity(
         &mut self,
         identity: IdentityId,
-        parts: Parts<'_>,
+        set: &[PredicateId],
+        predicates: &Predicates,
+        port_sets: &mut PortSets,
     ) -> Vec<RulesetId> {
-        let set = parts.identities.set(identity);
         let mut touched: Vec<RulesetId> = set
             .iter()
-            .flat_map(|&predicate| parts.predicates.rulesets(predicate))
+            .flat_map(|&predicate| predicates.rulesets(predicate))
             .collect();
         touched.sort_unstable();
         touched.dedup();
-        touched.retain(|id| {
-            let rules = self.rulesets.get_mut(id).map(|ruleset| &mut ruleset.rules);
-            let ports = rules.and_then(|rules| rules.remove(&identity));
-            ports
-                .inspect(|&ports| parts.port_sets.release(ports))
-                .is_some()
+        touched.retain(|&id| {
+            let row = self.0.row_mut(id);
+            let ports = row.and_then(|row| row.value.rules.remove(&identity));
+            ports.inspect(|&ports| port_sets.release(ports)).is_some()
         });
         touched
     }
 
-    /// Every rule, in order.
+    /// Every ruleset and every rule, in order.
     pub(crate) fn all(&self) -> (Vec<RulesetId>, Vec<RuleWrite>) {
-        let mut ids: Vec<_> = self.rulesets.keys().copied().collect();
-        ids.sort_unstable();
-        let mut rules: Vec<_> = self
-            .rulesets
-            .iter()
-            .flat_map(|(&id, ruleset)| {
-                ruleset
-                    .rules
-                    .iter()
-                    .map(move |(&identity, &ports)| (id, identity, ports))
-            })
-            .collect();
+        let ids = self.0.iter().map(|(id, _)| id).collect();
+        let rules = self.0.iter().flat_map(|(id, row)| {
+            let rules = row.value.rules.iter();
+            rules.map(move |(&identity, &ports)| (id, identity, ports))
+        });
+        let mut rules: Vec<_> = rules.collect();
         rules.sort_unstable();
         (ids, rules)
     }

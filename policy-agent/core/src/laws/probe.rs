@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use policy_common::Direction;
-use policy_core::{
-    model::Peer,
-    oracle::{Facts, Oracle},
-    plan::{MemoryTables, Op},
-};
 
-use crate::generate::{INTERFACES, V4, V6, address};
+use super::{
+    oracle::{Facts, Oracle},
+    strategies::{INTERFACES, V4, V6, address},
+    tables::Tables,
+};
+use crate::{model::Peer, plan::Contents};
 
 const OUTSIDE: [&str; 5] = [
     "10.0.0.9",
@@ -21,16 +21,21 @@ const OUTSIDE: [&str; 5] = [
 
 /// One packet at one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Probe {
-    pub(crate) ifindex: u32,
-    pub(crate) direction: Direction,
-    pub(crate) peer: Peer,
-    pub(crate) protocol: u8,
-    pub(crate) port: Option<u16>,
+pub struct Probe {
+    /// The interface.
+    pub ifindex: u32,
+    /// From the pod's side.
+    pub direction: Direction,
+    /// The other side.
+    pub peer: Peer,
+    /// IANA number.
+    pub protocol: u8,
+    /// The destination's, host byte order.
+    pub port: Option<u16>,
 }
 
 /// All pairs × boundary ports × both families.
-pub(crate) fn probes() -> Vec<Probe> {
+pub fn probes() -> Vec<Probe> {
     let packets = [
         (6, Some(79)),
         (6, Some(80)),
@@ -64,7 +69,8 @@ pub(crate) fn probes() -> Vec<Probe> {
     probes
 }
 
-pub(crate) fn ask(tables: &MemoryTables, probe: &Probe) -> bool {
+/// What the tables say.
+pub fn ask(tables: &Tables, probe: &Probe) -> bool {
     tables.verdict(
         probe.ifindex,
         probe.direction,
@@ -74,11 +80,13 @@ pub(crate) fn ask(tables: &MemoryTables, probe: &Probe) -> bool {
     )
 }
 
-pub(crate) fn verdicts(tables: &MemoryTables, probes: &[Probe]) -> Vec<bool> {
+/// What the tables say, in the order of the probes.
+pub fn verdicts(tables: &Tables, probes: &[Probe]) -> Vec<bool> {
     probes.iter().map(|probe| ask(tables, probe)).collect()
 }
 
-pub(crate) fn expected(facts: &Facts, probes: &[Probe]) -> Vec<bool> {
+/// What the specification says, in the order of the probes.
+pub fn expected(facts: &Facts, probes: &[Probe]) -> Vec<bool> {
     let oracle = Oracle::new(facts);
     probes
         .iter()
@@ -94,14 +102,8 @@ pub(crate) fn expected(facts: &Facts, probes: &[Probe]) -> Vec<bool> {
         .collect()
 }
 
-pub(crate) fn execute(tables: &mut MemoryTables, ops: &[Op]) {
-    for op in ops {
-        tables.execute(op);
-    }
-}
-
 /// The probes on which two lists of verdicts differ.
-pub(crate) fn differences(probes: &[Probe], got: &[bool], want: &[bool]) -> Vec<(Probe, bool)> {
+pub fn differences(probes: &[Probe], got: &[bool], want: &[bool]) -> Vec<(Probe, bool)> {
     let pairs = probes.iter().zip(got.iter().zip(want));
     pairs
         .filter(|(_, (got, want))| got != want)
@@ -110,7 +112,7 @@ pub(crate) fn differences(probes: &[Probe], got: &[bool], want: &[bool]) -> Vec<
 }
 
 /// Numbers in a table that nothing refers to.
-pub(crate) fn leaks(tables: &MemoryTables) -> Vec<String> {
+pub fn leaks(tables: &Contents) -> Vec<String> {
     let directions = tables.endpoints.values();
     let directions: Vec<_> = directions
         .flat_map(|entry| [entry.ingress, entry.egress])

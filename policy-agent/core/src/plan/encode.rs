@@ -1,37 +1,39 @@
 //! Turns operations into map keys and values.
 //!
-//! Owns the byte layout of what user space writes; must not know maps or the kernel. Invariant: a
-//! port set means the same to the programs whether it stands inline or in the trie.
+//! Owns the byte layout of what user space writes; must not know maps or the kernel. The only place
+//! of this crate that knows layouts. Invariant: a port set means the same to the programs whether it
+//! stands inline or in the trie.
 
 use std::net::IpAddr;
 
+use super::op::{DirectionEntry, EndpointEntry, PortRange, PortSetEntry};
 use policy_common::{
-    Endpoint, PortEntry, PortKey, PortSet, PortSetId, V4, V6, limits::INLINE_PORTS,
+    AddressEntry, Endpoint, EndpointId, IdentityId, PortEntry, PortKey, PortSet, PortSetId, V4, V6,
+    limits::INLINE_PORTS,
 };
-use policy_core::plan::{DirectionEntry, EndpointEntry, PortRange, PortSetEntry};
 
 /// A port set as the maps hold it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct EncodedPortSet {
+pub struct EncodedPortSet {
     /// Value of PORT_SETS.
-    pub(crate) header: PortSet,
+    pub header: PortSet,
     /// Entries of PORTS, empty for an inline set.
-    pub(crate) trie: Vec<TrieEntry>,
+    pub trie: Vec<TrieEntry>,
 }
 
 /// One entry of PORTS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TrieEntry {
+pub struct TrieEntry {
     /// Bits of `key` that count.
-    pub(crate) bits: u32,
+    pub bits: u32,
     /// The key.
-    pub(crate) key: PortKey,
+    pub key: PortKey,
     /// What the entry says.
-    pub(crate) verdict: policy_common::Verdict,
+    pub verdict: policy_common::Verdict,
 }
 
 /// Encodes a set: up to [`INLINE_PORTS`] entries inline, longest prefix first; more in the trie.
-pub(crate) fn port_set(id: PortSetId, entries: &[PortSetEntry]) -> EncodedPortSet {
+pub fn port_set(id: PortSetId, entries: &[PortSetEntry]) -> EncodedPortSet {
     let mut header = PortSet::default();
     if entries.len() > INLINE_PORTS {
         header.in_trie = 1;
@@ -99,9 +101,18 @@ fn port_mask(bits: u8) -> u16 {
     u16::MAX.checked_shl(host_bits).unwrap_or(0)
 }
 
+/// Encodes what is said of an address.
+pub fn address(identity: IdentityId, owner: Option<EndpointId>, host: bool) -> AddressEntry {
+    AddressEntry {
+        identity,
+        owner: owner.unwrap_or_default(),
+        flags: if host { AddressEntry::HOST } else { 0 },
+    }
+}
+
 /// Encodes an endpoint with the epoch that it gets. The first address of each family counts;
 /// IPv4-mapped addresses are IPv6.
-pub(crate) fn endpoint(entry: &EndpointEntry, epoch: u32) -> Endpoint {
+pub fn endpoint(entry: &EndpointEntry, epoch: u32) -> Endpoint {
     let mut value = Endpoint {
         epoch,
         ifindex: entry.ifindex,
@@ -160,48 +171,6 @@ mod tests {
         }
     }
 
-    /// The verdict as the programs read an inline set.
-    fn inline_verdict(set: &PortSet, protocol: u8, port: u16) -> Option<Verdict> {
-        set.inline[..set.count as usize]
-            .iter()
-            .find(|entry| {
-                entry.any_protocol == 1
-                    || (entry.protocol == protocol && port & entry.mask == entry.port)
-            })
-            .map(|entry| entry.verdict)
-    }
-
-    /// The verdict as the programs read the trie: the longest prefix that matches.
-    fn trie_verdict(entries: &[TrieEntry], protocol: u8, port: u16) -> Option<Verdict> {
-        let wanted = bytemuck::cast::<PortKey, [u8; 8]>(PortKey::new(PortSetId(9), protocol, port));
-        entries
-            .iter()
-            .filter(|entry| {
-                let key = bytemuck::cast::<PortKey, [u8; 8]>(entry.key);
-                let shift = 64 - entry.bits;
-                u64::from_be_bytes(key) >> shift == u64::from_be_bytes(wanted) >> shift
-            })
-            .max_by_key(|entry| entry.bits)
-            .map(|entry| entry.verdict)
-    }
-
-    #[test]
-    fn the_narrower_inline_entry_counts_whatever_the_order() {
-        let wide = PortSetEntry {
-            range: PortRange::AnyProtocol,
-            verdict: Verdict::ALLOW,
-        };
-        let narrow = PortSetEntry {
-            verdict: Verdict::DENY,
-            ..prefix(80, 16)
-        };
-        for entries in [[wide, narrow], [narrow, wide]] {
-            let set = port_set(PortSetId(9), &entries);
-            assert_eq!(inline_verdict(&set.header, TCP, 80), Some(Verdict::DENY));
-            assert_eq!(inline_verdict(&set.header, TCP, 81), Some(Verdict::ALLOW));
-        }
-    }
-
     #[test]
     fn a_set_moves_to_the_trie_when_it_no_longer_fits_inline() {
         let entries: Vec<_> = (0..=INLINE_PORTS as u16).map(|n| prefix(n, 16)).collect();
@@ -211,37 +180,6 @@ mod tests {
         let large = port_set(PortSetId(9), &entries);
         assert_eq!((large.header.count, large.header.in_trie), (0, 1));
         assert_eq!(large.trie.len(), INLINE_PORTS + 1);
-    }
-
-    #[test]
-    fn inline_and_trie_give_the_same_verdict_for_every_port() {
-        let entries = [
-            prefix(0x8000, 1),
-            prefix(0x1F90, 16),
-            prefix(0x2000, 5),
-            PortSetEntry {
-                verdict: Verdict::DENY,
-                ..prefix(0x9000, 4)
-            },
-            PortSetEntry {
-                range: PortRange::Protocol(17),
-                verdict: Verdict::ALLOW,
-            },
-        ];
-        let inline = port_set(PortSetId(9), &entries).header;
-        let trie: Vec<_> = entries
-            .iter()
-            .map(|entry| trie_entry(PortSetId(9), entry))
-            .collect();
-        for protocol in [TCP, 17, 132] {
-            for port in 0..=u16::MAX {
-                assert_eq!(
-                    inline_verdict(&inline, protocol, port),
-                    trie_verdict(&trie, protocol, port),
-                    "protocol {protocol} port {port}"
-                );
-            }
-        }
     }
 
     #[test]
@@ -257,7 +195,7 @@ mod tests {
             }),
             egress: None,
             addresses: ["10.0.0.1", "::ffff:10.0.0.9", "10.0.0.2", "fd00::2"]
-                .map(|text| text.parse().unwrap())
+                .map(|text| text.parse().expect("an address"))
                 .to_vec(),
             unknown: false,
             pod_tag: 1,

@@ -1,27 +1,33 @@
 //! Random small clusters, and changes of them.
+//!
+//! Few names, addresses and ports, so that everything meets everything.
 #![expect(
     clippy::unwrap_used,
+    clippy::missing_panics_doc,
     reason = "literals that do not parse must stop the tests"
 )]
 
 use std::{net::IpAddr, sync::Arc};
 
 use policy_common::EndpointId;
-use policy_core::{
-    model::{
-        Change, ContainerPort, EndpointFact, IpBlock, Labels, NamespaceFact, ObjectName, PeerMatch,
-        Peers, PodFact, PolicyFact, PortMatch, Ports, Protocol, Requirement, Rule, Selector,
-    },
-    oracle::Facts,
-};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
+use super::oracle::Facts;
+use crate::model::{
+    Change, ContainerPort, EndpointFact, IpBlock, Labels, NamespaceFact, ObjectName, PeerMatch,
+    Peers, PodFact, PolicyFact, PortMatch, Ports, Protocol, Requirement, Rule, Selector,
+};
+
 /// Names that are prefixes of each other, with dots and dashes.
-pub(crate) const NAMESPACES: [&str; 3] = ["a", "a-b", "b"];
-pub(crate) const PODS: [&str; 4] = ["p", "p-1", "p.1", "q"];
-pub(crate) const INTERFACES: std::ops::RangeInclusive<u32> = 1..=4;
-pub(crate) const V4: [&str; 5] = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.1.1"];
-pub(crate) const V6: [&str; 4] = ["fd00::1", "fd00::2", "fd00::3", "fd00::1:1"];
+pub const NAMESPACES: [&str; 3] = ["a", "a-b", "b"];
+/// Names of pods.
+pub const PODS: [&str; 4] = ["p", "p-1", "p.1", "q"];
+/// Interfaces of endpoints.
+pub const INTERFACES: std::ops::RangeInclusive<u32> = 1..=4;
+/// IPv4 addresses of pods.
+pub const V4: [&str; 5] = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.1.1"];
+/// IPv6 addresses of pods.
+pub const V6: [&str; 4] = ["fd00::1", "fd00::2", "fd00::3", "fd00::1:1"];
 const NETS: [&str; 14] = [
     "0.0.0.0/0",
     "10.0.0.0/8",
@@ -43,11 +49,13 @@ fn arc(text: &str) -> Arc<str> {
     text.into()
 }
 
-pub(crate) fn address(text: &str) -> IpAddr {
+/// The address of a text.
+pub fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-pub(crate) fn labels() -> impl Strategy<Value = Labels> {
+/// Few keys, few values.
+pub fn labels() -> impl Strategy<Value = Labels> {
     vec(
         (select(vec!["app", "tier"]), select(vec!["x", "y", "x-y"])),
         0..3,
@@ -58,7 +66,8 @@ pub(crate) fn labels() -> impl Strategy<Value = Labels> {
     })
 }
 
-pub(crate) fn selector() -> impl Strategy<Value = Selector> {
+/// Matches some of [`labels`].
+pub fn selector() -> impl Strategy<Value = Selector> {
     let key = || select(vec!["app", "tier", "none"]).prop_map(arc);
     let values = || vec(select(vec!["x", "y", "x-y"]).prop_map(arc), 1..3);
     let requirement = prop_oneof![
@@ -113,7 +122,8 @@ fn block() -> impl Strategy<Value = PeerMatch> {
     })
 }
 
-pub(crate) fn rule() -> impl Strategy<Value = Rule> {
+/// A rule over pods and blocks.
+pub fn rule() -> impl Strategy<Value = Rule> {
     let pods = (option::of(selector()), selector())
         .prop_map(|(namespaces, pods)| PeerMatch::Pods { namespaces, pods });
     let peers = prop_oneof![
@@ -127,7 +137,8 @@ pub(crate) fn rule() -> impl Strategy<Value = Rule> {
     (peers, ports).prop_map(|(peers, ports)| Rule { peers, ports })
 }
 
-pub(crate) fn policy() -> impl Strategy<Value = PolicyFact> {
+/// A policy of one of nine names.
+pub fn policy() -> impl Strategy<Value = PolicyFact> {
     let rules = || option::weighted(0.7, vec(rule(), 0..3));
     let name = (select(NAMESPACES.to_vec()), select(vec!["1", "2", "3"]));
     (name, selector(), rules(), rules()).prop_map(
@@ -146,7 +157,7 @@ fn pod_name() -> impl Strategy<Value = ObjectName> {
 }
 
 /// At most one address of each family.
-pub(crate) fn pod() -> impl Strategy<Value = PodFact> {
+pub fn pod() -> impl Strategy<Value = PodFact> {
     let declared = (port_name(), protocol(), select(vec![80, 81, 8080])).prop_map(
         |(name, protocol, number)| ContainerPort {
             name,
@@ -185,7 +196,7 @@ pub(crate) fn pod() -> impl Strategy<Value = PodFact> {
 
 /// A cluster of one namespace in which every pod is an endpoint, and changes in which these pods
 /// fight for few addresses.
-pub(crate) fn handovers() -> impl Strategy<Value = (Facts, Vec<Change>)> {
+pub fn handovers() -> impl Strategy<Value = (Facts, Vec<Change>)> {
     let local = || {
         let at = (
             option::weighted(0.8, select(V4[..3].to_vec())),
@@ -256,7 +267,8 @@ fn host() -> impl Strategy<Value = Vec<IpAddr>> {
     )
 }
 
-pub(crate) fn change() -> impl Strategy<Value = Change> {
+/// Any change; many of them change nothing or something already known.
+pub fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         3 => namespace().prop_map(Change::Namespace),
         1 => select(NAMESPACES.to_vec()).prop_map(|name| Change::NamespaceRemoved(arc(name))),
@@ -271,7 +283,7 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
 }
 
 /// A cluster with something in it.
-pub(crate) fn facts() -> impl Strategy<Value = Facts> {
+pub fn facts() -> impl Strategy<Value = Facts> {
     (
         vec(namespace(), 2..5),
         vec(pod(), 3..10),
