@@ -18,6 +18,7 @@ mod hook_state;
 mod hooks;
 mod options;
 mod own;
+mod pins;
 mod ports;
 mod reconcile;
 mod snapshot;
@@ -263,7 +264,7 @@ impl Agent {
             node_synced: NodeSynced::default(),
             loaded: false,
             resolver: Resolver::new(),
-            binder: Binder::new(),
+            binder: pins::binder(&options.node_name, &earlier),
             ids: EndpointIds::new(options.sizes.max_endpoints, &earlier),
             ports: Ports::recorded(&earlier),
             own: own::Own::of_earlier(&earlier),
@@ -426,6 +427,9 @@ impl Agent {
         }
         self.phase = Phase::Filling;
         self.dirty = false;
+        for event in self.binder.synced() {
+            self.on_bind(event);
+        }
         // Nobody reads the new tables yet: one batch.
         let ops = self.resolver.commit();
         let ops = self.renumber(ops);

@@ -13,6 +13,12 @@ pub struct Config {
     pub pod_opened_limit: u32,
     /// Most flows that peers may have opened to one pod.
     pub peer_opened_limit: u32,
+    /// Flows that every endpoint may have whatever the others have.
+    pub own_flows: u32,
+    /// Flows beyond these that all endpoints together may have.
+    pub shared_flows: u32,
+    /// How many of the shared ones an endpoint takes and gives back at once.
+    pub flow_grant: u32,
     /// Drop events per second and endpoint once the burst is used up.
     pub event_rate: u32,
     /// Drop events that an endpoint may write at once.
@@ -37,7 +43,10 @@ impl Config {
     pub const DEFAULT: Self = Self {
         hz: 250,
         pod_opened_limit: 16_384,
-        peer_opened_limit: 65_536,
+        peer_opened_limit: 49_152,
+        own_flows: 32,
+        shared_flows: 65_536,
+        flow_grant: 64,
         event_rate: 10,
         event_burst: 50,
         debug: 0,

@@ -124,18 +124,3 @@ fn checksum(words: &[u64; Endpoint::WORDS]) -> u64 {
     }
     sum
 }
-
-/// Value of FLOW_COUNTS, indexed by endpoint number: live entries of the flow tables. Kept by the
-/// programs without locks and put right by the agent's sweep.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-pub struct FlowCounts {
-    /// Flows that the pod opened.
-    pub pod_opened: u64,
-    /// Flows that peers opened.
-    pub peer_opened: u64,
-    /// Where the next flow that the pod opens goes in RECENT.
-    pub pod_cursor: u32,
-    /// Where the next flow that a peer opens goes in RECENT.
-    pub peer_cursor: u32,
-}

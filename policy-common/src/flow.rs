@@ -137,18 +137,6 @@ impl Flow {
     pub const ADOPTED: u16 = 8;
 }
 
-/// Value of RECENT: the key of a flow that the endpoint's pod or a peer opened lately.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-pub struct Recent {
-    /// The flow; an IPv4 flow stands in the first bytes of `pod` and `peer`.
-    pub key: FlowKeyV6,
-    /// 4 or 6; 0 is an empty slot.
-    pub family: u32,
-    /// Keeps the size a multiple of eight.
-    pub reserved: u32,
-}
-
 /// Key of FRAGMENTS.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]

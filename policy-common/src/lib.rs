@@ -19,6 +19,7 @@ pub mod identity;
 pub mod limits;
 pub mod names;
 pub mod rule;
+pub mod shares;
 pub mod verdict;
 
 pub use addr::{V4, V6};
@@ -26,11 +27,12 @@ pub use address_entry::AddressEntry;
 pub use config::{Config, Control};
 pub use counter::Counter;
 pub use direction::Direction;
-pub use endpoint::{DirectionRules, Endpoint, EndpointId, FlowCounts};
+pub use endpoint::{DirectionRules, Endpoint, EndpointId};
 pub use event::{Event, EventBudget};
-pub use flow::{Flow, FlowKeyV4, FlowKeyV6, FlowState, FragmentKey, FragmentPorts, Recent};
+pub use flow::{Flow, FlowKeyV4, FlowKeyV6, FlowState, FragmentKey, FragmentPorts};
 pub use identity::{IdentityId, PortSetId, RulesetId};
 pub use rule::{PortEntry, PortKey, PortSet, RuleKey};
+pub use shares::{Chunk, ChunkKey, FlowCounts, Recent, Side};
 pub use verdict::{Action, Reason, Verdict};
 
 /// Version of the layouts that survive a restart of the agent (flows, fragments, counts): a new
@@ -55,6 +57,9 @@ const _: () = {
     assert!(size_of::<FlowKeyV4>() == 16);
     assert!(size_of::<FlowKeyV6>() == 40);
     assert!(size_of::<Flow>() == 32);
+    assert!(size_of::<FlowCounts>() == 40);
+    assert!(size_of::<Recent>() == 48);
+    assert!(size_of::<ChunkKey>() == 8);
     assert!(size_of::<FragmentKey>() == 40);
     assert!(size_of::<PortSet>() == 64);
     assert!(size_of::<PortKey>() == 8);

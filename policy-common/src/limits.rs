@@ -22,9 +22,8 @@ pub const MAX_FRAGMENTS: u32 = 16_384;
 pub const EVENT_BYTES: u32 = 1 << 20;
 /// Entries that stand inline in a port set.
 pub const INLINE_PORTS: usize = 7;
-/// Last flows that are remembered per endpoint and opener, so that an unanswered one can give way;
-/// a power of two.
-pub const RECENT_FLOWS: u32 = 32;
+/// Chunks of rings of recent flows, beyond the first of every ring.
+pub const MAX_CHUNKS: u32 = MAX_FLOWS / 32;
 /// IPv6 extension headers that are walked before a packet is dropped.
 pub const MAX_EXTENSION_HEADERS: usize = 6;
 /// 64-bit words of the bitmap of UDP tunnel ports.

@@ -34,8 +34,12 @@ pub const PREVIOUS_FLOWS_V6: &str = "PREVIOUS_FLOWS_V6";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 /// endpoint number → [`crate::FlowCounts`] (array).
 pub const FLOW_COUNTS: &str = "FLOW_COUNTS";
-/// (endpoint number × 2 + opener) × [`crate::limits::RECENT_FLOWS`] + slot → [`crate::Recent`] (array).
+/// One word: entries of the flow tables that endpoints hold beyond their own shares (array).
+pub const FLOW_SHARED: &str = "FLOW_SHARED";
+/// (endpoint number × 2 + opener) × [`crate::shares::CHUNK_SLOTS`] + slot → [`crate::Recent`] (array).
 pub const RECENT: &str = "RECENT";
+/// [`crate::ChunkKey`] → [`crate::Chunk`] (hash).
+pub const RECENT_CHUNKS: &str = "RECENT_CHUNKS";
 /// endpoint number → [`crate::EventBudget`] (array).
 pub const EVENT_BUDGETS: &str = "EVENT_BUDGETS";
 /// [`crate::Event`] (ring buffer).
@@ -50,12 +54,14 @@ pub const CONTROL: &str = "CONTROL";
 pub const NODE_STATE: &str = "NODE_STATE";
 
 /// Maps whose content a restart keeps; all others are filled afresh beside the old ones.
-pub const KEPT: [&str; 7] = [
+pub const KEPT: [&str; 9] = [
     FLOWS_V4,
     FLOWS_V6,
     FRAGMENTS,
     FLOW_COUNTS,
+    FLOW_SHARED,
     RECENT,
+    RECENT_CHUNKS,
     METRICS,
     NODE_STATE,
 ];

@@ -62,6 +62,12 @@ macro_rules! key {
     };
 }
 
+#[inline(always)]
+fn hash(address: V6) -> u32 {
+    let [a, b, c, d]: [u32; 4] = bytemuck::cast(address.0);
+    a ^ b.rotate_left(7) ^ c.rotate_left(14) ^ d.rotate_left(21)
+}
+
 impl Family for V4 {
     const VERSION: u8 = 4;
     type Key = FlowKeyV4;
@@ -77,6 +83,7 @@ impl Family for V4 {
         recent.key.pod_port = key.pod_port;
         recent.key.peer_port = key.peer_port;
         recent.family = 4;
+        recent.peer_hash = hash(recent.key.peer);
     }
 
     #[inline(always)]
@@ -148,6 +155,7 @@ impl Family for V6 {
     fn remember(key: &FlowKeyV6, recent: &mut Recent) {
         recent.key = *key;
         recent.family = 6;
+        recent.peer_hash = hash(key.peer);
     }
 
     #[inline(always)]

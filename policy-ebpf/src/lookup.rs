@@ -10,6 +10,7 @@ use policy_common::{
 
 use crate::{
     family::Family,
+    flows::shares::Charge,
     question::{Answer, Question},
 };
 
@@ -99,26 +100,24 @@ pub trait Flows<F: Family> {
 /// What each side of an endpoint holds of the flow tables. An endpoint's flows of both families share
 /// one limit.
 pub trait Shares {
-    /// Most live flows of one endpoint that this side may have opened.
-    fn flow_limit(&self, opener: u8) -> u32;
-    /// FLOW_COUNTS: live flows of the endpoint that this side opened.
-    fn live(&self, endpoint: EndpointId, opener: u8) -> u64;
-    /// FLOW_COUNTS: one flow more, or one less.
-    fn charge(&self, endpoint: EndpointId, opener: u8, more: bool);
-    /// RECENT: a flow that this side opened lately. Slots go round: every number names one.
-    fn recent(&self, endpoint: EndpointId, opener: u8, slot: u32) -> Option<Recent>;
-    /// RECENT: writes a slot.
-    fn put_recent(
+    /// FLOW_COUNTS: one flow more, if the bounds allow it.
+    fn charge(&self, endpoint: EndpointId, opener: u8) -> Charge;
+    /// FLOW_COUNTS: one flow less.
+    fn release(&self, endpoint: EndpointId, opener: u8);
+    /// FLOW_COUNTS: the slot of the side's oldest recent flow; each call names the next one.
+    fn next_slot(&self, endpoint: EndpointId, opener: u8) -> u32;
+    /// FLOW_COUNTS: the side's ring has no room for this slot.
+    fn cut_ring(&self, endpoint: EndpointId, opener: u8, slot: u32);
+    /// RECENT, RECENT_CHUNKS: a flow that this side opened, where the slot has memory.
+    fn with_recent<R>(
         &self,
         endpoint: EndpointId,
         opener: u8,
         slot: u32,
-        write: impl FnOnce(&mut Recent),
-    );
-    /// FLOW_COUNTS: the slot of RECENT into which this side's next flow goes.
-    fn cursor(&self, endpoint: EndpointId, opener: u8) -> u32;
-    /// FLOW_COUNTS: moves the cursor.
-    fn set_cursor(&self, endpoint: EndpointId, opener: u8, slot: u32);
+        then: impl FnOnce(&Recent) -> R,
+    ) -> Option<R>;
+    /// RECENT, RECENT_CHUNKS: writes a slot: whether it has memory.
+    fn put_recent(&self, endpoint: EndpointId, opener: u8, slot: u32, recent: &Recent) -> bool;
 }
 
 /// What this processor remembers of the tables of one address family. Remembering nothing is right too.

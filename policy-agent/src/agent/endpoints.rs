@@ -128,7 +128,11 @@ impl Agent {
             id,
             bridge: interface.bridge,
             pod,
-            tag: self.binder.tag(ifindex),
+            // One that moved away from its pod stays that pod's for the next run.
+            tag: match (self.binder.tag(ifindex), &port.fact) {
+                (0, Some(fact)) if port.moved => fact.tag,
+                (tag, _) => tag,
+            },
             own: self.own.addresses(ifindex),
         };
         if port.fact.as_ref() == Some(&fact) {

@@ -26,6 +26,9 @@ pub enum UnknownEndpoint {
 pub struct AgentOptions {
     /// Where policies, namespaces and pods come from.
     pub source: SourceOptions,
+    /// The name of this node, `spec.nodeName` of its pods; empty when it is not known: then any pod
+    /// may be here.
+    pub node_name: String,
     /// Where maps, links and the lock are.
     pub pins: PinDir,
     /// How programs are attached.

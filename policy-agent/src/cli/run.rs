@@ -30,6 +30,10 @@ pub(super) struct RunArgs {
     /// The directory of manifests
     #[arg(long, value_name = "DIR")]
     manifests: PathBuf,
+    /// The name of this node: pods whose spec.nodeName is another one are not looked for here.
+    /// Without it, any pod may be here
+    #[arg(long, value_name = "NAME", default_value = "")]
+    node_name: String,
     /// Directory on a BPF file system for maps and links; one agent per directory
     #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_PATH)]
     pin_path: PathBuf,
@@ -48,7 +52,8 @@ pub(super) struct RunArgs {
     /// Log every decision of the programs. Slow; off, it costs nothing
     #[arg(long)]
     datapath_debug: bool,
-    /// Most flows that one pod may open
+    /// Most flows that one pod may open. A pod and its peers together hold at most a quarter of the
+    /// table
     #[arg(long, value_name = "N", default_value_t = Config::DEFAULT.pod_opened_limit)]
     max_pod_opened_flows: u32,
     /// Most flows that peers may open to one pod
@@ -64,9 +69,21 @@ pub(super) struct RunArgs {
 /// Runs until a signal comes.
 pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(arguments.log_format, arguments.datapath_debug);
+    let (pod_opened_limit, peer_opened_limit) = arguments.sizes.flow_limits(
+        arguments.max_pod_opened_flows,
+        arguments.max_peer_opened_flows,
+    );
+    if pod_opened_limit != arguments.max_pod_opened_flows
+        || peer_opened_limit != arguments.max_peer_opened_flows
+    {
+        tracing::warn!(
+            "a pod holds at most a quarter of the flow table (--max-flows): it may open \
+             {pod_opened_limit} flows, its peers {peer_opened_limit}"
+        );
+    }
     let config = Config {
-        pod_opened_limit: arguments.max_pod_opened_flows,
-        peer_opened_limit: arguments.max_peer_opened_flows,
+        pod_opened_limit,
+        peer_opened_limit,
         event_rate: arguments.drop_rate,
         event_burst: arguments.drop_rate.saturating_mul(5),
         debug: arguments.datapath_debug.into(),
@@ -76,6 +93,7 @@ pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         source: SourceOptions::Manifests {
             directory: arguments.manifests,
         },
+        node_name: arguments.node_name,
         pins: PinDir::new(arguments.pin_path),
         attach: arguments.attach,
         unknown: arguments.unknown_endpoint,

@@ -97,9 +97,14 @@ impl View {
                 self.namespaces.forget(number);
             }
         }
+        let into = links.iter().filter_map(|link| link.link_namespace);
+        let sandboxes = counts(into);
         for link in links {
             old.remove(&link.ifindex);
-            let interface = self.interface(&link)?;
+            let is_only = link
+                .link_namespace
+                .is_none_or(|number| sandboxes.get(&number) == Some(&1));
+            let interface = self.interface(&link, is_only)?;
             self.entries.insert(link.ifindex, Entry { link, interface });
         }
         self.addresses.clear();
@@ -173,7 +178,8 @@ impl View {
             }
             return Ok(());
         };
-        let interface = self.interface(&link)?;
+        let is_only = self.is_only(&link);
+        let interface = self.interface(&link, is_only)?;
         let known = self.entries.get(&ifindex);
         if known.is_none_or(|entry| entry.interface != interface) {
             events.push(NodeEvent::Interface(interface.clone()));
@@ -187,16 +193,21 @@ impl View {
         stale: &Stale,
         events: &mut Vec<NodeEvent>,
     ) -> Result<(), NodeError> {
+        let into = self.entries.values();
+        let sandboxes = counts(into.filter_map(|entry| entry.link.link_namespace));
         for entry in self.entries.values_mut() {
             let (Some(sandbox), Some(number)) =
                 (&mut entry.interface.sandbox, entry.link.link_namespace)
             else {
                 continue;
             };
-            if !stale.all_inside && !stale.inside.contains(&(number, sandbox.ifindex)) {
+            // Those of its other interfaces count where it has none itself.
+            let mut stale_there = stale.inside.range((number, 0)..=(number, u32::MAX));
+            if !stale.all_inside && stale_there.next().is_none() {
                 continue;
             }
-            let addresses = inside(&mut self.requests, number, sandbox.ifindex)?;
+            let is_only = sandboxes.get(&number) == Some(&1);
+            let addresses = inside(&mut self.requests, number, sandbox.ifindex, is_only)?;
             if sandbox.addresses != addresses {
                 sandbox.addresses = addresses;
                 events.push(NodeEvent::Interface(entry.interface.clone()));
@@ -205,7 +216,16 @@ impl View {
         Ok(())
     }
 
-    fn interface(&mut self, link: &Link) -> Result<Interface, NodeError> {
+    /// Whether no other interface leads into the namespace that this one leads into.
+    fn is_only(&self, link: &Link) -> bool {
+        link.link_namespace.is_none_or(|number| {
+            !self.entries.values().any(|entry| {
+                entry.link.link_namespace == Some(number) && entry.link.ifindex != link.ifindex
+            })
+        })
+    }
+
+    fn interface(&mut self, link: &Link, is_only: bool) -> Result<Interface, NodeError> {
         let sandbox = match (link.link_namespace, link.link) {
             (Some(number), Some(ifindex)) => {
                 let known = self.namespaces.get(&mut self.requests, number);
@@ -213,7 +233,7 @@ impl View {
                     netns: known.key,
                     name: known.name,
                     ifindex,
-                    addresses: inside(&mut self.requests, number, ifindex)?,
+                    addresses: inside(&mut self.requests, number, ifindex, is_only)?,
                 })
             }
             _ => None,
@@ -273,12 +293,43 @@ fn same(old: &Link, new: &Link) -> bool {
         == (new.link_namespace, new.link, &new.kind, &new.mac)
 }
 
-fn inside(requests: &mut Requests, number: i32, ifindex: u32) -> Result<Vec<IpAddr>, NodeError> {
-    let found = match link::addresses(requests, Some(number), ifindex) {
-        // Whoever owns the namespace can change addresses without end; the next message comes.
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Vec::new(),
-        result => result.map_err(asking("addresses of another namespace"))?,
+/// How many interfaces lead into each namespace.
+fn counts(namespaces: impl Iterator<Item = i32>) -> BTreeMap<i32, usize> {
+    let mut counts = BTreeMap::new();
+    for number in namespaces {
+        *counts.entry(number).or_default() += 1;
+    }
+    counts
+}
+
+/// The addresses of a sandbox's interface. Where it is the only one that leads here and has none of
+/// its own – a guest's, or a user-space stack's –, those of the sandbox's other interfaces.
+fn inside(
+    requests: &mut Requests,
+    number: i32,
+    ifindex: u32,
+    is_only: bool,
+) -> Result<Vec<IpAddr>, NodeError> {
+    let mut read = |ifindex: u32| -> Result<BTreeSet<IpAddr>, NodeError> {
+        let found = match link::addresses(requests, Some(number), ifindex) {
+            // Whoever owns the namespace can change addresses without end; the next message comes.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Vec::new(),
+            result => result.map_err(asking("addresses of another namespace"))?,
+        };
+        Ok(found.into_iter().map(|(_, address)| address).collect())
     };
-    let sorted: BTreeSet<IpAddr> = found.into_iter().map(|(_, address)| address).collect();
-    Ok(sorted.into_iter().collect())
+    let is_own = |address: &IpAddr| match address {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(address) => !address.is_unicast_link_local(),
+    };
+    let mut addresses = read(ifindex)?;
+    if is_only && !addresses.iter().any(is_own) {
+        let others = read(0)?;
+        addresses.extend(
+            others
+                .into_iter()
+                .filter(|one| is_own(one) && !one.is_loopback()),
+        );
+    }
+    Ok(addresses.into_iter().collect())
 }

@@ -10,13 +10,14 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use policy_common::{
-    AddressEntry, Config, Control, Counter, Endpoint, EndpointId, Event, EventBudget, Flow,
-    FlowCounts, FlowKeyV4, FlowKeyV6, FragmentKey, FragmentPorts, IdentityId, NodeState, PortKey,
-    PortSet, PortSetId, Reason, Recent, RuleKey, V4, V6, Verdict,
+    AddressEntry, Chunk, ChunkKey, Config, Control, Counter, Endpoint, EndpointId, Event,
+    EventBudget, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FragmentKey, FragmentPorts, IdentityId,
+    NodeState, PortKey, PortSet, PortSetId, Reason, Recent, RuleKey, V4, V6, Verdict,
     limits::{
-        EVENT_BYTES, MAX_ADDRESSES, MAX_CIDRS, MAX_ENDPOINTS, MAX_FLOWS, MAX_FRAGMENTS, MAX_LOCALS,
-        MAX_PORT_SETS, MAX_PORTS, MAX_RULES, RECENT_FLOWS, TUNNEL_PORT_WORDS,
+        EVENT_BYTES, MAX_ADDRESSES, MAX_CHUNKS, MAX_CIDRS, MAX_ENDPOINTS, MAX_FLOWS, MAX_FRAGMENTS,
+        MAX_LOCALS, MAX_PORT_SETS, MAX_PORTS, MAX_RULES, TUNNEL_PORT_WORDS,
     },
+    shares::CHUNK_SLOTS,
 };
 use policy_ebpf::recall::{ENDPOINT_SLOTS, Role, SLOTS};
 
@@ -49,7 +50,7 @@ pub(crate) struct KnownAnswer<const WORDS: usize> {
 #[repr(C, align(8))]
 pub(crate) struct Scratch {
     pub(crate) packet: [u64; 6],
-    pub(crate) flow: [u64; 14],
+    pub(crate) flow: [u64; 20],
     pub(crate) bytes: [u64; 3],
 }
 
@@ -114,8 +115,15 @@ pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts, { MAX_FRAGME
 #[btf_map]
 pub(crate) static FLOW_COUNTS: Array<FlowCounts, { MAX_ENDPOINTS as usize }> = Array::new();
 #[btf_map]
-pub(crate) static RECENT: Array<Recent, { (MAX_ENDPOINTS * 2 * RECENT_FLOWS) as usize }> =
+pub(crate) static FLOW_SHARED: Array<u64, 1> = Array::new();
+#[btf_map]
+pub(crate) static RECENT: Array<Recent, { (MAX_ENDPOINTS * 2 * CHUNK_SLOTS) as usize }> =
     Array::new();
+#[btf_map]
+pub(crate) static RECENT_CHUNKS: HashMap<ChunkKey, Chunk, { MAX_CHUNKS as usize }> = HashMap::new();
+/// What a new chunk begins with; never written.
+#[btf_map]
+pub(crate) static EMPTY_CHUNK: Array<Chunk, 1> = Array::new();
 #[btf_map]
 pub(crate) static EVENT_BUDGETS: Array<EventBudget, { MAX_ENDPOINTS as usize }> = Array::new();
 #[btf_map]

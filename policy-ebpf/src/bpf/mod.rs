@@ -7,4 +7,5 @@ mod known;
 pub(crate) mod maps;
 pub(crate) mod metadata;
 pub(crate) mod report;
+mod shares;
 pub(crate) mod world;

@@ -1,15 +1,12 @@
 //! The maps and the clock, as decisions ask for them.
 
-use core::arch::asm;
-
 use aya_ebpf::{bindings::BPF_ANY, btf_maps::lpm_trie::Key, helpers::generated::bpf_jiffies64};
 use policy_common::{
-    AddressEntry, Endpoint, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FlowState,
-    FragmentKey, FragmentPorts, IdentityId, PortKey, PortSet, PortSetId, Recent, RuleKey, V4, V6,
-    Verdict, limits::RECENT_FLOWS,
+    AddressEntry, Endpoint, EndpointId, Flow, FlowKeyV4, FlowKeyV6, FlowState, FragmentKey,
+    FragmentPorts, IdentityId, PortKey, PortSet, PortSetId, RuleKey, V4, V6, Verdict,
 };
 use policy_ebpf::{
-    lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares},
+    lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall},
     question::{Answer, Question},
     recall::{Role, is_same, slot, words_v4, words_v6},
 };
@@ -51,7 +48,7 @@ impl Memory for Kernel {
 
     #[inline(always)]
     fn lend_for_flow<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
-        const { assert!(size_of::<T>() <= 112 && align_of::<T>() <= 8) };
+        const { assert!(size_of::<T>() <= 160 && align_of::<T>() <= 8) };
         let scratch = maps::SCRATCH.get_ptr_mut(0)?;
         // SAFETY: as above.
         Some(then(unsafe {
@@ -130,111 +127,6 @@ impl Fragments for Kernel {
         // Without room the later fragments are dropped as unseen: that is safe, and counted there.
         maps::FRAGMENTS.insert(key, ports, BPF_ANY.into()).is_ok()
     }
-}
-
-impl Shares for Kernel {
-    #[inline(always)]
-    fn flow_limit(&self, opener: u8) -> u32 {
-        if opener == FlowState::OPENED_BY_POD {
-            config!(pod_opened_limit)
-        } else {
-            config!(peer_opened_limit)
-        }
-    }
-
-    #[inline(always)]
-    fn live(&self, endpoint: EndpointId, opener: u8) -> u64 {
-        maps::FLOW_COUNTS
-            .get(endpoint.0.into())
-            .map_or(u64::MAX, |counts| {
-                if opener == FlowState::OPENED_BY_POD {
-                    counts.pod_opened
-                } else {
-                    counts.peer_opened
-                }
-            })
-    }
-
-    #[inline(always)]
-    fn charge(&self, endpoint: EndpointId, opener: u8, more: bool) {
-        let Some(counts) = counts(endpoint) else {
-            return;
-        };
-        let change = if more { 1 } else { u64::MAX };
-        // SAFETY: the element is an array slot and stays where it is. The standard library has no
-        // atomic additions for this target.
-        unsafe {
-            let count = if opener == FlowState::OPENED_BY_POD {
-                &raw mut (*counts).pod_opened
-            } else {
-                &raw mut (*counts).peer_opened
-            };
-            asm!(
-                "lock *(u64 *)({count} + 0) += {change}",
-                count = in(reg) count,
-                change = in(reg) change,
-            );
-        }
-    }
-
-    #[inline(always)]
-    fn recent(&self, endpoint: EndpointId, opener: u8, slot: u32) -> Option<Recent> {
-        maps::RECENT.get(place(endpoint, opener, slot)).copied()
-    }
-
-    #[inline(always)]
-    fn put_recent(
-        &self,
-        endpoint: EndpointId,
-        opener: u8,
-        slot: u32,
-        write: impl FnOnce(&mut Recent),
-    ) {
-        if let Some(element) = maps::RECENT.get_ptr_mut(place(endpoint, opener, slot)) {
-            // SAFETY: array slots stay where they are. Two processors may mix their writes: the key
-            // that comes out names no flow then, and nothing gives way.
-            write(unsafe { &mut *element });
-        }
-    }
-
-    #[inline(always)]
-    fn cursor(&self, endpoint: EndpointId, opener: u8) -> u32 {
-        maps::FLOW_COUNTS
-            .get(endpoint.0.into())
-            .map_or(0, |counts| {
-                if opener == FlowState::OPENED_BY_POD {
-                    counts.pod_cursor
-                } else {
-                    counts.peer_cursor
-                }
-            })
-    }
-
-    #[inline(always)]
-    fn set_cursor(&self, endpoint: EndpointId, opener: u8, slot: u32) {
-        if let Some(counts) = counts(endpoint) {
-            // SAFETY: an array slot stays where it is; of two processors' cursors either is right.
-            unsafe {
-                if opener == FlowState::OPENED_BY_POD {
-                    (*counts).pod_cursor = slot;
-                } else {
-                    (*counts).peer_cursor = slot;
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn counts(endpoint: EndpointId) -> Option<*mut FlowCounts> {
-    maps::FLOW_COUNTS.get_ptr_mut(endpoint.0.into())
-}
-
-/// The index in RECENT of a slot of one side of an endpoint.
-#[inline(always)]
-fn place(endpoint: EndpointId, opener: u8, slot: u32) -> u32 {
-    let side = u32::from(endpoint.0) * 2 + u32::from(opener & 1);
-    side * RECENT_FLOWS + slot % RECENT_FLOWS
 }
 
 macro_rules! tables {

@@ -7,7 +7,8 @@
 
 pub mod carry;
 pub mod life;
-mod limits;
+pub mod limits;
 pub(crate) mod look_up;
 pub(crate) mod open;
 pub mod phase;
+pub mod shares;

@@ -1,17 +1,18 @@
 //! A packet that opens a connection, and the entry that it gets in the flow table.
 
-use policy_common::{Direction, EndpointId, Flow, FlowState, IdentityId, Reason};
+use policy_common::{Direction, EndpointId, Flow, FlowState, IdentityId, Reason, Recent};
 
 use super::{
     life::is_expired,
-    limits::{make_room, remember},
+    limits::{is_slot, make_room, remember},
     look_up::step,
+    shares::Charge,
 };
 use crate::{
     case::Case,
     decision::Decision,
     family::Family,
-    lookup::{Flows, Full, Shares, Tables, World},
+    lookup::{Flows, Full, Tables, World},
     packet::{Bytes, transport::Kind},
     rules::is_isolated,
 };
@@ -25,6 +26,8 @@ pub(crate) struct Found<K> {
     pub(crate) before: Flow,
     /// What the packet would make of it.
     pub(crate) flow: Flow,
+    /// How it is remembered.
+    pub(crate) recent: Recent,
     /// [`Self::PRESENT`], [`Self::LIVE`].
     pub(crate) status: u64,
 }
@@ -65,8 +68,22 @@ pub(crate) fn open<F: Family, W: Tables<F> + World, B: Bytes + ?Sized>(
     if identity == IdentityId::SELF {
         return passes;
     }
-    if add::<F, W>(world, case.endpoint.id, found) {
-        return passes;
+    F::remember(&found.key, &mut found.recent);
+    let opener = found.flow.state.opener;
+    // Most new flows are the first with their key: no look at the table before.
+    let charge = world.charge(case.endpoint.id, opener);
+    if charge.is_taken() {
+        if Flows::<F>::add_flow(world, &found.key, &found.flow) {
+            remember(
+                world,
+                case.endpoint.id,
+                opener,
+                charge.slot(),
+                &found.recent,
+            );
+            return passes;
+        }
+        world.release(case.endpoint.id, opener);
     }
     found.status = 0;
     if let Some(before) = Flows::<F>::flow(world, &found.key) {
@@ -103,7 +120,7 @@ pub(crate) fn open<F: Family, W: Tables<F> + World, B: Bytes + ?Sized>(
         }
         return passes;
     }
-    match track::<F, W>(world, case.endpoint.id, found) {
+    match track::<F, W>(world, case.endpoint.id, found, charge) {
         Ok(()) => passes,
         // Without an entry the answers could not come back.
         Err(reason) if needs_entry(case) => Decision::about(reason, identity),
@@ -135,61 +152,47 @@ const fn reverse(direction: Direction) -> Direction {
     }
 }
 
-/// Makes the entry of a flow without a look at the table, as most new flows allow: whether there was none
-/// before, and room.
-#[inline(always)]
-fn add<F: Family, W: Tables<F>>(world: &W, endpoint: EndpointId, found: &Found<F::Key>) -> bool {
-    let opener = found.flow.state.opener;
-    let limit = u64::from(world.flow_limit(opener));
-    let count = world.live(endpoint, opener);
-    if count >= limit || !world.add_flow(&found.key, &found.flow) {
-        return false;
-    }
-    count_in::<F, W>(world, endpoint, found, count);
-    true
-}
-
-/// Writes the entry of a new flow and counts it.
+/// Writes the entry of a new flow in the place of an older one: the one with its key, or one that gives
+/// way. `refused`: why it could not be counted.
 #[inline(always)]
 fn track<F: Family, W: Tables<F> + World>(
     world: &W,
     endpoint: EndpointId,
     found: &Found<F::Key>,
+    refused: Charge,
 ) -> Result<(), Reason> {
     let opener = found.flow.state.opener;
     if found.status & Found::<F::Key>::PRESENT != 0 {
         let before = found.before.state.opener;
-        Flows::<F>::replace_flow(world, &found.key, &found.flow)
-            .map_err(|Full| Reason::FlowTableFull)?;
         if before != opener {
-            world.charge(endpoint, before, false);
-            world.charge(endpoint, opener, true);
+            // The other side's flow becomes this side's.
+            let charge = world.charge(endpoint, opener);
+            if !charge.is_taken() {
+                return Err(reason(charge));
+            }
+            world.release(endpoint, before);
+            remember(world, endpoint, opener, charge.slot(), &found.recent);
         }
-        return Ok(());
+        return Flows::<F>::replace_flow(world, &found.key, &found.flow)
+            .map_err(|Full| Reason::FlowTableFull);
     }
-    let limit = u64::from(world.flow_limit(opener));
-    let count = world.live(endpoint, opener);
-    if count >= limit && !make_room(world, endpoint, opener) {
-        return Err(Reason::FlowLimit);
+    let slot = make_room(world, endpoint, opener, found.recent.peer_hash);
+    if !is_slot(slot) {
+        return Err(reason(refused));
     }
-    Flows::<F>::replace_flow(world, &found.key, &found.flow)
-        .map_err(|Full| Reason::FlowTableFull)?;
-    count_in::<F, W>(world, endpoint, found, count);
+    // The new flow is counted in the place of the one that gave way.
+    if Flows::<F>::replace_flow(world, &found.key, &found.flow).is_err() {
+        world.release(endpoint, opener);
+        return Err(Reason::FlowTableFull);
+    }
+    remember(world, endpoint, opener, slot, &found.recent);
     Ok(())
 }
 
-/// Counts one flow more than `count`.
 #[inline(always)]
-fn count_in<F: Family, W: Shares>(
-    world: &W,
-    endpoint: EndpointId,
-    found: &Found<F::Key>,
-    count: u64,
-) {
-    let opener = found.flow.state.opener;
-    world.charge(endpoint, opener, true);
-    // Early enough to know a few when the limit is reached.
-    if count >= u64::from(world.flow_limit(opener)) / 2 {
-        remember::<F, W>(world, endpoint, opener, &found.key);
+const fn reason(refused: Charge) -> Reason {
+    match refused {
+        Charge::LIMIT => Reason::FlowLimit,
+        _ => Reason::FlowTableFull,
     }
 }

@@ -13,12 +13,15 @@ use std::{
 };
 
 use policy_common::{
-    AddressEntry, Config, Endpoint, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FlowState,
+    AddressEntry, Config, Endpoint, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6,
     FragmentKey, FragmentPorts, IdentityId, PortKey, PortSet, PortSetId, Recent, RuleKey, V4, V6,
-    Verdict, limits,
+    Verdict, limits, shares::CHUNK_SLOTS,
 };
 
-use crate::lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares};
+use crate::{
+    flows::shares::{self, Bounds, Charge},
+    lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares},
+};
 
 /// All maps, the clock and the configuration. Policy is written through the public fields.
 #[derive(Clone, Debug)]
@@ -69,7 +72,11 @@ pub struct MemoryWorld {
     pub fragments: RefCell<HashMap<FragmentKey, FragmentPorts>>,
     /// FLOW_COUNTS.
     pub counts: RefCell<HashMap<EndpointId, FlowCounts>>,
-    /// RECENT, by endpoint, opener and slot.
+    /// FLOW_SHARED.
+    pub shared: Cell<u32>,
+    /// Elements that RECENT_CHUNKS takes.
+    pub max_recent: usize,
+    /// RECENT and RECENT_CHUNKS, by endpoint, opener and slot.
     pub recent: RefCell<HashMap<(EndpointId, u8, u32), Recent>>,
 }
 
@@ -99,6 +106,8 @@ impl Default for MemoryWorld {
             carries: Cell::new(false),
             fragments: RefCell::default(),
             counts: RefCell::default(),
+            shared: Cell::new(0),
+            max_recent: (limits::MAX_CHUNKS * CHUNK_SLOTS) as usize,
             recent: RefCell::default(),
         }
     }
@@ -126,6 +135,11 @@ impl MemoryWorld {
         if let Some(id) = self.interfaces.remove(&ifindex) {
             self.endpoints.remove(&id);
         }
+    }
+
+    fn grant(&self, change: i32) {
+        self.shared
+            .set(self.shared.get().wrapping_add_signed(change));
     }
 
     /// Flows of both families.
@@ -193,72 +207,55 @@ impl Fragments for MemoryWorld {
 }
 
 impl Shares for MemoryWorld {
-    fn flow_limit(&self, opener: u8) -> u32 {
-        if opener == FlowState::OPENED_BY_POD {
-            self.config.pod_opened_limit
-        } else {
-            self.config.peer_opened_limit
-        }
-    }
-
-    fn live(&self, endpoint: EndpointId, opener: u8) -> u64 {
-        let counts = self.counts.borrow();
-        counts.get(&endpoint).map_or(0, |counts| {
-            if opener == FlowState::OPENED_BY_POD {
-                counts.pod_opened
-            } else {
-                counts.peer_opened
-            }
-        })
-    }
-
-    fn charge(&self, endpoint: EndpointId, opener: u8, more: bool) {
-        let change = if more { 1 } else { u64::MAX };
+    fn charge(&self, endpoint: EndpointId, opener: u8) -> Charge {
+        let bounds = Bounds::new(&self.config, opener, self.shared.get());
         let mut counts = self.counts.borrow_mut();
         let counts = counts.entry(endpoint).or_default();
-        let count = if opener == FlowState::OPENED_BY_POD {
-            &mut counts.pod_opened
-        } else {
-            &mut counts.peer_opened
-        };
-        *count = count.wrapping_add(change);
+        let (charge, granted) = shares::charge(counts, opener, &bounds);
+        self.grant(granted);
+        charge
     }
 
-    fn recent(&self, endpoint: EndpointId, opener: u8, slot: u32) -> Option<Recent> {
-        let slot = (endpoint, opener, slot % limits::RECENT_FLOWS);
-        Some(self.recent.borrow().get(&slot).copied().unwrap_or_default())
+    fn release(&self, endpoint: EndpointId, opener: u8) {
+        let mut counts = self.counts.borrow_mut();
+        let counts = counts.entry(endpoint).or_default();
+        let (own, grant) = (self.config.own_flows, self.config.flow_grant);
+        self.grant(shares::release(counts, opener, own, grant));
     }
 
-    fn put_recent(
+    fn next_slot(&self, endpoint: EndpointId, opener: u8) -> u32 {
+        let limit = Bounds::new(&self.config, opener, 0).limit;
+        let mut counts = self.counts.borrow_mut();
+        let counts = counts.entry(endpoint).or_default();
+        shares::next_slot(shares::side(counts, opener), limit)
+    }
+
+    fn cut_ring(&self, endpoint: EndpointId, opener: u8, slot: u32) {
+        let mut counts = self.counts.borrow_mut();
+        let counts = counts.entry(endpoint).or_default();
+        shares::cut(shares::side(counts, opener), slot);
+    }
+
+    fn with_recent<R>(
         &self,
         endpoint: EndpointId,
         opener: u8,
         slot: u32,
-        write: impl FnOnce(&mut Recent),
-    ) {
-        let slot = (endpoint, opener, slot % limits::RECENT_FLOWS);
-        write(self.recent.borrow_mut().entry(slot).or_default());
+        then: impl FnOnce(&Recent) -> R,
+    ) -> Option<R> {
+        let recent = self.recent.borrow().get(&(endpoint, opener, slot)).copied();
+        recent.as_ref().map(then)
     }
 
-    fn cursor(&self, endpoint: EndpointId, opener: u8) -> u32 {
-        let counts = self.counts.borrow();
-        counts.get(&endpoint).map_or(0, |counts| {
-            if opener == FlowState::OPENED_BY_POD {
-                counts.pod_cursor
-            } else {
-                counts.peer_cursor
-            }
-        })
-    }
-
-    fn set_cursor(&self, endpoint: EndpointId, opener: u8, slot: u32) {
-        let mut counts = self.counts.borrow_mut();
-        let counts = counts.entry(endpoint).or_default();
-        if opener == FlowState::OPENED_BY_POD {
-            counts.pod_cursor = slot;
-        } else {
-            counts.peer_cursor = slot;
+    fn put_recent(&self, endpoint: EndpointId, opener: u8, slot: u32, recent: &Recent) -> bool {
+        let mut slots = self.recent.borrow_mut();
+        let key = (endpoint, opener, slot);
+        let has_memory = slot < CHUNK_SLOTS || slots.contains_key(&key);
+        if !has_memory && slots.len() >= self.max_recent {
+            return false;
         }
+        slots.insert(key, *recent);
+        true
     }
 }
 
@@ -335,10 +332,10 @@ fn longest<K: Copy, V: Copy, const N: usize>(
     bytes: impl Fn(K) -> [u8; N],
 ) -> Option<V> {
     let begins = |prefix: [u8; N], length: u32| {
-        (0..length as usize).all(|bit| {
-            let mask = 0x80 >> (bit % 8);
-            prefix[bit / 8] & mask == wanted[bit / 8] & mask
-        })
+        let (whole, rest) = (length as usize / 8, length % 8);
+        let mask = !(0xff_u8 >> rest);
+        prefix[..whole] == wanted[..whole]
+            && (rest == 0 || (prefix[whole] ^ wanted[whole]) & mask == 0)
     };
     trie.iter()
         .filter(|((key, length), _)| *length <= bits && begins(bytes(*key), *length))

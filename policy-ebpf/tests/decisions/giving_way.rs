@@ -6,7 +6,7 @@ use policy_common::{
 };
 
 use crate::{
-    frames::{ACK, FIN, RST, SYN, TCP, UDP, ip, tcp, udp},
+    frames::{ACK, FIN, RST, SYN, TCP, UDP, ip, tcp, tcp_at, udp},
     node::{CLIENT, FRIEND, Node, OWN},
 };
 
@@ -21,10 +21,10 @@ fn limited(pod: u32, peer: u32) -> Node {
 }
 
 /// Live flows as they are counted: opened by the pod, opened by peers.
-fn counted(node: &Node) -> (u64, u64) {
+fn counted(node: &Node) -> (u32, u32) {
     let counts = node.world.counts.borrow();
     let counts = counts.values().next().copied().unwrap_or_default();
-    (counts.pod_opened, counts.peer_opened)
+    (counts.pod.live, counts.peer.live)
 }
 
 fn question(port: u16) -> Vec<u8> {
@@ -113,7 +113,7 @@ fn every_limit_takes_as_many_flows_as_it_says_and_then_lets_the_spare_ones_go() 
                 "flow {port} of {limit}"
             );
         }
-        assert_eq!(counted(&node), (u64::from(limit), 0));
+        assert_eq!(counted(&node), (limit, 0));
         assert_eq!(node.world.flows(), limit as usize);
         assert_eq!(node.receives(&answer(300)), Rides, "the last one is there");
     }
@@ -175,38 +175,163 @@ fn a_remembered_flow_that_the_other_side_opened_anew_is_not_the_pods_to_give() {
 }
 
 #[test]
-fn spare_flows_behind_many_answered_ones_are_found_after_a_few_attempts() {
+fn spare_flows_behind_many_connections_are_found_after_a_few_attempts() {
     let node = limited(40, 1);
-    for port in 1..=40 {
-        assert_eq!(node.sends(&question(port)), Allowed);
+    for port in 1..=16 {
+        connect(&node, port);
     }
-    // The last twenty are remembered; most of them are answered now.
-    for port in 21..=36 {
-        assert_eq!(node.receives(&answer(port)), Rides);
+    for port in 17..=40 {
+        assert_eq!(node.sends(&question(port)), Allowed);
     }
     for port in 101..=200 {
         assert!(opens(&node, &question(port)), "port {port}");
     }
-    for port in 21..=36 {
+    for port in 1..=16 {
+        assert_eq!(node.receives(&inward(port, ACK)), Rides, "port {port}");
+    }
+}
+
+#[test]
+fn a_flood_takes_nothing_away_from_what_was_established() {
+    let node = limited(64, 1);
+    let mut connected = Vec::new();
+    for port in 1..=500 {
+        if port % 31 == 0 {
+            connect(&node, port);
+            connected.push(port);
+        } else {
+            assert!(opens(&node, &question(port)));
+        }
+    }
+    for port in connected {
+        assert_eq!(node.receives(&inward(port, ACK)), Rides, "port {port}");
+    }
+    assert_eq!(counted(&node), (64, 0));
+}
+
+#[test]
+fn answered_questions_give_way_to_new_ones_the_oldest_first() {
+    for limit in [1, 7, 40, 200] {
+        let node = limited(limit, 1);
+        for port in 1..=1_000 {
+            assert_eq!(node.sends(&question(port)), Allowed, "{port} of {limit}");
+            assert_eq!(node.receives(&answer(port)), Rides);
+        }
+        assert_eq!(counted(&node), (limit, 0));
+        // The last ones, all of them, are there.
+        for port in 1_001 - limit as u16..=1_000 {
+            assert_eq!(node.receives(&answer(port)), Rides, "{port} of {limit}");
+        }
+    }
+}
+
+#[test]
+fn a_question_is_remembered_until_its_answer_comes_whatever_was_asked_meanwhile() {
+    let node = limited(400, 1);
+    for port in 1..=2_000 {
+        assert_eq!(node.sends(&question(port)), Allowed);
+        if port > 390 {
+            assert_eq!(node.receives(&answer(port - 390)), Rides, "{}", port - 390);
+        }
+    }
+}
+
+#[test]
+fn what_goes_on_for_long_gives_way_after_what_is_over() {
+    let node = limited(40, 1);
+    for port in 1..=4 {
+        assert_eq!(node.sends(&question(port)), Allowed);
+        assert_eq!(node.receives(&answer(port)), Rides);
+    }
+    for _ in 0..3 {
+        node.world.pass(2);
+        for port in 1..=4 {
+            assert_eq!(node.sends(&question(port)), Rides);
+        }
+    }
+    for port in 101..=1_000 {
+        assert_eq!(node.sends(&question(port)), Allowed, "port {port}");
+        assert_eq!(node.receives(&answer(port)), Rides);
+    }
+    for port in 1..=4 {
         assert_eq!(node.receives(&answer(port)), Rides, "port {port}");
     }
 }
 
 #[test]
-fn a_flood_takes_nothing_away_from_what_was_answered() {
-    let node = limited(64, 1);
-    let mut connected = Vec::new();
-    for port in 1..=500 {
-        assert!(opens(&node, &question(port)));
-        if port % 31 == 0 {
-            assert_eq!(node.receives(&answer(port)), Rides);
-            connected.push(port);
-        }
+fn half_open_connections_give_way_within_one_peer_first() {
+    let node = limited(1, 40);
+    let syn = |peer: &str, port| ip(peer, OWN[0], TCP, &tcp(port, 80, SYN));
+    let syn_ack = |peer: &str, port| ip(OWN[0], peer, TCP, &tcp(80, port, SYN | ACK));
+    // Three clients are shaking hands when somebody begins to flood.
+    for port in 1..=3 {
+        assert_eq!(node.receives(&syn(CLIENT[0], port)), Allowed);
+        assert_eq!(node.sends(&syn_ack(CLIENT[0], port)), Rides);
     }
-    for port in connected {
-        assert_eq!(node.receives(&answer(port)), Rides, "port {port}");
+    for port in 1..=2_000 {
+        assert_eq!(node.receives(&syn(FRIEND[0], port)), Allowed, "port {port}");
+        assert_eq!(node.sends(&syn_ack(FRIEND[0], port)), Rides);
     }
-    assert_eq!(counted(&node), (64, 0));
+    for port in 1..=3 {
+        let acknowledgement = ip(CLIENT[0], OWN[0], TCP, &tcp(port, 80, ACK));
+        assert_eq!(node.receives(&acknowledgement), Rides, "port {port}");
+        let data = ip(OWN[0], CLIENT[0], TCP, &tcp(80, port, ACK));
+        assert_eq!(node.sends(&data), Rides);
+    }
+    assert_eq!(counted(&node), (0, 40));
+}
+
+#[test]
+fn a_flood_of_handshakes_from_everywhere_keeps_nobody_out() {
+    let node = limited(1, 40);
+    for number in 0..2_000u16 {
+        let peer = format!("10.0.0.{}", 1 + number % 2);
+        let syn = ip(&peer, OWN[0], TCP, &tcp(1_000 + number, 80, SYN));
+        assert_eq!(node.receives(&syn), Allowed, "{number}");
+        let answer = ip(OWN[0], &peer, TCP, &tcp(80, 1_000 + number, SYN | ACK));
+        assert_eq!(node.sends(&answer), Rides);
+    }
+    assert_eq!(counted(&node), (0, 40));
+}
+
+#[test]
+fn what_is_over_gives_way_though_nobody_sweeps() {
+    let node = limited(40, 1);
+    for port in 1..=40 {
+        connect(&node, port);
+    }
+    assert!(!opens(&node, &question(99)), "connections stay");
+    node.world.pass(24 * 3600 + 1);
+    for port in 101..=300 {
+        assert_eq!(node.sends(&question(port)), Allowed, "port {port}");
+    }
+    assert_eq!(counted(&node), (40, 0));
+}
+
+#[test]
+fn a_reset_that_may_be_forged_lets_a_connection_give_way() {
+    let node = limited(4, 1);
+    for port in 1..=4 {
+        connect(&node, port);
+    }
+    assert!(!opens(&node, &question(9)));
+    let forged = tcp_at(80, 2, RST, 0x7777, 0, 0);
+    assert_eq!(node.receives(&ip(FRIEND[0], OWN[0], TCP, &forged)), Rides);
+    assert!(opens(&node, &question(9)));
+    for port in [1, 3, 4] {
+        assert_eq!(node.receives(&inward(port, ACK)), Rides, "port {port}");
+    }
+}
+
+#[test]
+fn a_ring_without_memory_still_lets_the_last_ones_go() {
+    let mut node = limited(100, 1);
+    node.world.max_recent = 40;
+    for port in 1..=2_000 {
+        assert_eq!(node.sends(&question(port)), Allowed, "port {port}");
+        assert_eq!(node.receives(&answer(port)), Rides);
+    }
+    assert_eq!(counted(&node), (100, 0));
 }
 
 #[test]
@@ -221,8 +346,7 @@ fn flows_of_one_family_give_way_to_those_of_the_other() {
     }
     assert_eq!(counted(&node), (6, 0));
     assert_eq!(node.world.flows(), 6);
-    // The first half of a limit is not remembered.
-    assert_eq!(node.world.flows_v6.borrow().len(), 3);
+    assert_eq!(node.world.flows_v6.borrow().len(), 6);
 }
 
 #[test]

@@ -37,10 +37,10 @@ fn state(node: &Node) -> FlowState {
     flows.values().next().expect("a flow").state
 }
 
-fn counted(node: &Node) -> (u64, u64) {
+fn counted(node: &Node) -> (u32, u32) {
     let counts = node.world.counts.borrow();
     let counts = counts.values().next().copied().unwrap_or_default();
-    (counts.pod_opened, counts.peer_opened)
+    (counts.pod.live, counts.peer.live)
 }
 
 #[test]

@@ -14,14 +14,17 @@ use aya::{
     Ebpf,
     maps::{HashMap, Map, MapData, MapError},
 };
-use policy_common::{Config, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FlowState, names};
+use policy_common::{
+    Chunk, ChunkKey, Config, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FlowState, Side,
+    names, shares::CHUNK_SLOTS,
+};
 use policy_ebpf::{
     flows::life::{idle, is_expired, is_spare},
     packet::protocol::UDP,
 };
 
 use super::super::kernel::{
-    abi::{Abi, Slots},
+    abi::{Abi, Hash, Slots},
     clock::Clock,
     element::gone,
     part::{self, PartError},
@@ -58,6 +61,8 @@ pub struct Sweeper {
     flows_v4: Map,
     flows_v6: Map,
     counts: Slots<FlowCounts>,
+    shared: Slots<u64>,
+    chunks: Hash<ChunkKey, Chunk>,
     clock: Clock,
     config: Config,
 }
@@ -93,8 +98,8 @@ impl Expiry<'_> {
 /// Live flows of one endpoint as a walk found them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
-    pod_opened: u64,
-    peer_opened: u64,
+    pod_opened: u32,
+    peer_opened: u32,
 }
 
 impl Sweeper {
@@ -104,6 +109,8 @@ impl Sweeper {
             flows_v4: part::open_untyped(ebpf, names::FLOWS_V4)?,
             flows_v6: part::open_untyped(ebpf, names::FLOWS_V6)?,
             counts: part::open(ebpf, names::FLOW_COUNTS)?,
+            shared: part::open(ebpf, names::FLOW_SHARED)?,
+            chunks: part::open(ebpf, names::RECENT_CHUNKS)?,
             clock,
             config,
         })
@@ -136,15 +143,14 @@ impl Sweeper {
 
     /// Endpoints and sides that have used up three quarters of their limit.
     fn pressed(&self, counts: &[FlowCounts]) -> BTreeSet<(EndpointId, u8)> {
-        let is_near =
-            |count: u64, limit: u32| count.saturating_mul(4) >= u64::from(limit).saturating_mul(3);
+        let is_near = |count: u32, limit: u32| u64::from(count) * 4 >= u64::from(limit) * 3;
         (0..=u16::MAX)
             .map(EndpointId)
             .zip(counts)
             .flat_map(|(endpoint, counts)| {
-                let pod = is_near(counts.pod_opened, self.config.pod_opened_limit)
+                let pod = is_near(counts.pod.live, self.config.pod_opened_limit)
                     .then_some((endpoint, FlowState::OPENED_BY_POD));
-                let peer = is_near(counts.peer_opened, self.config.peer_opened_limit)
+                let peer = is_near(counts.peer.live, self.config.peer_opened_limit)
                     .then_some((endpoint, FlowState::OPENED_BY_PEER));
                 pod.into_iter().chain(peer)
             })
@@ -158,13 +164,16 @@ impl Sweeper {
             .collect()
     }
 
-    /// Writes counts that differ from the walk by more than what moved meanwhile.
+    /// Writes counts that differ from the walk by more than what moved meanwhile, and what follows from
+    /// them.
     fn correct(
         &mut self,
         before: &[FlowCounts],
         tallies: &BTreeMap<EndpointId, Tally>,
         live: &BTreeSet<EndpointId>,
-    ) -> Result<(), MapError> {
+    ) -> Result<(), SweepError> {
+        let mut granted = 0;
+        let mut rings = BTreeMap::new();
         for (number, before) in (0..=u16::MAX).map(EndpointId).zip(before) {
             let tally = tallies.get(&number).copied().unwrap_or_default();
             if *before == FlowCounts::default() && tally == Tally::default() {
@@ -173,17 +182,76 @@ impl Sweeper {
             let slot = u32::from(number.0);
             let Abi(after) = self.counts.get(&slot, 0)?;
             let corrected = if live.contains(&number) {
-                FlowCounts {
-                    pod_opened: settle(before.pod_opened, after.pod_opened, tally.pod_opened),
-                    peer_opened: settle(before.peer_opened, after.peer_opened, tally.peer_opened),
-                    ..after
-                }
+                self.corrected(before, after, tally)
             } else {
                 FlowCounts::default()
             };
             if corrected != after {
                 self.counts.set(slot, Abi(corrected), 0)?;
             }
+            granted += u64::from(corrected.granted);
+            for (opener, side) in [
+                (FlowState::OPENED_BY_POD, corrected.pod),
+                (FlowState::OPENED_BY_PEER, corrected.peer),
+            ] {
+                rings.insert((number, u16::from(opener)), side.slots);
+            }
+        }
+        if self.shared.get(&0, 0)?.0 != granted {
+            self.shared.set(0, Abi(granted), 0)?;
+        }
+        self.give_back(&rings)
+    }
+
+    /// The counts to keep of an endpoint that lives.
+    fn corrected(&self, before: &FlowCounts, after: FlowCounts, tally: Tally) -> FlowCounts {
+        let side = |before: Side, after: Side, walked| {
+            let live = settle(before.live, after.live, walked);
+            // A ring that was much larger than needed begins anew: what is forgotten of the few flows
+            // that are left, sweeps remove in their time.
+            let is_too_large = after.slots > CHUNK_SLOTS && live < after.slots / 8;
+            let (slots, cursor) = if is_too_large {
+                (0, 0)
+            } else {
+                (after.slots, after.cursor)
+            };
+            Side {
+                live,
+                cursor,
+                slots,
+                ..after
+            }
+        };
+        let mut corrected = FlowCounts {
+            pod: side(before.pod, after.pod, tally.pod_opened),
+            peer: side(before.peer, after.peer, tally.peer_opened),
+            ..after
+        };
+        let total = corrected.pod.live.saturating_add(corrected.peer.live);
+        let beyond = total.saturating_sub(self.config.own_flows);
+        let needed = beyond.next_multiple_of(self.config.flow_grant.max(1));
+        // As the programs do: not for one flow more or less.
+        if needed > corrected.granted || needed + 2 * self.config.flow_grant <= corrected.granted {
+            corrected.granted = needed;
+        }
+        corrected
+    }
+
+    /// Frees the memory behind the ends of rings, which have so many slots.
+    fn give_back(&mut self, rings: &BTreeMap<(EndpointId, u16), u32>) -> Result<(), SweepError> {
+        let is_unused = |key: &ChunkKey| {
+            let slots = rings.get(&(key.endpoint, key.opener));
+            slots.is_none_or(|slots| key.chunk.saturating_mul(CHUNK_SLOTS) >= *slots)
+        };
+        let keys: Vec<ChunkKey> = self
+            .chunks
+            .keys()
+            .filter_map(Result::ok)
+            .map(|Abi(key)| key)
+            .filter(is_unused)
+            .collect();
+        for key in keys {
+            gone(self.chunks.remove(&Abi(key)))?;
         }
         Ok(())
     }
@@ -191,7 +259,7 @@ impl Sweeper {
 
 /// The count to keep: the walk's, unless the difference may come from flows that began or ended
 /// while it walked.
-fn settle(before: u64, after: u64, walked: u64) -> u64 {
+fn settle(before: u32, after: u32, walked: u32) -> u32 {
     if after.abs_diff(walked) > before.abs_diff(after) {
         walked
     } else {
@@ -276,7 +344,7 @@ mod tests {
     fn a_count_is_corrected_only_beyond_what_moved_during_the_walk() {
         assert_eq!(settle(10, 10, 7), 7);
         assert_eq!(settle(10, 13, 11), 13);
-        assert_eq!(settle(u64::MAX, u64::MAX, 4), 4);
+        assert_eq!(settle(u32::MAX, u32::MAX, 4), 4);
     }
 
     const HZ: u32 = 100;
@@ -323,12 +391,17 @@ mod tests {
             now: NOW,
             hz: HZ,
         };
-        for spare in [FlowState::PHASE_NEW, FlowState::PHASE_CLOSING] {
+        for spare in [
+            FlowState::PHASE_NEW,
+            FlowState::PHASE_ANSWERED,
+            FlowState::PHASE_CLOSING,
+            FlowState::PHASE_DOUBTFUL,
+        ] {
             assert!(is_over(&expiry, spare, peer, Verdict::ALLOW, 6));
             assert!(!is_over(&expiry, spare, peer, Verdict::ALLOW, 5));
             assert!(!is_over(&expiry, spare, pod, Verdict::ALLOW, 59));
             assert!(!is_over(&expiry, spare, peer, Verdict::DENY, 59));
-            assert!(is_over(&expiry, spare, pod, Verdict::ALLOW, 61));
+            assert!(is_over(&expiry, spare, pod, Verdict::ALLOW, 601));
         }
         let answered = FlowState::PHASE_ESTABLISHED;
         assert!(!is_over(&expiry, answered, peer, Verdict::ALLOW, 3_600));

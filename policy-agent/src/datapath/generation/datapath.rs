@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use aya::maps::MapError;
 use ipnet::IpNet;
-use policy_common::{Config, Counter, Direction, Endpoint, EndpointId, Event, Reason, names};
+use policy_common::{Counter, Direction, Endpoint, EndpointId, Event, Reason, names};
 use policy_core::plan::Op;
 
 use super::{
@@ -58,10 +58,7 @@ impl Datapath {
     pub fn load(options: &LoadOptions<'_>) -> Result<Self, LoadError> {
         let hz = load::hz(options)?;
         let (ebpf, flows_before) = load::load(options, hz)?;
-        let config = Config {
-            hz,
-            ..options.config
-        };
+        let config = options.config(hz);
         let before = options.pins.and_then(PinDir::node_state);
         let mut tables = TableWriter::of(&ebpf, before)?;
         let events = EventReader::of(&ebpf)?;

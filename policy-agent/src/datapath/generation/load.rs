@@ -4,15 +4,15 @@
 //! Invariant: loading changes nothing that is enforced – a new generation stands beside the old
 //! one until its links are moved and its pins replace the old pins.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, thread};
 
 use aya::{
     Ebpf, EbpfLoader,
     maps::{MapError, MapInfo},
 };
 use policy_common::{
-    Config, Counter, Flow, FlowCounts, FragmentPorts, LAYOUT_VERSION, NodeState, Recent, limits,
-    names,
+    Chunk, Config, Counter, Flow, FlowCounts, FragmentPorts, LAYOUT_VERSION, NodeState, Recent,
+    limits, names, shares::CHUNK_SLOTS,
 };
 
 use super::{
@@ -95,6 +95,23 @@ impl Default for TableSizes {
 }
 
 impl TableSizes {
+    /// The limits of both sides of an endpoint (what its pod opens, what peers open), made smaller in
+    /// proportion where they are more than a quarter of the flow table together.
+    #[must_use]
+    pub fn flow_limits(&self, pod: u32, peers: u32) -> (u32, u32) {
+        let quarter = u64::from(self.max_flows / 4);
+        let wanted = u64::from(pod) + u64::from(peers);
+        let share = |limit: u32| {
+            let part = u64::from(limit) * quarter / wanted.max(1);
+            u32::try_from(part).unwrap_or(limit)
+        };
+        if wanted <= quarter {
+            (pod, peers)
+        } else {
+            (share(pod), share(peers))
+        }
+    }
+
     /// Entries per map, by name.
     pub(crate) fn entries(&self) -> BTreeMap<&'static str, u32> {
         BTreeMap::from([
@@ -113,8 +130,9 @@ impl TableSizes {
             (names::EVENT_BUDGETS, self.max_endpoints),
             (
                 names::RECENT,
-                self.max_endpoints.saturating_mul(2 * limits::RECENT_FLOWS),
+                self.max_endpoints.saturating_mul(2 * CHUNK_SLOTS),
             ),
+            (names::RECENT_CHUNKS, (self.max_flows / CHUNK_SLOTS).max(1)),
         ])
     }
 }
@@ -151,6 +169,35 @@ impl LoadOptions<'static> {
     }
 }
 
+impl LoadOptions<'_> {
+    /// What the programs are told: half of the capacity is divided among as many endpoints as there may
+    /// be, the other half is shared. Flows of both families count together, so that either table has
+    /// room for all of them.
+    pub(crate) fn config(&self, hz: u32) -> Config {
+        let TableSizes {
+            max_flows,
+            max_endpoints,
+            ..
+        } = self.sizes;
+        let own_flows = max_flows / 2 / max_endpoints.max(1);
+        let shared = max_flows - own_flows * max_endpoints;
+        let flow_grant = (shared / 2_048).clamp(1, 64);
+        // Every processor may grant the last ones at once.
+        let slack = flow_grant.saturating_mul(processors());
+        Config {
+            hz,
+            own_flows,
+            shared_flows: shared.saturating_sub(slack),
+            flow_grant,
+            ..self.config
+        }
+    }
+}
+
+fn processors() -> u32 {
+    thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1))
+}
+
 /// The HZ that the programs are told.
 pub(crate) fn hz(options: &LoadOptions<'_>) -> Result<u32, LoadError> {
     match options.hz {
@@ -173,9 +220,8 @@ pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<(Ebpf, Before),
         .pins
         .map_or(Before::Nowhere, |pins| Before::of(pins, &reused));
     let config = Abi(Config {
-        hz,
         has_previous_flows: u8::from(before == Before::Beside),
-        ..options.config
+        ..options.config(hz)
     });
     let mut loader = EbpfLoader::new();
     loader.override_global(Config::SYMBOL, &config, true);
@@ -237,9 +283,64 @@ fn kept_value_size(name: &str) -> Option<usize> {
         names::FLOWS_V4 | names::FLOWS_V6 => Some(size_of::<Flow>()),
         names::FRAGMENTS => Some(size_of::<FragmentPorts>()),
         names::FLOW_COUNTS => Some(size_of::<FlowCounts>()),
+        names::FLOW_SHARED => Some(size_of::<u64>()),
         names::RECENT => Some(size_of::<Recent>()),
+        names::RECENT_CHUNKS => Some(size_of::<Chunk>()),
         names::METRICS => Some(size_of::<Counter>()),
         names::NODE_STATE => Some(size_of::<NodeState>()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sized(max_flows: u32, max_endpoints: u32) -> TableSizes {
+        TableSizes {
+            max_flows,
+            max_endpoints,
+            ..TableSizes::default()
+        }
+    }
+
+    #[test]
+    fn an_endpoint_holds_at_most_a_quarter_of_the_table() {
+        let limits = Config::DEFAULT;
+        let (pod, peer) = (limits.pod_opened_limit, limits.peer_opened_limit);
+        assert_eq!(TableSizes::default().flow_limits(pod, peer), (pod, peer));
+        assert_eq!(sized(65_536, 4).flow_limits(pod, peer), (4_096, 12_288));
+        assert_eq!(sized(400, 4).flow_limits(50, 50), (50, 50));
+        let (pod, peer) = sized(400, 4).flow_limits(u32::MAX, u32::MAX);
+        assert_eq!((pod, peer), (50, 50));
+        assert_eq!(sized(400, 4).flow_limits(0, 0), (0, 0));
+    }
+
+    #[test]
+    fn own_and_shared_flows_fit_in_the_table_together() {
+        for (flows, endpoints) in [
+            (262_144, 4_096),
+            (1_000, 7),
+            (64, 4_096),
+            (1, 2),
+            (8_192, 2),
+        ] {
+            let options = LoadOptions {
+                object: &[],
+                config: Config::DEFAULT,
+                hz: None,
+                sizes: sized(flows, endpoints),
+                pins: None,
+            };
+            let config = options.config(100);
+            assert_eq!(config.own_flows, flows / (2 * endpoints));
+            let most = config.own_flows * endpoints
+                + config.shared_flows
+                + config.flow_grant * processors();
+            assert!(
+                most <= flows.max(config.flow_grant * processors()),
+                "{flows} {endpoints}"
+            );
+        }
     }
 }
