@@ -2,6 +2,7 @@
 
 mod addresses;
 mod budget;
+mod carrying;
 mod copies;
 mod errors;
 mod flows;
