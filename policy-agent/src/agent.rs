@@ -165,6 +165,8 @@ struct Agent {
 
     // Sinks.
     attribution: Attribution,
+    /// Programs need not ask the flow tables of the generation before any more.
+    is_carry_over: bool,
     conflicts: Vec<String>,
     pace: Pace,
     published: Published,
@@ -299,6 +301,7 @@ impl Agent {
             alarms: BTreeSet::new(),
             next_verify: now + VERIFY,
             attribution: Attribution::default(),
+            is_carry_over: false,
             conflicts: Vec::new(),
             pace: Pace::default(),
             published: Published::default(),
@@ -503,6 +506,10 @@ impl Agent {
             self.next_verify = now + VERIFY;
             self.look_again(None);
             self.reconcile(now);
+        }
+        if !self.is_carry_over && self.have_links_moved() {
+            self.is_carry_over = true;
+            self.tables.ask(Request::FinishCarry);
         }
         // Programs of interfaces that are gone may still be on their way off.
         if now >= self.next_sweep && !self.sweeping && self.forgetting == 0 {
