@@ -128,6 +128,8 @@ struct Agent {
     ports: Ports,
     /// Addresses that interfaces came with.
     own: own::Own,
+    /// Frames must carry the Ethernet address that their interface had when their pod was first known.
+    check_mac: bool,
     host_addresses: BTreeSet<std::net::IpAddr>,
     /// The resolver was told something since the last commit.
     dirty: bool,
@@ -278,6 +280,7 @@ impl Agent {
             ids: EndpointIds::new(options.sizes.max_endpoints, &earlier),
             ports: Ports::recorded(&earlier),
             own: own::Own::of_earlier(&earlier),
+            check_mac: options.check_mac,
             host_addresses: BTreeSet::new(),
             dirty: false,
             collection: Collection::default(),

@@ -67,6 +67,8 @@ impl Pins {
             unknown: false,
             pod_tag: 77,
             // As a restart does: the flows' epoch is the endpoint's.
+            mac: None,
+            eui_64: false,
             new_epoch: false,
         })]);
         assert!(failures.is_empty());

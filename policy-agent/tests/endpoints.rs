@@ -39,6 +39,8 @@ fn endpoint(ifindex: u32, id: u16, ruleset: Option<u32>) -> Op {
         addresses: vec!["10.0.0.9".parse().unwrap()],
         unknown: false,
         pod_tag: 77,
+        mac: None,
+        eui_64: false,
         new_epoch: true,
     })
 }

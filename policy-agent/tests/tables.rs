@@ -56,6 +56,8 @@ fn endpoint(ifindex: u32, ruleset: u32, new_epoch: bool) -> Op {
         addresses: vec!["10.0.0.9".parse().unwrap()],
         unknown: false,
         pod_tag: 77,
+        mac: None,
+        eui_64: false,
         new_epoch,
     })
 }

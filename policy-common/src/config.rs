@@ -31,8 +31,11 @@ pub struct Config {
     /// The flow tables are others than those of the generation before, which are there as
     /// PREVIOUS_FLOWS: until all links have moved, programs know the flows of both.
     pub has_previous_flows: u8,
-    /// Keeps the size a multiple of four.
-    pub reserved: u8,
+    /// Keeps the next field aligned.
+    pub reserved: [u8; 5],
+    /// The host's network namespace, as the kernel numbers them: sockets of others are not this
+    /// host's. 0 where programs cannot ask which namespace a socket belongs to.
+    pub netns_cookie: u64,
 }
 
 impl Config {
@@ -52,7 +55,8 @@ impl Config {
         debug: 0,
         test_seam: 0,
         has_previous_flows: 0,
-        reserved: 0,
+        reserved: [0; 5],
+        netns_cookie: 0,
     };
 }
 

@@ -40,7 +40,7 @@ pub struct Endpoint {
     /// Number of the endpoint: the key again.
     pub id: EndpointId,
     /// `INGRESS_ISOLATED`, `EGRESS_ISOLATED`, `UNKNOWN`, `NO_SOURCE_CHECK`,
-    /// `INGRESS_BLOCKS`, `EGRESS_BLOCKS`, `MAC`.
+    /// `INGRESS_BLOCKS`, `EGRESS_BLOCKS`, `MAC`, `EUI_64`.
     pub flags: u16,
     /// The pod's IPv4 address, all zero when it has none.
     pub v4: V4,
@@ -79,6 +79,9 @@ impl Endpoint {
     /// `mac` is known: frames from the pod must carry it.
     pub const MAC: u16 = 64;
 
+    /// The pod's link-local address is the one made of `mac` (RFC 4291, appendix A), and no other.
+    pub const EUI_64: u16 = 128;
+
     /// 64-bit words of an element.
     pub const WORDS: usize = size_of::<Self>() / 8;
 
@@ -95,6 +98,18 @@ impl Endpoint {
     #[inline(always)]
     pub fn is_whole(&self) -> bool {
         self.check == checksum(bytemuck::cast_ref(self))
+    }
+
+    /// The link-local address that is made of `mac`.
+    #[inline(always)]
+    pub const fn link_local(&self) -> V6 {
+        let [a, b, c, d, e, f] = self.mac;
+        let mut address = [0; 16];
+        [address[0], address[1]] = [0xfe, 0x80];
+        [address[8], address[9], address[10]] = [a ^ 2, b, c];
+        [address[11], address[12]] = [0xff, 0xfe];
+        [address[13], address[14], address[15]] = [d, e, f];
+        V6(address)
     }
 
     /// Whether all bits of `flag` are set.

@@ -137,4 +137,6 @@ reasons! {
     ForgedError = 36, "forged-icmp-error";
     /// ARP that carries more than ARP.
     LinkData = 38, "link-data";
+    /// The Ethernet source is not the pod's.
+    LinkAddress = 39, "link-address";
 }

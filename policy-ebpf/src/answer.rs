@@ -7,7 +7,7 @@ use policy_common::Direction;
 use crate::{
     case::Case,
     family::Family,
-    lookup::Tables,
+    lookup::{Identities, Tables},
     packet::Bytes,
     question::{Answer, Question},
     rules::{ask_as_opened, identify},
@@ -16,7 +16,7 @@ use crate::{
 /// What the rules say of a connection opened in `direction`. `is_first`: the packet opens it, so
 /// where the packet came from counts.
 #[inline(always)]
-pub(crate) fn answer<F: Family, W: Tables<F>, B: ?Sized + Bytes>(
+pub(crate) fn answer<F: Family, W: Tables<F> + Identities, B: ?Sized + Bytes>(
     world: &W,
     case: &Case<'_, F, B>,
     direction: Direction,
@@ -32,8 +32,8 @@ pub(crate) fn answer<F: Family, W: Tables<F>, B: ?Sized + Bytes>(
         peer,
     };
     let version = world.version();
-    // What the endpoint says to itself depends on more than the question.
-    let is_plain = peer != F::of(case.endpoint) && version != 0;
+    // What the endpoint says to itself, and what a neighbour says, depends on more than the question.
+    let is_plain = peer != F::of(case.endpoint) && !peer.is_link_local() && version != 0;
     if is_plain && let Some(answer) = world.known_answer(&question, version) {
         return answer;
     }
@@ -46,13 +46,16 @@ pub(crate) fn answer<F: Family, W: Tables<F>, B: ?Sized + Bytes>(
 
 /// As [`answer`], from the tables.
 #[inline(never)]
-fn consult<F: Family, W: Tables<F>, B: ?Sized + Bytes>(
+fn consult<F: Family, W: Tables<F> + Identities, B: ?Sized + Bytes>(
     world: &W,
     case: &Case<'_, F, B>,
     direction: Direction,
     is_first: bool,
 ) -> Answer {
-    let origin = is_first.then_some(case.origin);
+    // The pod's own packets say nothing of where a neighbour's came from.
+    let counts =
+        is_first || (case.peer().is_link_local() && matches!(case.direction, Direction::Ingress));
+    let origin = counts.then_some(case.origin);
     let identity = identify(world, case.endpoint, direction, origin, case.peer());
     ask_as_opened(
         world,

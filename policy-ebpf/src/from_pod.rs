@@ -35,6 +35,9 @@ where
     let Some(ethertype) = ethernet::ethertype(frame) else {
         return Decision::of(Reason::Malformed);
     };
+    if endpoint.has(Endpoint::MAC) && !ethernet::is_from(frame, endpoint.mac) {
+        return Decision::of(Reason::LinkAddress);
+    }
     match ethertype {
         ethertype::IPV4 => ip::<V4, W, B>(world, frame, origin, endpoint),
         ethertype::IPV6 => ip::<V6, W, B>(world, frame, origin, endpoint),

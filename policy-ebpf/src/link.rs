@@ -216,11 +216,15 @@ pub(crate) fn probes<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
         && message(world, frame, packet, segment, Some(endpoint)) != LinkControl::No
 }
 
-/// The endpoint's own address, or a link-local one that is not this host's: nobody records those.
+/// The endpoint's own address; of link-local ones the one that its interface gave itself, or where
+/// that is not known, any that is not this host's.
 #[inline(always)]
 pub fn may_claim<F: Family, W: Addresses<F>>(world: &W, endpoint: &Endpoint, address: F) -> bool {
     if address == F::of(endpoint) && !address.is_unspecified() {
         return true;
+    }
+    if address.is_link_local() && endpoint.has(Endpoint::EUI_64) {
+        return address.widened() == endpoint.link_local();
     }
     match world.address(address) {
         Some(entry) => entry.owner == endpoint.id && !entry.is_host(),

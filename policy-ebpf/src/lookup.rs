@@ -52,6 +52,8 @@ pub trait Policy {
     /// own. A copy that stays what it is while the packet is decided: the element may be replaced at
     /// any time.
     fn endpoint_at(&self, ifindex: u32) -> Option<&Endpoint>;
+    /// INTERFACES: the number of the endpoint whose interface this is.
+    fn number_at(&self, ifindex: u32) -> Option<EndpointId>;
     /// ENDPOINTS: the endpoint that sent the packet, as its number says; also a copy, in other memory
     /// than [`Policy::endpoint_at`], so that one run may hold both.
     fn source_endpoint(&self, id: EndpointId) -> Option<&Endpoint>;
@@ -74,6 +76,11 @@ pub trait Addresses<F: Family> {
     /// LOCALS: whether the kernel delivers packets to this address locally.
     fn is_local(&self, address: F) -> bool;
 }
+
+/// The policy tables of both families: a pod with addresses of both is the same pod.
+pub trait Identities: Policy + Addresses<V4> + Addresses<V6> {}
+
+impl<W: Policy + Addresses<V4> + Addresses<V6>> Identities for W {}
 
 /// FRAGMENTS.
 pub trait Fragments {

@@ -1,6 +1,8 @@
 //! Where a packet came from, by signals that no pod can forge.
 
-use policy_common::EndpointId;
+use policy_common::{Endpoint, EndpointId};
+
+use crate::lookup::Policy;
 
 /// What the packet's metadata says. `from_pod` overwrites the stamp of every packet, so a stamp of
 /// a pod's own making never gets beyond its interface.
@@ -10,8 +12,10 @@ pub struct Origin {
     pub ifindex: u32,
     /// The interface by which the packet entered this host, 0 when it began here or lost it.
     pub ingress_ifindex: u32,
-    /// A socket of this host is attached to the packet.
+    /// A socket of this host is attached to the packet, or where nobody can tell, any socket.
     pub has_socket: bool,
+    /// A socket of another network namespace is: a container's that shares an interface of this host.
+    pub has_foreign_socket: bool,
     /// [`Stamp`], or the class that a filter gave the packet.
     pub stamp: u16,
     /// An 802.1Q tag stands in the packet's metadata.
@@ -28,6 +32,34 @@ impl Origin {
             && self.has_socket
             && !has_v6_fragment_header
     }
+
+    /// The endpoint of this node that sent the packet: whose interface it came by, or where that is a
+    /// bridge, the one that the stamp says. A container's own packets have no interface and are
+    /// nobody's, whatever it wrote there.
+    #[inline(always)]
+    pub fn source<'a, W: Policy>(&self, world: &'a W) -> Option<&'a Endpoint> {
+        if self.has_socket_of_its_own() {
+            return None;
+        }
+        let by_interface = world.number_at(self.ingress_ifindex);
+        let stamp = Stamp(self.stamp);
+        let id = match by_interface {
+            Some(id) => id,
+            None if stamp.is_stamp() => stamp.endpoint(),
+            None => return None,
+        };
+        let source = world.source_endpoint(id)?;
+        let is_whole = source.ifindex == self.ingress_ifindex
+            || (source.bridge != 0 && source.bridge == self.ingress_ifindex)
+            || self.ingress_ifindex == 0;
+        is_whole.then_some(source)
+    }
+
+    /// The packet began at a socket of this host or of a container.
+    #[inline(always)]
+    const fn has_socket_of_its_own(&self) -> bool {
+        self.ingress_ifindex == 0 && (self.has_socket || self.has_foreign_socket)
+    }
 }
 
 /// What `from_pod` writes into `skb->tc_index`: a bit that says whether egress was judged, and the
@@ -42,6 +74,12 @@ impl Stamp {
     #[inline(always)]
     pub const fn is_stamp(self) -> bool {
         self.0 & Self::JUDGED != 0
+    }
+
+    /// The endpoint that it names.
+    #[inline(always)]
+    pub const fn endpoint(self) -> EndpointId {
+        EndpointId(self.0 & !Self::JUDGED)
     }
 
     /// Egress was judged for this endpoint. An interface without an endpoint stamps number 0.

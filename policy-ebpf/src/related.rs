@@ -4,7 +4,7 @@ use policy_common::{Direction, Endpoint};
 
 use crate::{
     flows::life::{is_expired, opened_in},
-    lookup::{Addresses, Clock, Flows, Policy},
+    lookup::{Addresses, Clock, Flows, Identities},
     packet::{Bytes, IpPacket, Wire, protocol, quote::Quote},
     rules::{ask_as_opened, identify},
 };
@@ -33,7 +33,7 @@ pub fn is_related<F, W, B>(
 ) -> bool
 where
     F: Wire,
-    W: Addresses<F> + Clock + Flows<F> + Policy,
+    W: Addresses<F> + Clock + Flows<F> + Identities,
     B: Bytes + ?Sized,
 {
     let Some(quote) = quoted(frame, packet) else {

@@ -1,13 +1,13 @@
 //! The question to the rules: which identity is the peer, and what does the ruleset say of it.
 
 use policy_common::{
-    Direction, Endpoint, IdentityId, PortKey, PortSet, PortSetId, RuleKey, Verdict,
+    Direction, Endpoint, IdentityId, PortKey, PortSet, PortSetId, RuleKey, V4, V6, Verdict,
     limits::INLINE_PORTS,
 };
 
 use crate::{
     family::Family,
-    lookup::{Addresses, Policy},
+    lookup::{Addresses, Identities, Policy},
     origin::Origin,
     question::Answer,
 };
@@ -21,9 +21,10 @@ pub const fn is_isolated(endpoint: &Endpoint, direction: Direction) -> bool {
     })
 }
 
-/// The identity of the peer of a packet in this direction.
+/// The identity of the peer of a packet in this direction; `origin` is where a packet to the endpoint
+/// came from.
 #[inline(always)]
-pub fn identify<F: Family, W: Addresses<F>>(
+pub fn identify<F: Family, W: Addresses<F> + Identities>(
     world: &W,
     endpoint: &Endpoint,
     direction: Direction,
@@ -38,20 +39,51 @@ pub fn identify<F: Family, W: Addresses<F>>(
     {
         return IdentityId::SELF;
     }
-    if let Some(entry) = world.address(peer) {
+    if let Some(entry) = Addresses::<F>::address(world, peer) {
         if matches!(direction, Direction::Egress) && entry.is_host() {
             return IdentityId::HOST;
         }
         return entry.identity;
+    }
+    if peer.is_link_local()
+        && let Some(identity) = neighbour(world, direction, origin)
+    {
+        return identity;
     }
     let blocks = match direction {
         Direction::Ingress => Endpoint::INGRESS_BLOCKS,
         Direction::Egress => Endpoint::EGRESS_BLOCKS,
     };
     if endpoint.has(blocks) {
-        return world.cidr(peer).unwrap_or(IdentityId::WORLD);
+        return Addresses::<F>::cidr(world, peer).unwrap_or(IdentityId::WORLD);
     }
     IdentityId::WORLD
+}
+
+/// Who stands behind a link-local address: the pod that sent the packet. Nothing where no pod did: then
+/// it is an address like another. Behind one to which a pod sends may be any other pod, so it is in no
+/// block.
+#[inline(never)]
+fn neighbour<W: Identities>(
+    world: &W,
+    direction: Direction,
+    origin: Option<&Origin>,
+) -> Option<IdentityId> {
+    let Some(origin) = origin else {
+        return Some(IdentityId::WORLD);
+    };
+    if matches!(direction, Direction::Egress) {
+        return Some(IdentityId::WORLD);
+    }
+    let source = origin.source(world)?;
+    let known = if source.has(Endpoint::UNKNOWN) {
+        None
+    } else if source.v6 != V6::default() {
+        Addresses::<V6>::address(world, source.v6)
+    } else {
+        Addresses::<V4>::address(world, source.v4)
+    };
+    Some(known.map_or(IdentityId::WORLD, |entry| entry.identity))
 }
 
 /// What is said of a connection opened in this direction: by its rules if a policy covers it.

@@ -123,6 +123,7 @@ impl Agent {
         if let Some(pod) = &pod {
             self.own.recorded(ifindex, self.binder.addresses(pod));
         }
+        let link = self.own.link(ifindex);
         let fact = EndpointFact {
             ifindex,
             id,
@@ -134,6 +135,8 @@ impl Agent {
                 (tag, _) => tag,
             },
             own: self.own.addresses(ifindex),
+            mac: self.check_mac.then_some(link.mac()).flatten(),
+            eui_64: link.is_eui_64(),
         };
         if port.fact.as_ref() == Some(&fact) {
             return;

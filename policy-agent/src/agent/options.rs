@@ -35,6 +35,8 @@ pub struct AgentOptions {
     pub attach: AttachMode,
     /// What happens to interfaces without a known pod.
     pub unknown: UnknownEndpoint,
+    /// Frames of a pod must carry the Ethernet address that its interface had when the pod was first known.
+    pub check_mac: bool,
     /// What the programs are told.
     pub config: Config,
     /// Sizes of the tables.

@@ -1,4 +1,5 @@
-//! Which addresses an interface's pod may call its own while nobody says whose the interface is.
+//! Which addresses an interface's pod may call its own: IP addresses while nobody says whose the
+//! interface is, and its link's own at all times.
 //!
 //! Owns the memory of what an interface came with. Invariant: whoever lives behind an interface
 //! changes nothing here once it was seen; only a pod's record does.
@@ -13,6 +14,30 @@ use crate::node::Interface;
 #[derive(Debug, Default)]
 pub(super) struct Own {
     addresses: BTreeMap<u32, Vec<IpAddr>>,
+    links: BTreeMap<u32, OwnLink>,
+}
+
+/// What an interface is to its link, for good from when its pod was first known: until then whoever
+/// sets it up may still change it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct OwnLink {
+    mac: Option<[u8; 6]>,
+    /// Its pod was known once.
+    is_given: bool,
+    /// Its link-local address is made of that; nothing while it has none.
+    eui_64: Option<bool>,
+}
+
+impl OwnLink {
+    /// Its Ethernet address; nothing before its pod was known.
+    pub(super) fn mac(&self) -> Option<[u8; 6]> {
+        self.mac.filter(|_| self.is_given)
+    }
+
+    /// Its link-local address is the one made of its Ethernet address.
+    pub(super) fn is_eui_64(&self) -> bool {
+        self.is_given && self.eui_64 == Some(true)
+    }
 }
 
 impl Own {
@@ -25,10 +50,20 @@ impl Own {
             let known = known.filter(|address| !address.is_unspecified());
             (endpoint.ifindex, known.collect())
         });
+        let links = endpoints.iter().filter(|one| one.has(Endpoint::MAC));
+        let links = links.map(|endpoint| {
+            let link = OwnLink {
+                mac: Some(endpoint.mac),
+                is_given: true,
+                eui_64: endpoint.has(Endpoint::EUI_64).then_some(true),
+            };
+            (endpoint.ifindex, link)
+        });
         Self {
             addresses: addresses
                 .filter(|(_, known): &(u32, Vec<IpAddr>)| !known.is_empty())
                 .collect(),
+            links: links.collect(),
         }
     }
 
@@ -42,18 +77,40 @@ impl Own {
         if !seen.is_empty() {
             self.addresses.entry(interface.ifindex).or_insert(seen);
         }
+        let link = self.links.entry(interface.ifindex).or_default();
+        if !link.is_given || link.mac.is_none() {
+            (link.mac, link.eui_64) = (sandbox.mac, None);
+        }
+        let mut given = sandbox.addresses.iter().filter(|one| is_link_local(one));
+        if let (None, Some(mac)) = (link.eui_64, link.mac)
+            && given.clone().next().is_some()
+        {
+            let made = Endpoint {
+                mac,
+                ..Endpoint::default()
+            };
+            let made = IpAddr::from(made.link_local().0);
+            link.eui_64 = Some(given.any(|one| *one == made));
+        }
     }
 
     /// The interface is this pod's, for which these addresses are recorded.
     pub(super) fn recorded(&mut self, ifindex: u32, addresses: &[IpAddr]) {
         if !addresses.is_empty() {
             self.addresses.insert(ifindex, addresses.to_vec());
+            self.links.entry(ifindex).or_default().is_given = true;
         }
     }
 
     /// The interface is gone.
     pub(super) fn gone(&mut self, ifindex: u32) {
         self.addresses.remove(&ifindex);
+        self.links.remove(&ifindex);
+    }
+
+    /// What the interface's pod is to its link.
+    pub(super) fn link(&self, ifindex: u32) -> OwnLink {
+        self.links.get(&ifindex).copied().unwrap_or_default()
     }
 
     /// The addresses of an interface's pod.
@@ -64,11 +121,14 @@ impl Own {
 
 /// An address that a pod may have been given: not one that every interface gives itself.
 fn is_routable(address: &IpAddr) -> bool {
-    let is_link_local = match address {
+    !is_link_local(address) && !address.is_loopback()
+}
+
+fn is_link_local(address: &IpAddr) -> bool {
+    match address {
         IpAddr::V4(_) => false,
         IpAddr::V6(address) => address.is_unicast_link_local(),
-    };
-    !is_link_local && !address.is_loopback()
+    }
 }
 
 #[cfg(test)]
@@ -90,6 +150,7 @@ mod tests {
                 netns: NetnsKey(1),
                 name: None,
                 ifindex: 2,
+                mac: Some([2, 0, 0, 0, 0, 7]),
                 addresses: parsed(addresses),
             }),
         }
@@ -133,5 +194,29 @@ mod tests {
         let mut own = Own::of_earlier(&[earlier]);
         own.seen(&interface(&["10.0.0.66"]));
         assert_eq!(own.addresses(7), parsed(&["10.0.0.7"]));
+    }
+
+    #[test]
+    fn what_an_interface_is_to_its_link_is_settled_when_its_pod_is_known() {
+        let made = "fe80::ff:fe00:7";
+        let mut own = Own::default();
+        own.seen(&interface(&["10.0.0.7", "fe80::99"]));
+        assert_eq!(own.link(7).mac(), None, "it is still being set up");
+        own.seen(&interface(&["10.0.0.7"]));
+        own.recorded(7, &parsed(&["10.0.0.7"]));
+        assert_eq!(own.link(7).mac(), Some([2, 0, 0, 0, 0, 7]));
+        assert!(!own.link(7).is_eui_64(), "it has none yet");
+        let mut changed = interface(&["10.0.0.7", made, "fe80::99"]);
+        changed.sandbox.as_mut().unwrap().mac = Some([2, 0, 0, 0, 0, 8]);
+        own.seen(&changed);
+        assert_eq!(own.link(7).mac(), Some([2, 0, 0, 0, 0, 7]));
+        assert!(own.link(7).is_eui_64());
+        own.seen(&interface(&["fe80::99"]));
+        assert!(own.link(7).is_eui_64());
+        own.gone(7);
+        own.recorded(7, &parsed(&["10.0.0.7"]));
+        own.seen(&interface(&["fe80::99"]));
+        own.seen(&interface(&[made]));
+        assert!(!own.link(7).is_eui_64(), "it came with another");
     }
 }

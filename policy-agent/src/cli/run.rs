@@ -46,6 +46,10 @@ pub(super) struct RunArgs {
     /// Where all of them are pods', `deny` closes the time before that
     #[arg(long, value_enum, default_value_t)]
     unknown_endpoint: UnknownEndpoint,
+    /// Let pods send with other Ethernet addresses than the one that their interface had when
+    /// they were first known: for pods that bridge machines of their own
+    #[arg(long)]
+    allow_any_link_address: bool,
     /// What log lines look like
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -97,6 +101,7 @@ pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         pins: PinDir::new(arguments.pin_path),
         attach: arguments.attach,
         unknown: arguments.unknown_endpoint,
+        check_mac: !arguments.allow_any_link_address,
         config,
         sizes: arguments.sizes,
     };

@@ -36,6 +36,8 @@ pub struct Sandbox {
     pub name: Option<Arc<str>>,
     /// Index of the other end, in its namespace.
     pub ifindex: u32,
+    /// Ethernet address of the other end.
+    pub mac: Option<[u8; 6]>,
     /// Addresses of the other end, sorted, link-local ones included.
     pub addresses: Vec<IpAddr>,
 }

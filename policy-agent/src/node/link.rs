@@ -23,6 +23,9 @@ const VXLAN_PORT: u16 = 15;
 const GENEVE_PORT: u16 = 5;
 const BAREUDP_PORT: u16 = 1;
 
+/// `IFLA_TARGET_NETNSID` (linux/if_link.h).
+const IFLA_TARGET_NETNSID: u16 = 46;
+
 /// `IFA_TARGET_NETNSID` (linux/if_addr.h).
 const TARGET_NETNSID: u16 = 10;
 
@@ -175,6 +178,21 @@ pub(super) fn link(requests: &mut Requests, ifindex: u32) -> io::Result<Option<L
     match requests.get(libc::RTM_GETLINK.into(), &body, Link::decode) {
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
         result => result,
+    }
+}
+
+/// The Ethernet address of a link of another namespace, without entering it; `None` also when it has
+/// none, or has gone.
+pub(super) fn mac_inside(
+    requests: &mut Requests,
+    namespace: i32,
+    ifindex: u32,
+) -> io::Result<Option<[u8; 6]>> {
+    let mut body = link_request(ifindex);
+    push(&mut body, IFLA_TARGET_NETNSID, &namespace.to_ne_bytes());
+    match requests.get(libc::RTM_GETLINK.into(), &body, Link::decode) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EINVAL)) => Ok(None),
+        result => Ok(result?.and_then(|link| link.mac.try_into().ok())),
     }
 }
 

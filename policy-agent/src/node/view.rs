@@ -33,7 +33,7 @@ pub(super) struct Stale {
     pub(super) deleted: BTreeSet<u32>,
     /// Addresses of these interfaces of the host.
     pub(super) addresses: BTreeSet<u32>,
-    /// Addresses of these interfaces of other namespaces.
+    /// Addresses, also of Ethernet, of these interfaces of other namespaces.
     pub(super) inside: BTreeSet<(i32, u32)>,
     /// Addresses of all interfaces of other namespaces.
     pub(super) all_inside: bool,
@@ -207,9 +207,9 @@ impl View {
                 continue;
             }
             let is_only = sandboxes.get(&number) == Some(&1);
-            let addresses = inside(&mut self.requests, number, sandbox.ifindex, is_only)?;
-            if sandbox.addresses != addresses {
-                sandbox.addresses = addresses;
+            let (addresses, mac) = inside(&mut self.requests, number, sandbox.ifindex, is_only)?;
+            if sandbox.addresses != addresses || sandbox.mac != mac {
+                (sandbox.addresses, sandbox.mac) = (addresses, mac);
                 events.push(NodeEvent::Interface(entry.interface.clone()));
             }
         }
@@ -229,11 +229,13 @@ impl View {
         let sandbox = match (link.link_namespace, link.link) {
             (Some(number), Some(ifindex)) => {
                 let known = self.namespaces.get(&mut self.requests, number);
+                let (addresses, mac) = inside(&mut self.requests, number, ifindex, is_only)?;
                 Some(Sandbox {
                     netns: known.key,
                     name: known.name,
                     ifindex,
-                    addresses: inside(&mut self.requests, number, ifindex, is_only)?,
+                    mac,
+                    addresses,
                 })
             }
             _ => None,
@@ -303,13 +305,14 @@ fn counts(namespaces: impl Iterator<Item = i32>) -> BTreeMap<i32, usize> {
 }
 
 /// The addresses of a sandbox's interface. Where it is the only one that leads here and has none of
-/// its own – a guest's, or a user-space stack's –, those of the sandbox's other interfaces.
+/// its own – a guest's, or a user-space stack's –, those of the sandbox's other interfaces, and
+/// whoever lives behind it has an Ethernet address of its own; else the interface's is told too.
 fn inside(
     requests: &mut Requests,
     number: i32,
     ifindex: u32,
     is_only: bool,
-) -> Result<Vec<IpAddr>, NodeError> {
+) -> Result<(Vec<IpAddr>, Option<[u8; 6]>), NodeError> {
     let mut read = |ifindex: u32| -> Result<BTreeSet<IpAddr>, NodeError> {
         let found = match link::addresses(requests, Some(number), ifindex) {
             // Whoever owns the namespace can change addresses without end; the next message comes.
@@ -323,7 +326,8 @@ fn inside(
         IpAddr::V6(address) => !address.is_unicast_link_local(),
     };
     let mut addresses = read(ifindex)?;
-    if is_only && !addresses.iter().any(is_own) {
+    let is_guests = is_only && !addresses.iter().any(is_own);
+    if is_guests {
         let others = read(0)?;
         addresses.extend(
             others
@@ -331,5 +335,10 @@ fn inside(
                 .filter(|one| is_own(one) && !one.is_loopback()),
         );
     }
-    Ok(addresses.into_iter().collect())
+    let addresses = addresses.into_iter().collect();
+    if is_guests {
+        return Ok((addresses, None));
+    }
+    let mac = link::mac_inside(requests, number, ifindex);
+    Ok((addresses, mac.map_err(asking("link of another namespace"))?))
 }

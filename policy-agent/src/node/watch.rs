@@ -72,6 +72,8 @@ impl Watcher {
     /// A socket that cannot be made; `CAP_NET_BROADCAST` is needed.
     pub fn open(options: &Options) -> Result<Self, NodeError> {
         let addresses = [libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR];
+        let mut inside = addresses.to_vec();
+        inside.push(libc::RTNLGRP_LINK);
         let mut all = addresses.to_vec();
         all.extend([libc::RTNLGRP_LINK, libc::RTNLGRP_TC, libc::RTNLGRP_NSID]);
         Ok(Self {
@@ -81,7 +83,7 @@ impl Watcher {
                 false,
                 options.receive_buffer,
             )?,
-            others: Monitor::open(&addresses, true, options.receive_buffer)?,
+            others: Monitor::open(&inside, true, options.receive_buffer)?,
             view: View::open(options.netns_directory.clone())?,
         })
     }

@@ -30,6 +30,12 @@ macro_rules! control {
 }
 pub(super) use control;
 
+/// The host's network namespace, 0 where the kernel does not say which one a socket belongs to.
+#[inline(always)]
+pub(crate) fn netns_cookie() -> u64 {
+    config!(netns_cookie)
+}
+
 /// Zero from a map: to the verifier, any number.
 #[inline(always)]
 pub(crate) fn unknown_zero() -> u64 {

@@ -78,6 +78,11 @@ impl Policy for Kernel {
         }
     }
 
+    fn number_at(&self, ifindex: u32) -> Option<EndpointId> {
+        // SAFETY: two bytes, read at once.
+        unsafe { maps::INTERFACES.get(ifindex) }.copied()
+    }
+
     #[inline(always)]
     fn source_endpoint(&self, id: EndpointId) -> Option<&Endpoint> {
         let known = maps::KNOWN_ENDPOINTS.get_ptr_mut(Role::Source.place(id.0.into()))?;

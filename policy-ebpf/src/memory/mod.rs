@@ -169,6 +169,10 @@ impl Policy for MemoryWorld {
             .filter(|endpoint| endpoint.ifindex == ifindex)
     }
 
+    fn number_at(&self, ifindex: u32) -> Option<EndpointId> {
+        self.interfaces.get(&ifindex).copied()
+    }
+
     fn source_endpoint(&self, id: EndpointId) -> Option<&Endpoint> {
         self.endpoints.get(&id)
     }

@@ -33,3 +33,13 @@ pub fn ethertype<B: Bytes + ?Sized>(frame: &B) -> Option<u16> {
 pub fn is_to_group<B: Bytes + ?Sized>(frame: &B) -> bool {
     B::LINK_HEADER != 0 && matches!(frame.linear(0), Some([first, _]) if first & 1 != 0)
 }
+
+/// Whether the frame's source is this address.
+#[inline(always)]
+pub fn is_from<B: Bytes + ?Sized>(frame: &B, [a, b, c, d, e, f]: [u8; 6]) -> bool {
+    let wanted = u64::from_be_bytes([a, b, c, d, e, f, 0, 0]) >> 16;
+    B::LINK_HEADER == 0
+        || frame
+            .linear::<8>(6)
+            .is_some_and(|bytes| u64::from_be_bytes(bytes) >> 16 == wanted)
+}

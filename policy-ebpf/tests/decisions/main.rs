@@ -14,6 +14,7 @@ mod headers;
 mod judgements;
 mod limits;
 mod link;
+mod neighbours;
 mod node;
 mod origins;
 mod phases;

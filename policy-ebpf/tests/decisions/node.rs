@@ -24,7 +24,7 @@ pub(crate) const STRANGER: [&str; 2] = ["192.0.2.77", "2001:db8::77"];
 /// This host.
 pub(crate) const HOST: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
 
-const ID: EndpointId = EndpointId(5);
+pub(crate) const ID: EndpointId = EndpointId(5);
 const WEB: PortSetId = PortSetId(7);
 
 /// The node.

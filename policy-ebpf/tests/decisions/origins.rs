@@ -12,6 +12,7 @@ const HERE: Origin = Origin {
     ifindex: POD,
     ingress_ifindex: 0,
     has_socket: true,
+    has_foreign_socket: false,
     stamp: 0,
     has_vlan_tag: false,
 };
@@ -51,6 +52,11 @@ fn the_hosts_address_alone_is_not_the_host() {
         },
         Origin {
             has_socket: false,
+            ..HERE
+        },
+        Origin {
+            has_socket: false,
+            has_foreign_socket: true,
             ..HERE
         },
         Origin {

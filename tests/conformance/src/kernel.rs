@@ -131,6 +131,7 @@ impl<'p> Kernel<'p> {
                 ifindex,
                 ingress_ifindex: ifindex,
                 socket: false,
+                foreign_socket: false,
                 stamp,
             };
             let outcome = node.datapath.test_run(names::FROM_POD, packet, origin)?;
@@ -149,18 +150,21 @@ impl<'p> Kernel<'p> {
                     ifindex,
                     ingress_ifindex: here.interface(source)?,
                     socket: false,
+                    foreign_socket: false,
                     stamp,
                 },
                 Host::Node(node) if node == name => TestOrigin {
                     ifindex,
                     ingress_ifindex: 0,
                     socket: true,
+                    foreign_socket: false,
                     stamp: 0,
                 },
                 _ => TestOrigin {
                     ifindex,
                     ingress_ifindex: UPLINK,
                     socket: false,
+                    foreign_socket: false,
                     stamp: 0,
                 },
             };

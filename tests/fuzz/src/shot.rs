@@ -138,10 +138,12 @@ impl Pool {
             Hook::FromPod => ifindex,
             Hook::ToPod => *u.choose(&self.interfaces)?,
         };
+        let socket = u.int_in_range(0..=2)?;
         Ok(Origin {
             ifindex,
             ingress_ifindex,
-            has_socket: u.arbitrary()?,
+            has_socket: socket == 1,
+            has_foreign_socket: socket == 2,
             stamp: if u.ratio(1, 3)? { u.arbitrary()? } else { 0 },
             // A test run cannot set it.
             has_vlan_tag: false,

@@ -255,7 +255,7 @@ fn endpoint() -> impl Strategy<Value = EndpointFact> {
                 .iter()
                 .filter_map(|text| text.parse().ok())
                 .collect(),
-            tag: 0,
+            ..EndpointFact::default()
         }
     })
 }

@@ -50,4 +50,8 @@ pub struct EndpointFact {
     /// The addresses that it may send from while its pod is not known: the last pod's, else those
     /// that were there when the interface was first seen.
     pub own: Vec<IpAddr>,
+    /// The Ethernet address that its frames must carry; `None` leaves it unchecked.
+    pub mac: Option<[u8; 6]>,
+    /// Its link-local address is the one made of `mac`, and no other.
+    pub eui_64: bool,
 }

@@ -119,6 +119,7 @@ pub fn endpoint(entry: &EndpointEntry, epoch: u32) -> Endpoint {
         id: entry.id,
         bridge: entry.bridge.unwrap_or(0),
         pod_tag: entry.pod_tag,
+        mac: entry.mac.unwrap_or_default(),
         ..Endpoint::default()
     };
     let mut flag = |set: bool, bit: u16| {
@@ -129,6 +130,8 @@ pub fn endpoint(entry: &EndpointEntry, epoch: u32) -> Endpoint {
     flag(entry.ingress.is_some(), Endpoint::INGRESS_ISOLATED);
     flag(entry.egress.is_some(), Endpoint::EGRESS_ISOLATED);
     flag(entry.unknown, Endpoint::UNKNOWN);
+    flag(entry.mac.is_some(), Endpoint::MAC);
+    flag(entry.mac.is_some() && entry.eui_64, Endpoint::EUI_64);
     flag(has_blocks(entry.ingress), Endpoint::INGRESS_BLOCKS);
     flag(has_blocks(entry.egress), Endpoint::EGRESS_BLOCKS);
     if let Some(rules) = entry.ingress {
@@ -199,6 +202,8 @@ mod tests {
                 .to_vec(),
             unknown: false,
             pod_tag: 1,
+            mac: None,
+            eui_64: false,
             new_epoch: true,
         };
         let value = endpoint(&entry, 42);

@@ -135,6 +135,10 @@ pub struct EndpointEntry {
     pub unknown: bool,
     /// A stable hash of the pod's UID and name, never 0 for a known pod.
     pub pod_tag: u64,
+    /// The Ethernet address that its frames must carry; `None` leaves it unchecked.
+    pub mac: Option<[u8; 6]>,
+    /// Its link-local address is the one made of `mac`, and no other.
+    pub eui_64: bool,
     /// The endpoint needs a new epoch: the writer gives it the next one of the node's counter.
     pub new_epoch: bool,
 }

@@ -20,7 +20,7 @@ use super::{
     super::{
         kernel::{
             abi::Abi,
-            hz,
+            hz, netns,
             part::{PartError, load_program},
         },
         pins::{PinDir, PinDirError},
@@ -41,6 +41,9 @@ pub enum LoadError {
     /// A part of the object is not as expected.
     #[error(transparent)]
     Part(#[from] PartError),
+    /// The host's network namespace could not be told.
+    #[error("finding out which sockets are this host's")]
+    Netns(#[from] netns::NetnsError),
     /// The kernel's HZ could not be measured.
     #[error("measuring the kernel's HZ")]
     Hz(#[from] hz::HzError),
@@ -251,6 +254,7 @@ pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<(Ebpf, Before),
         .map_or(Before::Nowhere, |pins| Before::of(pins, &reused));
     let config = Abi(Config {
         has_previous_flows: u8::from(before == Before::Beside),
+        netns_cookie: netns::cookie()?,
         ..options.config(hz)
     });
     let mut loader = EbpfLoader::new();

@@ -14,6 +14,8 @@ pub struct TestOrigin {
     pub ingress_ifindex: u32,
     /// Whether the packet has a socket of this host.
     pub socket: bool,
+    /// Whether it has a socket of another network namespace.
+    pub foreign_socket: bool,
     /// `skb->tc_index`.
     pub stamp: u16,
 }
@@ -36,7 +38,7 @@ impl TestOrigin {
         let words = [
             self.ifindex,
             self.ingress_ifindex,
-            u32::from(self.socket),
+            u32::from(self.socket) | u32::from(self.foreign_socket) << 1,
             u32::from(self.stamp),
         ];
         let mut context = [0; Self::CONTEXT_SIZE];
@@ -53,7 +55,8 @@ impl TestOrigin {
 const TC_ACT_UNSPEC: i32 = -1;
 /// Offset of `cb` in `struct __sk_buff` (include/uapi/linux/bpf.h).
 const CB_OFFSET: usize = 48;
-/// Words of `cb` that the seam uses: interface, ingress interface, bit 0 socket, stamp.
+/// Words of `cb` that the seam uses: interface, ingress interface, bit 0 socket, bit 1 another's socket,
+/// stamp.
 const CB_WORDS: usize = 4;
 /// The kernel gives all of the structure back, 192 bytes today.
 const CONTEXT_ROOM: usize = 512;
@@ -101,6 +104,7 @@ mod tests {
             ifindex: 7,
             ingress_ifindex: 9,
             socket: true,
+            foreign_socket: false,
             stamp: 0x8003,
         }
         .context();

@@ -97,6 +97,7 @@ impl Subject {
                 Direction::Egress => self.ifindex(),
             },
             socket: false,
+            foreign_socket: false,
             stamp: 0,
         }
     }

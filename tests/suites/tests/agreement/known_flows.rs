@@ -43,6 +43,8 @@ fn pod(ifindex: u32, id: u16, [ingress, egress]: [RulesetId; 2]) -> Op {
         addresses: PAIRS.map(|(own, _)| own.parse().unwrap()).to_vec(),
         unknown: false,
         pod_tag: ifindex.into(),
+        mac: None,
+        eui_64: false,
         new_epoch: true,
     })
 }
@@ -122,6 +124,7 @@ impl Scene {
             ifindex: self.ifindex,
             ingress_ifindex,
             socket: false,
+            foreign_socket: false,
             stamp: 0,
         };
         let outcome = self.kernel.test_run(program, &frame, origin);

@@ -113,6 +113,7 @@ impl Twins {
             ifindex: shot.origin.ifindex,
             ingress_ifindex: shot.origin.ingress_ifindex,
             socket: shot.origin.has_socket,
+            foreign_socket: shot.origin.has_foreign_socket,
             stamp: shot.origin.stamp,
         };
         let outcome = self.kernel.test_run(program, &shot.frame, origin).unwrap();

@@ -111,6 +111,7 @@ impl Probe {
                 _ => self.ifindex,
             },
             socket: is_host,
+            foreign_socket: false,
             stamp: 0,
         };
         let port = self.port.unwrap_or_default();

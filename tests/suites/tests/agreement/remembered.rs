@@ -83,6 +83,8 @@ fn load() -> Datapath {
         addresses: PAIRS.map(|pair| pair.own.parse().unwrap()).to_vec(),
         unknown: false,
         pod_tag: 7,
+        mac: None,
+        eui_64: false,
         new_epoch: true,
     });
     assert!(kernel.apply(&[endpoint]).is_empty());
@@ -106,6 +108,7 @@ fn passes(kernel: &mut Datapath, pair: &Pair, direction: Direction) -> bool {
         ifindex: POD,
         ingress_ifindex,
         socket: false,
+        foreign_socket: false,
         stamp: 0,
     };
     kernel.test_run(program, &frame, origin).unwrap().passed

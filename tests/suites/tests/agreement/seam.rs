@@ -37,6 +37,8 @@ fn load(test_seam: u8) -> Datapath {
             // Only the real interface lets a packet through.
             unknown: ifindex == SEAM,
             pod_tag: 7,
+            mac: None,
+            eui_64: false,
             new_epoch: true,
         })
     });
@@ -56,6 +58,7 @@ fn reasons(test_seam: u8) -> Vec<(Direction, Reason)> {
         ifindex: SEAM,
         ingress_ifindex: 3,
         socket: false,
+        foreign_socket: false,
         stamp: 5,
     };
     for program in [names::TO_POD, names::FROM_POD] {

@@ -33,6 +33,7 @@ const POD: TestOrigin = TestOrigin {
     ifindex: 7,
     ingress_ifindex: 7,
     socket: false,
+    foreign_socket: false,
     stamp: 0,
 };
 const PEER: IdentityId = IdentityId(20);
@@ -55,6 +56,8 @@ fn pod(ruleset: RulesetId) -> Op {
         addresses: vec!["10.0.0.9".parse().unwrap()],
         unknown: false,
         pod_tag: 7,
+        mac: None,
+        eui_64: false,
         new_epoch: true,
     })
 }

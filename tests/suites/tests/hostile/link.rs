@@ -11,7 +11,9 @@ use policy_harness::wire::{
 use crate::{
     Case,
     Ways::{All, Bridged, RoutedClsact, RoutedTcx},
-    scene::{CAGED, FRIEND, PINGER, SOON, STRANGER, Scene, WEB, has, leaving, reaching},
+    scene::{
+        CAGED, FRIEND, PINGER, SOON, STRANGER, Scene, WEB, has, leaving, link_local, reaching,
+    },
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -185,7 +187,7 @@ fn still_there(scene: &mut Scene) {
     let web = v6(scene.address(WEB, true));
     for from in [FRIEND, CAGED, STRANGER] {
         let mac = scene.pod(from).mac;
-        let own: Ipv6Addr = format!("fe80::{:x}", scene.number()).parse().unwrap();
+        let own = link_local(scene, from);
         let question = discovery(own, web, 135, web, Some((1, mac)));
         scene.passes("a bare question", from, WEB, &question, &question);
 
@@ -207,7 +209,7 @@ fn still_there(scene: &mut Scene) {
 fn router(scene: &mut Scene) {
     for from in [STRANGER, CAGED] {
         let own = v6(scene.address(from, true));
-        let link_own: Ipv6Addr = "fe80::77".parse().unwrap();
+        let link_own = link_local(scene, from);
         let mac = scene.pod(from).mac;
         let ethernet = Ethernet::new(mac, [0x33, 0x33, 0, 0, 0, 1]);
         let denied = leaving(from, Reason::RouterMessage);

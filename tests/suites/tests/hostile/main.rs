@@ -19,6 +19,7 @@ mod parsing;
 mod refragmented;
 mod scene;
 mod spoofing;
+mod unpoliced;
 
 use std::{
     process::ExitCode,
@@ -102,6 +103,7 @@ fn cases() -> impl Iterator<Item = Case> {
         eviction::CASES,
         extensions::CASES,
         spoofing::CASES,
+        unpoliced::CASES,
         link::CASES,
         encapsulation::CASES,
         icmp::CASES,

@@ -1,7 +1,7 @@
 //! The stage of all cases: one node with five pods, their policies, and packets with names.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
@@ -312,6 +312,14 @@ impl Scene {
     fn dropped_since(&self, mark: u64) -> Vec<Drop> {
         self.cluster.agent.drops_since(mark)
     }
+}
+
+/// The address that an interface gives itself.
+pub(crate) fn link_local(scene: &Scene, pod: &str) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = scene.pod(pod).mac;
+    let words = [[a ^ 2, b], [c, 0xff], [0xfe, d], [e, f]].map(u16::from_be_bytes);
+    let [g, h, i, j] = words;
+    Ipv6Addr::new(0xfe80, 0, 0, 0, g, h, i, j)
 }
 
 /// Whether a frame has these bytes.

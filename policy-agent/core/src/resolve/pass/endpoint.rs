@@ -177,6 +177,8 @@ fn endpoint_entry(facts: &Cluster, rulesets: &Rulesets, choice: &Choice) -> Opti
             let pod = &facts.pods[pod as usize];
             pod_tag(&pod.name, &pod.uid)
         }),
+        mac: fact.mac,
+        eui_64: fact.eui_64,
         new_epoch: false,
     })
 }
