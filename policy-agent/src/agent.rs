@@ -51,7 +51,7 @@ use self::{
     tables::{Reply, Request, Tables},
 };
 use crate::{
-    datapath::{Attacher, Hook, Mechanism, PinDir},
+    datapath::{Attacher, Hook, Lifetime, Mechanism, PinDir},
     node::{self, NodeEvent},
     source::Source,
 };
@@ -183,7 +183,13 @@ pub async fn run(
     controls: &Controls,
 ) -> Result<(), AgentError> {
     let lock = options.pins.lock()?;
-    options.pins.prepare(&lock)?;
+    let lifetime = options.pins.prepare(&lock)?;
+    if lifetime == Lifetime::EndsWithAgent {
+        tracing::error!(
+            remedy = "mount the machine's BPF file system on /sys/fs/bpf of the agent",
+            "the BPF file system is in a mount namespace of this process: ENFORCEMENT ENDS WITH THE AGENT"
+        );
+    }
     let mut source = Source::open(&options.source)?;
     let watcher = node::Watcher::open(&node::Options::default())?;
     let (sender, mut node_events) = mpsc::channel(NODE_EVENTS);
@@ -234,7 +240,14 @@ pub async fn run(
         agent.turn(Instant::now());
     }
     drop(lock);
-    tracing::info!("stopped; what is enforced stays enforced until `policy-agent cleanup`");
+    match lifetime {
+        Lifetime::Lasting => {
+            tracing::info!("stopped; what is enforced stays enforced until `policy-agent cleanup`")
+        }
+        Lifetime::EndsWithAgent => tracing::error!(
+            "stopped; nothing is enforced any more: the BPF file system was the agent's alone"
+        ),
+    }
     Ok(())
 }
 

@@ -15,11 +15,11 @@ use aya::{
     Ebpf,
     maps::{Map, MapData},
 };
-use nix::mount::MsFlags;
 use policy_common::{Control, NodeState, names};
 
 use super::{
     super::kernel::abi::Slots,
+    bpffs::{self, Lifetime},
     error::{BPFFS, PinDirError, io_error},
     file::{entries, is_bpffs, remove, rename},
     lock::{PinLock, run_file},
@@ -72,10 +72,12 @@ impl PinDir {
     ///
     /// # Errors
     /// The directory is on another file system, or cannot be made.
-    pub fn prepare(&self, _lock: &PinLock) -> Result<(), PinDirError> {
-        if self.path.starts_with(BPFFS) {
-            mount_bpffs()?;
-        }
+    pub fn prepare(&self, _lock: &PinLock) -> Result<Lifetime, PinDirError> {
+        let lifetime = if self.path.starts_with(BPFFS) {
+            bpffs::mount()?
+        } else {
+            Lifetime::Lasting
+        };
         for directory in [self.path.clone(), self.links(), self.filters(), self.next()] {
             fs::DirBuilder::new()
                 .recursive(true)
@@ -91,7 +93,7 @@ impl PinDir {
         for leftover in entries(&self.next())? {
             remove(&leftover)?;
         }
-        Ok(())
+        Ok(lifetime)
     }
 
     /// Pins the maps of a new generation beside those in force.
@@ -168,19 +170,4 @@ impl PinDir {
         }
         result
     }
-}
-
-fn mount_bpffs() -> Result<(), PinDirError> {
-    let path = Path::new(BPFFS);
-    if is_bpffs(path)? {
-        return Ok(());
-    }
-    nix::mount::mount(
-        Some("bpf"),
-        path,
-        Some("bpf"),
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
-        Some("mode=0700"),
-    )
-    .map_err(|errno| io_error("mounting the BPF file system on", path)(errno.into()))
 }
