@@ -165,6 +165,8 @@ struct Agent {
 
     // Sinks.
     attribution: Attribution,
+    /// Programs need not ask the flow tables of the generation before any more.
+    is_carry_over: bool,
     conflicts: Vec<String>,
     pace: Pace,
     published: Published,
@@ -192,8 +194,10 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
     controls: &Controls,
 ) -> Result<(), AgentError> {
+    let was_missing = Lifetime::is_missing();
     let lock = options.pins.lock()?;
-    let lifetime = options.pins.prepare(&lock)?;
+    options.pins.prepare(&lock)?;
+    let lifetime = Lifetime::of(options.pins.path(), was_missing);
     if lifetime == Lifetime::EndsWithAgent {
         tracing::error!(
             remedy = "mount the machine's BPF file system on /sys/fs/bpf of the agent",
@@ -312,6 +316,7 @@ impl Agent {
             alarms: BTreeSet::new(),
             next_verify: now + VERIFY,
             attribution: Attribution::default(),
+            is_carry_over: false,
             conflicts: Vec::new(),
             pace: Pace::default(),
             published: Published::default(),
@@ -516,6 +521,10 @@ impl Agent {
             self.next_verify = now + VERIFY;
             self.look_again(None);
             self.reconcile(now);
+        }
+        if !self.is_carry_over && self.have_links_moved() {
+            self.is_carry_over = true;
+            self.tables.ask(Request::FinishCarry);
         }
         // Programs of interfaces that are gone may still be on their way off.
         if now >= self.next_sweep && !self.sweeping && self.forgetting == 0 {

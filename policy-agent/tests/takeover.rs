@@ -6,7 +6,6 @@ use std::{process::Command, thread};
 
 use aya::{
     EbpfLoader,
-    maps::{HashMap, Map, MapData},
     programs::{LinkOrder, SchedClassifier, tc::TcAttachOptions},
 };
 use nix::sched::{CloneFlags, unshare};
@@ -15,7 +14,7 @@ use policy_agent::datapath::{
     chain::{self, Attachment},
     fill,
 };
-use policy_common::{EndpointId, Flow, IdentityId, names};
+use policy_common::{EndpointId, IdentityId, names};
 use policy_core::{
     bind::EndpointIds,
     plan::{EndpointEntry, Op},
@@ -307,35 +306,5 @@ fn a_generation_that_was_cut_off_leaves_nothing_behind() {
         assert_eq!(addresses.unwrap().entries, 1, "the first is in force");
         let next = host.pins.path().join("next");
         assert_eq!(std::fs::read_dir(next).unwrap().count(), 0);
-    });
-}
-
-#[test]
-fn flows_move_along_into_larger_tables() {
-    on_own_thread(|| {
-        let host = Host::new("carry");
-        let first = host.load();
-        first.publish().unwrap();
-        let path = host.pins.path().join(names::FLOWS_V4);
-        let map = Map::from_map_data(MapData::from_pin(path).unwrap()).unwrap();
-        const FLOW: usize = size_of::<Flow>();
-        let mut flows: HashMap<_, [u8; 16], [u8; FLOW]> = map.try_into().unwrap();
-        for n in 0..64 {
-            flows.insert([n; 16], [n; FLOW], 0).unwrap();
-        }
-        let larger = Datapath::load(&LoadOptions {
-            sizes: TableSizes {
-                max_flows: 128,
-                ..small()
-            },
-            pins: Some(&host.pins),
-            ..LoadOptions::embedded().unwrap()
-        })
-        .unwrap();
-        larger.publish().unwrap();
-        let table = fill(&host.pins).unwrap();
-        let flows = table.iter().find(|table| table.name == names::FLOWS_V4);
-        let flows = flows.unwrap();
-        assert_eq!((flows.entries, flows.most), (64, 128));
     });
 }

@@ -28,8 +28,11 @@ pub struct Config {
     /// Read origin facts from `cb[]` instead of the packet's metadata: only for
     /// `BPF_PROG_TEST_RUN`, never on an interface.
     pub test_seam: u8,
+    /// The flow tables are others than those of the generation before, which are there as
+    /// PREVIOUS_FLOWS: until all links have moved, programs know the flows of both.
+    pub has_previous_flows: u8,
     /// Keeps the size a multiple of four.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
 }
 
 impl Config {
@@ -48,7 +51,8 @@ impl Config {
         event_burst: 50,
         debug: 0,
         test_seam: 0,
-        reserved: [0; 2],
+        has_previous_flows: 0,
+        reserved: 0,
     };
 }
 
@@ -68,6 +72,9 @@ pub struct Control {
     pub begun: u64,
     /// Set to `begun` when no program runs any more that began before the last change.
     pub settled: u64,
+    /// Not 0: programs of the generation before may still run, and [`Config::has_previous_flows`]
+    /// counts.
+    pub carries: u64,
     /// Always zero; the programs read it where the verifier must not know a value.
     pub zero: u64,
 }

@@ -26,6 +26,10 @@ pub const PORTS: &str = "PORTS";
 pub const FLOWS_V4: &str = "FLOWS_V4";
 /// [`crate::FlowKeyV6`] → [`crate::Flow`] (preallocated hash).
 pub const FLOWS_V6: &str = "FLOWS_V6";
+/// FLOWS_V4 of the generation before, while links move to one with another ([`crate::Control::carries`]).
+pub const PREVIOUS_FLOWS_V4: &str = "PREVIOUS_FLOWS_V4";
+/// FLOWS_V6 of the generation before.
+pub const PREVIOUS_FLOWS_V6: &str = "PREVIOUS_FLOWS_V6";
 /// [`crate::FragmentKey`] → [`crate::FragmentPorts`] (LRU hash).
 pub const FRAGMENTS: &str = "FRAGMENTS";
 /// endpoint number → [`crate::FlowCounts`] (array).

@@ -23,11 +23,7 @@ use policy_ebpf::{
     to_pod,
 };
 
-use crate::bpf::{
-    frame::Frame,
-    metadata, report,
-    world::{Kernel, config},
-};
+use crate::bpf::{frame::Frame, globals::config, metadata, report, world::Kernel};
 
 /// TC ingress of a pod's host-side interface.
 #[classifier]

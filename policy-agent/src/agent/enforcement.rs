@@ -132,6 +132,15 @@ impl Agent {
         self.alarms.insert(ifindex);
     }
 
+    /// Whether no link leads to programs of the generation before any more.
+    pub(super) fn have_links_moved(&self) -> bool {
+        let pod_bridges = self.ports.pod_bridges();
+        self.ports.iter().all(|(_, port)| {
+            let wanted = self.ports.wanted(port, &pod_bridges);
+            port.unenforced(wanted, self.most_endpoints).is_none()
+        })
+    }
+
     /// Says what is not enforced any more, and what is again.
     pub(super) fn report_alarms(&mut self, now: Instant) {
         if !self.phase.is_begun() {

@@ -133,6 +133,12 @@ fn open(path: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     };
+    if let Some(run) = path.parent() {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(run)?;
+    }
     absent(fs::remove_dir_all(&private))?;
     fs::DirBuilder::new().mode(0o700).create(&private)?;
     let listener = UnixListener::bind(&fresh)?;

@@ -24,7 +24,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{AgentError, AgentOptions, causes};
 use crate::datapath::{
-    Datapath, DebugLines, EventReader, Failure, LoadOptions, PinDir, PinDirError, Programs,
+    Carry, Datapath, DebugLines, EventReader, Failure, LoadOptions, PinDir, PinDirError, Programs,
     Sweeper, TableWriter,
 };
 
@@ -63,6 +63,8 @@ pub(super) enum Request {
     TunnelPorts(Vec<u16>),
     /// Tell the programs what this node delivers locally.
     LocalRoutes(Vec<IpNet>),
+    /// No link leads to programs of the generation before any more.
+    FinishCarry,
     /// Put the pins in the place of those of the run before.
     Publish,
     /// Sweep the flow tables; flows of other endpoints than these are removed.
@@ -178,6 +180,7 @@ struct Worker {
     flows: Sweeper,
     events: EventReader,
     debug: Option<DebugLines>,
+    carry: Option<Carry>,
     pins: PinDir,
     replies: UnboundedSender<Reply>,
     unread: Arc<AtomicUsize>,
@@ -201,6 +204,7 @@ impl Worker {
             flows,
             events,
             debug,
+            carry,
             ..
         } = datapath;
         let mut worker = Self {
@@ -208,6 +212,7 @@ impl Worker {
             flows,
             events,
             debug,
+            carry,
             pins,
             replies,
             unread,
@@ -269,6 +274,14 @@ impl Worker {
                 if let Err(source) = self.tables.set_local_routes(&routes) {
                     let what = names::LOCALS_V4;
                     self.reply(Reply::Failed(AgentError::Map { what, source }));
+                }
+            }
+            Request::FinishCarry => {
+                let Some(carry) = &mut self.carry else { return };
+                match carry.finish(&mut self.tables) {
+                    Ok(()) => self.carry = None,
+                    // Programs go on with two flow tables: slower, and right.
+                    Err(error) => tracing::warn!("taking flows along: {}", causes(&error)),
                 }
             }
             Request::Publish => {

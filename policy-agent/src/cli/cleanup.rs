@@ -23,7 +23,10 @@ pub(super) struct CleanupArgs {
 
 pub(super) fn run(arguments: &CleanupArgs) -> anyhow::Result<ExitCode> {
     let pins = PinDir::new(&arguments.pin_path);
-    let lock = pins.lock()?;
+    let Some(lock) = pins.lock_for_removal()? else {
+        println!("nothing stands at {}", pins.path().display());
+        return Ok(ExitCode::SUCCESS);
+    };
     // How programs were attached does not matter for taking them off.
     let attacher = Attacher::new(pins.clone(), Mechanism::Clsact);
     let with_filters = attacher.filters()?;
@@ -31,6 +34,7 @@ pub(super) fn run(arguments: &CleanupArgs) -> anyhow::Result<ExitCode> {
         attacher
             .detach(ifindex, hook)
             .with_context(|| format!("taking {} off interface {ifindex}", hook.program()))?;
+        println!("took {} off interface {ifindex}", hook.program());
     }
     for ifindex in with_filters {
         if !is_used(ifindex)? {
@@ -39,6 +43,7 @@ pub(super) fn run(arguments: &CleanupArgs) -> anyhow::Result<ExitCode> {
         }
     }
     pins.remove_all()?;
+    println!("removed the maps and pins of {}", pins.path().display());
     pins.remove_run_files(lock)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -19,7 +19,7 @@ impl<const LINK: usize> Frame<LINK> {
     pub(crate) fn new(skb: *mut __sk_buff) -> Self {
         Self {
             skb,
-            zero: super::world::unknown_zero(),
+            zero: super::globals::unknown_zero(),
         }
     }
 

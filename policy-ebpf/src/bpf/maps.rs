@@ -71,6 +71,7 @@ unsafe impl<T> Sync for Shared<T> {}
 pub(crate) static CONTROL: Shared<Control> = Shared(UnsafeCell::new(Control {
     begun: 0,
     settled: 0,
+    carries: 0,
     zero: 0,
 }));
 
@@ -103,6 +104,11 @@ pub(crate) static PORTS: LpmTrie<PortKey, Verdict, { MAX_PORTS as usize }> = Lpm
 pub(crate) static FLOWS_V4: HashMap<FlowKeyV4, Flow, { MAX_FLOWS as usize }> = HashMap::new();
 #[btf_map]
 pub(crate) static FLOWS_V6: HashMap<FlowKeyV6, Flow, { MAX_FLOWS as usize }> = HashMap::new();
+/// The loader puts the tables of the generation before here; else they stay as small as they are.
+#[btf_map]
+pub(crate) static PREVIOUS_FLOWS_V4: HashMap<FlowKeyV4, Flow, 1> = HashMap::new();
+#[btf_map]
+pub(crate) static PREVIOUS_FLOWS_V6: HashMap<FlowKeyV6, Flow, 1> = HashMap::new();
 #[btf_map]
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts, { MAX_FRAGMENTS as usize }> =
     LruHashMap::new();

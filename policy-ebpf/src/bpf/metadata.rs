@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::__sk_buff;
 use policy_ebpf::{Origin, Stamp};
 
-use super::world;
+use super::globals;
 
 /// Where the packet came from. In test runs the facts stand in `cb[]`: interface, ingress
 /// interface, 1 for a socket, stamp.
@@ -21,7 +21,7 @@ pub(crate) fn origin(skb: *mut __sk_buff) -> Origin {
             stamp: (&raw const (*skb).tc_index).read_volatile() as u16,
             has_vlan_tag: (&raw const (*skb).vlan_present).read_volatile() != 0,
         };
-        if !world::is_test_run() {
+        if !globals::is_test_run() {
             return origin;
         }
         Origin {

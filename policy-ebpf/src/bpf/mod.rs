@@ -1,6 +1,8 @@
 //! The binding to the kernel: maps, packet access, metadata, events. All unsafe code of the crate.
 
+mod flow_table;
 pub(crate) mod frame;
+pub(crate) mod globals;
 mod known;
 pub(crate) mod maps;
 pub(crate) mod metadata;

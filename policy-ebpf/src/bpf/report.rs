@@ -16,7 +16,7 @@ use policy_ebpf::{
     },
 };
 
-use super::{frame::Frame, maps, world::config};
+use super::{frame::Frame, globals::config, maps};
 
 /// Counts a packet.
 #[inline(always)]

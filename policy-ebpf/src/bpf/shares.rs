@@ -15,11 +15,7 @@ use policy_ebpf::{
     lookup::Shares,
 };
 
-use super::{
-    known::copy,
-    maps,
-    world::{Kernel, config},
-};
+use super::{globals::config, known::copy, maps, world::Kernel};
 
 impl Shares for Kernel {
     fn charge(&self, endpoint: EndpointId, opener: u8) -> Charge {

@@ -27,16 +27,23 @@ pub fn is_alone<B: Bytes + ?Sized>(frame: &B, offset: usize) -> bool {
 /// frame's header does not say.
 #[inline(never)]
 pub fn is_plain<B: Bytes + ?Sized>(frame: &B, offset: usize) -> bool {
-    let fields = (
-        frame.bytes::<6>(0).map(word),
-        frame.bytes::<6>(6).map(word),
-        frame.bytes::<2>(offset + 6),
-        frame.bytes::<6>(offset + 8).map(word),
-        frame.bytes::<6>(offset + 18).map(word),
-    );
-    let (Some(to), Some(from), Some(operation), Some(sender), Some(target)) = fields else {
+    // One after the other: old verifiers let nobody read the empty half of an `Option` from the stack.
+    let Some(to) = frame.bytes::<6>(0) else {
         return false;
     };
+    let Some(from) = frame.bytes::<6>(6) else {
+        return false;
+    };
+    let Some(operation) = frame.bytes::<2>(offset + 6) else {
+        return false;
+    };
+    let Some(sender) = frame.bytes::<6>(offset + 8) else {
+        return false;
+    };
+    let Some(target) = frame.bytes::<6>(offset + 18) else {
+        return false;
+    };
+    let (to, from, sender, target) = (word(to), word(from), word(sender), word(target));
     // A question leaves the target's empty, or full; announcements repeat the sender's.
     matches!(operation, [0, 1 | 2])
         && sender == from

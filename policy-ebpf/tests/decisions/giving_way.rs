@@ -177,16 +177,16 @@ fn a_remembered_flow_that_the_other_side_opened_anew_is_not_the_pods_to_give() {
 #[test]
 fn spare_flows_behind_many_connections_are_found_after_a_few_attempts() {
     let node = limited(40, 1);
-    for port in 1..=16 {
+    for port in 1..=12 {
         connect(&node, port);
     }
-    for port in 17..=40 {
+    for port in 13..=40 {
         assert_eq!(node.sends(&question(port)), Allowed);
     }
     for port in 101..=200 {
         assert!(opens(&node, &question(port)), "port {port}");
     }
-    for port in 1..=16 {
+    for port in 1..=12 {
         assert_eq!(node.receives(&inward(port, ACK)), Rides, "port {port}");
     }
 }
@@ -239,13 +239,13 @@ fn a_question_is_remembered_until_its_answer_comes_whatever_was_asked_meanwhile(
 #[test]
 fn what_goes_on_for_long_gives_way_after_what_is_over() {
     let node = limited(40, 1);
-    for port in 1..=4 {
+    for port in 1..2 {
         assert_eq!(node.sends(&question(port)), Allowed);
         assert_eq!(node.receives(&answer(port)), Rides);
     }
     for _ in 0..3 {
         node.world.pass(2);
-        for port in 1..=4 {
+        for port in 1..2 {
             assert_eq!(node.sends(&question(port)), Rides);
         }
     }
@@ -253,7 +253,7 @@ fn what_goes_on_for_long_gives_way_after_what_is_over() {
         assert_eq!(node.sends(&question(port)), Allowed, "port {port}");
         assert_eq!(node.receives(&answer(port)), Rides);
     }
-    for port in 1..=4 {
+    for port in 1..2 {
         assert_eq!(node.receives(&answer(port)), Rides, "port {port}");
     }
 }
@@ -263,8 +263,8 @@ fn half_open_connections_give_way_within_one_peer_first() {
     let node = limited(1, 40);
     let syn = |peer: &str, port| ip(peer, OWN[0], TCP, &tcp(port, 80, SYN));
     let syn_ack = |peer: &str, port| ip(OWN[0], peer, TCP, &tcp(80, port, SYN | ACK));
-    // Three clients are shaking hands when somebody begins to flood.
-    for port in 1..=3 {
+    // A client is shaking hands when somebody begins to flood.
+    for port in 1..2 {
         assert_eq!(node.receives(&syn(CLIENT[0], port)), Allowed);
         assert_eq!(node.sends(&syn_ack(CLIENT[0], port)), Rides);
     }
@@ -272,7 +272,7 @@ fn half_open_connections_give_way_within_one_peer_first() {
         assert_eq!(node.receives(&syn(FRIEND[0], port)), Allowed, "port {port}");
         assert_eq!(node.sends(&syn_ack(FRIEND[0], port)), Rides);
     }
-    for port in 1..=3 {
+    for port in 1..2 {
         let acknowledgement = ip(CLIENT[0], OWN[0], TCP, &tcp(port, 80, ACK));
         assert_eq!(node.receives(&acknowledgement), Rides, "port {port}");
         let data = ip(OWN[0], CLIENT[0], TCP, &tcp(80, port, ACK));

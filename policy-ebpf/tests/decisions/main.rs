@@ -2,6 +2,7 @@
 
 mod addresses;
 mod budget;
+mod carrying;
 mod copies;
 mod errors;
 mod flows;
@@ -18,5 +19,6 @@ mod origins;
 mod phases;
 mod reopening;
 mod rules;
+mod sequences;
 mod short_way;
 mod unpoliced;

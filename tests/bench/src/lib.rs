@@ -4,6 +4,7 @@
 //! the only place that knows all. Invariant: a case whose verdict or path is not the intended one
 //! is an error, a missed bar is a figure.
 
+mod batch;
 mod compare;
 mod cpu;
 mod datapath;
@@ -19,6 +20,7 @@ mod progress;
 mod report;
 mod resolver;
 mod run;
+mod start;
 mod summary;
 mod table;
 mod to_kernel;

@@ -3,8 +3,8 @@
 use anyhow::{Context as _, Result};
 
 use crate::{
-    datapath, group::Group, machine::Machine, options::Options, primitives, programs,
-    report::Report, resolver, to_kernel, two_cpus, wire,
+    batch, datapath, group::Group, machine::Machine, options::Options, primitives, programs,
+    report::Report, resolver, start, to_kernel, two_cpus, wire,
 };
 
 /// Every group, in the order in which they run.
@@ -16,6 +16,8 @@ const GROUPS: &[Group] = &[
     wire::GROUP,
     resolver::GROUP,
     to_kernel::GROUP,
+    start::GROUP,
+    batch::GROUP,
 ];
 
 /// Measures what the options want. A group that fails costs its own figures only: the errors come

@@ -18,6 +18,7 @@ use super::{
         },
         pins::{PinDir, PinDirError},
     },
+    carry::{self, Before, Carry},
     counters::Counters,
     failure::Failure,
     load::{self, LoadError, LoadOptions},
@@ -42,6 +43,8 @@ pub struct Datapath {
     pub counters: Counters,
     /// The programs' debug lines, if they were asked for.
     pub debug: Option<DebugLines>,
+    /// The flows of the generation before, until every link has moved.
+    pub carry: Option<Carry>,
     pins: Option<PinDir>,
     hz: u32,
 }
@@ -54,14 +57,25 @@ impl Datapath {
     /// `CAP_SYS_ADMIN` before Linux 5.8).
     pub fn load(options: &LoadOptions<'_>) -> Result<Self, LoadError> {
         let hz = load::hz(options)?;
-        let ebpf = load::load(options, hz)?;
+        let (ebpf, flows_before) = load::load(options, hz)?;
         let config = options.config(hz);
         let before = options.pins.and_then(PinDir::node_state);
-        let tables = TableWriter::of(&ebpf, &options.sizes, before)?;
+        let mut tables = TableWriter::of(&ebpf, &options.sizes, before)?;
         let events = EventReader::of(&ebpf)?;
         let counters = Counters::of(&ebpf)?;
         let mut programs = Programs::new(ebpf)?;
         let clock = Clock::new(programs.descriptor(names::JIFFIES)?);
+        if let Some(pins) = options.pins {
+            let now = clock.now().map_err(LoadError::Clock)?;
+            carry::flows(flows_before, pins, &PinDir::new(pins.next()), now)?;
+        }
+        let carry = match flows_before {
+            Before::Beside => {
+                tables.set_carries(true)?;
+                Some(Carry::of(programs.object())?)
+            }
+            Before::Nowhere | Before::Layout2 | Before::Unknown => None,
+        };
         let flows = Sweeper::of(programs.object(), clock, config)?;
         let debug = (options.config.debug != 0)
             .then(|| DebugLines::of(*programs.ids(names::FROM_POD).first()?))
@@ -73,6 +87,7 @@ impl Datapath {
             events,
             counters,
             debug,
+            carry,
             pins: options.pins.cloned(),
             hz,
         })
@@ -86,6 +101,19 @@ impl Datapath {
     /// A pin cannot be replaced.
     pub fn publish(&self) -> Result<(), PinDirError> {
         self.pins.as_ref().map_or(Ok(()), PinDir::publish)
+    }
+
+    /// Has the programs ask only their own flow tables. To be called when every link has moved; does
+    /// nothing where they ask no others.
+    ///
+    /// # Errors
+    /// See [`Carry::finish`].
+    pub fn finish_carry(&mut self) -> Result<(), MapError> {
+        if let Some(carry) = &mut self.carry {
+            carry.finish(&mut self.tables)?;
+        }
+        self.carry = None;
+        Ok(())
     }
 
     /// See [`TableWriter::apply`].

@@ -25,7 +25,8 @@ use super::{
         },
         pins::{PinDir, PinDirError},
     },
-    carry, object,
+    carry::{Before, PREVIOUS},
+    object,
 };
 
 /// Loading failed.
@@ -43,6 +44,9 @@ pub enum LoadError {
     /// The kernel's HZ could not be measured.
     #[error("measuring the kernel's HZ")]
     Hz(#[from] hz::HzError),
+    /// The kernel's clock could not be read.
+    #[error("reading the kernel's clock")]
+    Clock(#[source] std::io::Error),
     /// The pin directory refused the new maps.
     #[error(transparent)]
     Pins(#[from] PinDirError),
@@ -235,14 +239,20 @@ pub(crate) fn hz(options: &LoadOptions<'_>) -> Result<u32, LoadError> {
     }
 }
 
-/// Loads the object with its maps and programs.
-pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<Ebpf, LoadError> {
-    let config = Abi(options.config(hz));
+/// Loads the object with its maps and programs, and says where the flows of the generation before are.
+pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<(Ebpf, Before), LoadError> {
     let entries = options.sizes.entries();
     let reused = options
         .pins
         .map(|pins| reusable(pins, &entries))
         .unwrap_or_default();
+    let before = options
+        .pins
+        .map_or(Before::Nowhere, |pins| Before::of(pins, &reused));
+    let config = Abi(Config {
+        has_previous_flows: u8::from(before == Before::Beside),
+        ..options.config(hz)
+    });
     let mut loader = EbpfLoader::new();
     loader.override_global(Config::SYMBOL, &config, true);
     for (name, size) in &entries {
@@ -251,6 +261,11 @@ pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<Ebpf, LoadError
     if let Some(pins) = options.pins {
         for name in &reused {
             loader.map_pin_path(name, pins.path().join(name));
+        }
+        if before == Before::Beside {
+            for (name, previous) in PREVIOUS {
+                loader.map_pin_path(previous, pins.path().join(name));
+            }
         }
     }
     let mut ebpf = loader.load(options.object)?;
@@ -261,10 +276,11 @@ pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<Ebpf, LoadError
         load_program(&mut ebpf, names::CLEAR_STAMP)?;
     }
     if let Some(pins) = options.pins {
-        pins.pin_next(&ebpf, &reused)?;
-        carry::flows(pins, &PinDir::new(pins.next()))?;
+        // What is another's need not live longer because of our pins.
+        let others = PREVIOUS.map(|(_, previous)| previous);
+        pins.pin_next(&ebpf, &[reused.as_slice(), &others].concat())?;
     }
-    Ok(ebpf)
+    Ok((ebpf, before))
 }
 
 /// The kept maps in a pin directory that a new generation can use: none when another layout wrote them.
@@ -283,7 +299,12 @@ fn reusable(pins: &PinDir, entries: &BTreeMap<&'static str, u32>) -> Vec<&'stati
                     .is_none_or(|wanted| *wanted == info.max_entries())
         })
     };
-    names::KEPT.into_iter().filter(fits).collect()
+    let mut reusable: Vec<_> = names::KEPT.into_iter().filter(fits).collect();
+    // Programs read either both families' flows in two tables, or both in one.
+    if !PREVIOUS.iter().all(|(name, _)| reusable.contains(name)) {
+        reusable.retain(|name| PREVIOUS.iter().all(|(flows, _)| flows != name));
+    }
+    reusable
 }
 
 /// Bytes of a value of a map that a restart keeps.

@@ -15,6 +15,7 @@ mod programs;
 mod tables;
 mod writer;
 
+pub use carry::Carry;
 pub use counters::Counters;
 pub use datapath::Datapath;
 pub use failure::Failure;

@@ -152,6 +152,13 @@ impl Tables {
         })
     }
 
+    pub(crate) fn set_carries(&mut self, carries: bool) -> Result<(), MapError> {
+        self.put_control(Control {
+            carries: carries.into(),
+            ..self.control
+        })
+    }
+
     fn put_control(&mut self, control: Control) -> Result<(), MapError> {
         self.globals.set(0, Abi(control), 0)?;
         self.control = control;

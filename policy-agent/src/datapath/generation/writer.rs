@@ -98,6 +98,12 @@ impl TableWriter {
         })
     }
 
+    /// Whether programs of the generation before may still run, so that those of this one read and write
+    /// its flows too.
+    pub(crate) fn set_carries(&mut self, carries: bool) -> Result<(), MapError> {
+        self.tables.set_carries(carries)
+    }
+
     /// Executes operations in order, up to the first that the kernel refuses. Only writes: the
     /// programs read the tables anew for every packet until [`TableWriter::settle`].
     ///

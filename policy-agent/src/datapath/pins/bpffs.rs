@@ -5,12 +5,7 @@
 
 use std::{fs, path::Path};
 
-use nix::mount::MsFlags;
-
-use super::{
-    error::{BPFFS, PinDirError, io_error},
-    file::is_bpffs,
-};
+use super::{error::BPFFS, file::is_bpffs};
 
 /// The inode of the first process namespace (`PROC_PID_INIT_INO` in linux/proc_ns.h).
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
@@ -24,26 +19,24 @@ pub enum Lifetime {
     EndsWithAgent,
 }
 
-/// Mounts the BPF file system where it is missing.
-pub(super) fn mount() -> Result<Lifetime, PinDirError> {
-    let path = Path::new(BPFFS);
-    if is_bpffs(path)? {
-        return Ok(Lifetime::Lasting);
+impl Lifetime {
+    /// How long pins under a path live. `was_missing`: whether the file system was not mounted
+    /// before the agent prepared the directory, see [`Lifetime::is_missing`].
+    pub fn of(path: &Path, was_missing: bool) -> Self {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let lasts =
+            !was_missing || !path.starts_with(BPFFS) || is_shared(&mounts) || is_first_namespace();
+        if lasts {
+            Self::Lasting
+        } else {
+            Self::EndsWithAgent
+        }
     }
-    nix::mount::mount(
-        Some("bpf"),
-        path,
-        Some("bpf"),
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
-        Some("mode=0700"),
-    )
-    .map_err(|errno| io_error("mounting the BPF file system on", path)(errno.into()))?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    Ok(if is_shared(&mounts) || is_first_namespace() {
-        Lifetime::Lasting
-    } else {
-        Lifetime::EndsWithAgent
-    })
+
+    /// Whether the BPF file system is not mounted at its usual place.
+    pub fn is_missing() -> bool {
+        !is_bpffs(Path::new(BPFFS)).unwrap_or(false)
+    }
 }
 
 /// Whether the last mount on the path is seen by other mount namespaces too.

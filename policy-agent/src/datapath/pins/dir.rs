@@ -15,11 +15,11 @@ use aya::{
     Ebpf,
     maps::{Map, MapData},
 };
+use nix::mount::MsFlags;
 use policy_common::{Control, NodeState, names};
 
 use super::{
     super::kernel::abi::Slots,
-    bpffs::{self, Lifetime},
     error::{BPFFS, PinDirError, io_error},
     file::{entries, is_bpffs, remove, rename},
     lock::{PinLock, run_file},
@@ -45,21 +45,79 @@ impl PinDir {
         &self.path
     }
 
-    /// Takes the lock.
+    /// Makes the directory where it is missing, mounting the BPF file system, and takes the lock.
     ///
     /// # Errors
-    /// [`PinDirError::Locked`] names the process that holds it.
+    /// [`PinDirError::Locked`] names the process that holds it; the directory is on another file
+    /// system, or others than root may open it.
     pub fn lock(&self) -> Result<PinLock, PinDirError> {
+        if self.path.starts_with(BPFFS) {
+            mount_bpffs()?;
+        }
+        let is_new = !self.path.exists();
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.path)
+            .map_err(io_error("making", &self.path))?;
+        if !is_bpffs(&self.path)? {
+            if is_new {
+                fs::remove_dir(&self.path).map_err(io_error("removing", &self.path))?;
+            }
+            return Err(PinDirError::NotBpffs {
+                path: self.path.clone(),
+            });
+        }
         PinLock::take(&self.path)
     }
 
-    /// Removes lock and socket, the last step of a cleanup.
+    /// Takes the lock for removing everything; `None`: there is no directory.
     ///
     /// # Errors
-    /// A file cannot be removed.
+    /// As [`PinDir::lock`], and [`PinDirError::Foreign`] when something stands there that no agent
+    /// makes.
+    pub fn lock_for_removal(&self) -> Result<Option<PinLock>, PinDirError> {
+        if !self.path.exists() {
+            return Ok(None);
+        }
+        if !is_bpffs(&self.path)? {
+            return Err(PinDirError::NotBpffs {
+                path: self.path.clone(),
+            });
+        }
+        let lock = PinLock::take(&self.path)?;
+        let own = [self.links(), self.filters(), self.next()];
+        let mut has_maps = false;
+        for entry in entries(&self.path)? {
+            let name = entry.file_name().unwrap_or_default().to_string_lossy();
+            let is_map = name
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || b"_0123456789".contains(&byte));
+            has_maps |= is_map;
+            if !own.contains(&entry) && !is_map {
+                return Err(PinDirError::Foreign {
+                    path: self.path.clone(),
+                    name: name.into_owned(),
+                });
+            }
+        }
+        // The marker: what every agent remembers of its node.
+        if has_maps && !self.path.join(names::NODE_STATE).exists() {
+            return Err(PinDirError::Foreign {
+                path: self.path.clone(),
+                name: format!("maps without {}", names::NODE_STATE),
+            });
+        }
+        Ok(Some(lock))
+    }
+
+    /// Removes the socket and lets go of the lock, the last step of a cleanup.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
     pub fn remove_run_files(&self, lock: PinLock) -> Result<(), PinDirError> {
-        remove(&self.socket())?;
-        lock.remove()
+        drop(lock);
+        remove(&self.socket())
     }
 
     /// The socket on which the agent of this directory answers `status`.
@@ -67,33 +125,23 @@ impl PinDir {
         run_file(&self.path, "sock")
     }
 
-    /// Makes the directory, mounting the BPF file system where it is missing, and clears what a
-    /// run that was cut off left in `next/`. Needs the lock.
+    /// Makes what belongs into the directory, and clears what a run that was cut off left in
+    /// `next/`. Needs the lock.
     ///
     /// # Errors
-    /// The directory is on another file system, or cannot be made.
-    pub fn prepare(&self, _lock: &PinLock) -> Result<Lifetime, PinDirError> {
-        let lifetime = if self.path.starts_with(BPFFS) {
-            bpffs::mount()?
-        } else {
-            Lifetime::Lasting
-        };
-        for directory in [self.path.clone(), self.links(), self.filters(), self.next()] {
+    /// A directory cannot be made, a leftover not removed.
+    pub fn prepare(&self, _lock: &PinLock) -> Result<(), PinDirError> {
+        for directory in [self.links(), self.filters(), self.next()] {
             fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(&directory)
                 .map_err(io_error("making", &directory))?;
         }
-        if !is_bpffs(&self.path)? {
-            return Err(PinDirError::NotBpffs {
-                path: self.path.clone(),
-            });
-        }
         for leftover in entries(&self.next())? {
             remove(&leftover)?;
         }
-        Ok(lifetime)
+        Ok(())
     }
 
     /// Pins the maps of a new generation beside those in force.
@@ -170,4 +218,19 @@ impl PinDir {
         }
         result
     }
+}
+
+fn mount_bpffs() -> Result<(), PinDirError> {
+    let path = Path::new(BPFFS);
+    if is_bpffs(path)? {
+        return Ok(());
+    }
+    nix::mount::mount(
+        Some("bpf"),
+        path,
+        Some("bpf"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+        Some("mode=0700"),
+    )
+    .map_err(|errno| io_error("mounting the BPF file system on", path)(errno.into()))
 }

@@ -21,6 +21,24 @@ pub enum PinDirError {
         /// The process, as far as the lock file says.
         holder: String,
     },
+    /// Others than root may open the directory, and whoever can open it can lock it.
+    #[error("{path} belongs to user {owner} with mode {mode:04o}: it must be root's alone (0700)")]
+    NotPrivate {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// No agent pinned into the directory.
+    #[error("{path} is no pin directory of an agent: {name} stands there, and nothing is removed")]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// What no agent made.
+        name: String,
+    },
     /// The directory is on an ordinary file system.
     #[error("{path} is not on a BPF file system: choose a --pin-path under {BPFFS}")]
     NotBpffs {

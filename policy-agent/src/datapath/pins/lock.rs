@@ -1,13 +1,13 @@
 //! One agent per pin directory.
 //!
-//! Owns the files that belong to a pin directory and cannot stand in it, because bpffs holds BPF
-//! objects only: the lock and the status socket. Invariant: whoever holds the lock file that its
-//! path names is alone.
+//! The lock is the directory itself: whoever sees it sees the lock, whatever else is mounted where.
+//! It is root's and closed to others, because whoever can open it can lock it. Owns also the path
+//! of the status socket, which cannot stand there: bpffs holds BPF objects only. Invariant: whoever
+//! has locked the directory that the path names is alone.
 
 use std::{
     fs,
-    io::Write as _,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -16,77 +16,69 @@ use nix::{
     fcntl::{Flock, FlockArg},
 };
 
-use super::{
-    error::{PinDirError, io_error},
-    file::remove,
-};
+use super::error::{PinDirError, io_error};
 
-/// Where the files are.
+/// Where the socket is.
 const RUN_DIRECTORY: &str = "/run/policy-agent";
 
 /// Held while an agent works in a pin directory; the kernel lets go of it when the process ends.
 #[derive(Debug)]
 pub struct PinLock {
-    _file: Flock<fs::File>,
-    path: PathBuf,
+    _directory: Flock<fs::File>,
 }
 
 impl PinLock {
-    /// Takes the lock of a pin directory.
+    /// Locks a pin directory, which exists.
     pub(super) fn take(directory: &Path) -> Result<Self, PinDirError> {
-        let run = Path::new(RUN_DIRECTORY);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(run)
-            .map_err(io_error("making", run))?;
-        let path = run_file(directory, "lock");
         loop {
-            let file = fs::OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path)
-                .map_err(io_error("opening", &path))?;
-            let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(file) => file,
+            let file = fs::File::open(directory).map_err(io_error("opening", directory))?;
+            let data = file.metadata().map_err(io_error("looking at", directory))?;
+            let mode = data.mode() & 0o7777;
+            if data.uid() != 0 || mode & 0o077 != 0 {
+                return Err(PinDirError::NotPrivate {
+                    path: directory.to_owned(),
+                    owner: data.uid(),
+                    mode,
+                });
+            }
+            let locked = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(locked) => locked,
                 Err((_, Errno::EWOULDBLOCK)) => {
                     return Err(PinDirError::Locked {
                         path: directory.to_owned(),
-                        holder: fs::read_to_string(&path)
-                            .map(|text| text.trim().to_owned())
-                            .unwrap_or_default(),
+                        holder: holder(data.ino()),
                     });
                 }
-                Err((_, errno)) => return Err(io_error("locking", &path)(errno.into())),
+                Err((_, errno)) => return Err(io_error("locking", directory)(errno.into())),
             };
-            // A cleanup may have removed the file between the two calls: its lock means nothing.
-            if !is_same(&file, &path) {
-                continue;
+            // A cleanup may have removed the directory meanwhile: its lock means nothing.
+            match fs::metadata(directory) {
+                Ok(named) if named.ino() == data.ino() && named.dev() == data.dev() => {
+                    return Ok(Self { _directory: locked });
+                }
+                Ok(_) => {}
+                Err(error) => return Err(io_error("looking at", directory)(error)),
             }
-            file.set_len(0)
-                .and_then(|()| writeln!(*file, "{}", std::process::id()))
-                .map_err(io_error("writing", &path))?;
-            return Ok(Self { _file: file, path });
         }
     }
+}
 
-    /// Removes the lock's file and lets go of it.
-    pub(super) fn remove(self) -> Result<(), PinDirError> {
-        remove(&self.path)
-    }
+/// The process that has locked what has this inode, as far as this process may know.
+fn holder(inode: u64) -> String {
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let fields = locks.lines().map(|line| line.split_whitespace().collect());
+    fields
+        .filter(|fields: &Vec<&str>| fields.get(1) == Some(&"FLOCK"))
+        .find_map(|fields| {
+            let (_, number) = fields.get(5)?.rsplit_once(':')?;
+            (number.parse() == Ok(inode)).then(|| fields.get(4).map(ToString::to_string))?
+        })
+        .unwrap_or_else(|| "unknown".into())
 }
 
 /// A file that belongs to a pin directory but cannot stand in it.
 pub(super) fn run_file(directory: &Path, extension: &str) -> PathBuf {
     Path::new(RUN_DIRECTORY).join(format!("{:016x}.{extension}", fnv1a(directory)))
-}
-
-fn is_same(file: &fs::File, path: &Path) -> bool {
-    let by_path = fs::metadata(path).map(|data| data.ino()).ok();
-    file.metadata().map(|data| data.ino()).ok() == by_path
 }
 
 /// Stable across builds, unlike the standard library's hashes: two versions of the agent must find
@@ -105,6 +97,8 @@ fn fnv1a(path: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
     use super::super::PinDir;
 
     #[test]
@@ -122,8 +116,20 @@ mod tests {
         let held = pins.lock().unwrap();
         let refused = pins.lock().unwrap_err().to_string();
         assert!(refused.contains(&format!("process {}", std::process::id())));
-        pins.remove_run_files(held).unwrap();
+        drop(held);
         let again = pins.lock().unwrap();
+        pins.remove_all().unwrap();
         pins.remove_run_files(again).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_others_may_open_is_refused_with_its_owner_and_mode() {
+        let path = format!("/sys/fs/bpf/loose-test-{}", std::process::id());
+        let pins = PinDir::new(&path);
+        drop(pins.lock().unwrap());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let refused = pins.lock().unwrap_err().to_string();
+        assert!(refused.contains("user 0 with mode 0755"), "{refused}");
+        fs::remove_dir(&path).unwrap();
     }
 }

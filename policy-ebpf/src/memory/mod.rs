@@ -5,6 +5,8 @@
 //! table refuses new keys and takes known ones, the longest prefix wins. Not thread-safe, and not
 //! part of the object.
 
+mod flow_table;
+
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, HashSet},
@@ -54,10 +56,18 @@ pub struct MemoryWorld {
     pub tunnel_ports: HashSet<u16>,
     /// Elements that each flow table takes.
     pub max_flows: usize,
+    /// Elements that each flow table of the generation before takes.
+    pub max_previous_flows: usize,
     /// FLOWS_V4.
     pub flows_v4: RefCell<HashMap<FlowKeyV4, Flow>>,
     /// FLOWS_V6.
     pub flows_v6: RefCell<HashMap<FlowKeyV6, Flow>>,
+    /// PREVIOUS_FLOWS_V4.
+    pub previous_flows_v4: RefCell<HashMap<FlowKeyV4, Flow>>,
+    /// PREVIOUS_FLOWS_V6.
+    pub previous_flows_v6: RefCell<HashMap<FlowKeyV6, Flow>>,
+    /// Whether programs of the generation before may still run.
+    pub carries: Cell<bool>,
     /// FRAGMENTS.
     pub fragments: RefCell<HashMap<FragmentKey, FragmentPorts>>,
     /// FLOW_COUNTS.
@@ -88,8 +98,12 @@ impl Default for MemoryWorld {
             ports: HashMap::new(),
             tunnel_ports: HashSet::new(),
             max_flows: limits::MAX_FLOWS as usize,
+            max_previous_flows: limits::MAX_FLOWS as usize,
             flows_v4: RefCell::default(),
             flows_v6: RefCell::default(),
+            previous_flows_v4: RefCell::default(),
+            previous_flows_v6: RefCell::default(),
+            carries: Cell::new(false),
             fragments: RefCell::default(),
             counts: RefCell::default(),
             shared: Cell::new(0),
@@ -246,7 +260,7 @@ impl Shares for MemoryWorld {
 }
 
 macro_rules! tables {
-    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $locals:ident, $flows:ident, $bits:literal) => {
+    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $locals:ident, $flows:ident, $previous:ident, $bits:literal) => {
         impl Addresses<$family> for MemoryWorld {
             fn address(&self, address: $family) -> Option<AddressEntry> {
                 self.$addresses.get(&address).copied()
@@ -263,31 +277,25 @@ macro_rules! tables {
 
         impl Flows<$family> for MemoryWorld {
             fn flow(&self, key: &$key) -> Option<Flow> {
-                self.$flows.borrow().get(key).copied()
+                self.carried(&self.$flows, &self.$previous).get(key)
             }
 
             fn add_flow(&self, key: &$key, flow: &Flow) -> bool {
-                !self.$flows.borrow().contains_key(key)
-                    && Flows::<$family>::replace_flow(self, key, flow).is_ok()
+                self.carried(&self.$flows, &self.$previous).add(key, flow)
             }
 
             fn replace_flow(&self, key: &$key, flow: &Flow) -> Result<(), Full> {
-                let mut flows = self.$flows.borrow_mut();
-                if flows.len() >= self.max_flows && !flows.contains_key(key) {
-                    return Err(Full);
-                }
-                flows.insert(*key, *flow);
-                Ok(())
+                self.carried(&self.$flows, &self.$previous)
+                    .replace(key, flow)
             }
 
             fn update_flow(&self, key: &$key, flow: &Flow) {
-                if let Some(entry) = self.$flows.borrow_mut().get_mut(key) {
-                    *entry = *flow;
-                }
+                self.carried(&self.$flows, &self.$previous)
+                    .update(key, flow);
             }
 
             fn remove_flow(&self, key: &$key) -> bool {
-                self.$flows.borrow_mut().remove(key).is_some()
+                self.carried(&self.$flows, &self.$previous).remove(key)
             }
         }
 
@@ -302,6 +310,7 @@ tables!(
     cidrs_v4,
     locals_v4,
     flows_v4,
+    previous_flows_v4,
     32
 );
 tables!(
@@ -311,6 +320,7 @@ tables!(
     cidrs_v6,
     locals_v6,
     flows_v6,
+    previous_flows_v6,
     128
 );
 

@@ -1,0 +1,308 @@
+//! Flows of two generations, in the kernel: needs root and the eBPF object.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{path::Path, process::Command};
+
+use policy_agent::datapath::{
+    Datapath, LoadOptions, PinDir, PinLock, TableSizes, TestOrigin, fill,
+};
+use policy_common::{Config, EndpointId, PortSetId, RulesetId, names};
+use policy_core::plan::{DirectionEntry, EndpointEntry, Op};
+
+/// A pin directory that is gone when this is dropped.
+struct Pins {
+    dir: PinDir,
+    lock: Option<PinLock>,
+}
+
+impl Pins {
+    fn new(name: &str) -> Self {
+        let dir = PinDir::new(format!(
+            "/sys/fs/bpf/agent-test-{}-{name}",
+            std::process::id()
+        ));
+        let lock = dir.lock().unwrap();
+        dir.prepare(&lock).unwrap();
+        Self {
+            dir,
+            lock: Some(lock),
+        }
+    }
+
+    /// A generation with room for so many flows, in whose tables the pod may send everything and
+    /// nobody may open a connection to it.
+    fn load(&self, max_flows: u32) -> Datapath {
+        let mut datapath = Datapath::load(&LoadOptions {
+            config: Config {
+                test_seam: 1,
+                ..Config::DEFAULT
+            },
+            sizes: TableSizes {
+                max_endpoints: 16,
+                max_addresses: 16,
+                max_cidrs: 4,
+                max_rules: 4,
+                max_port_sets: 8,
+                max_ports: 16,
+                max_flows,
+            },
+            pins: Some(&self.dir),
+            ..LoadOptions::embedded().unwrap()
+        })
+        .unwrap();
+        let rules = |ruleset, default_ports| {
+            Some(DirectionEntry {
+                ruleset: RulesetId(ruleset),
+                default_ports,
+                has_blocks: false,
+            })
+        };
+        let failures = datapath.apply(&[Op::PutEndpoint(EndpointEntry {
+            ifindex: POD,
+            id: EndpointId(3),
+            bridge: None,
+            ingress: rules(5, PortSetId::DENY_ALL),
+            egress: rules(6, PortSetId::ALLOW_ALL),
+            addresses: vec!["10.0.0.9".parse().unwrap(), "fd00::9".parse().unwrap()],
+            unknown: false,
+            pod_tag: 77,
+            // As a restart does: the flows' epoch is the endpoint's.
+            new_epoch: false,
+        })]);
+        assert!(failures.is_empty());
+        datapath
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        self.dir.remove_all().unwrap();
+        self.dir
+            .remove_run_files(self.lock.take().unwrap())
+            .unwrap();
+    }
+}
+
+const POD: u32 = 7;
+
+/// A UDP packet between the pod, port 4000, and a peer, port 53.
+fn frame(leaves: bool, v6: bool) -> Vec<u8> {
+    let (pod, peer, ports): (Vec<u8>, Vec<u8>, [u16; 2]) = {
+        let address = |last: u8| {
+            if v6 {
+                let mut address = [0; 16];
+                (address[0], address[15]) = (0xfd, last);
+                address.to_vec()
+            } else {
+                vec![10, 0, 0, last]
+            }
+        };
+        (address(9), address(1), [4000, 53])
+    };
+    let mut frame = vec![2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1];
+    if v6 {
+        frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 12, 17, 64]);
+    } else {
+        frame.extend([0x08, 0x00, 0x45, 0, 0, 32, 0, 1, 0x40, 0, 64, 17, 0, 0]);
+    }
+    let (ends, ports) = if leaves {
+        ([pod, peer], ports)
+    } else {
+        ([peer, pod], [ports[1], ports[0]])
+    };
+    frame.extend(ends.concat());
+    frame.extend(ports.map(u16::to_be_bytes).concat());
+    frame.extend([0, 12, 0, 0, 1, 2, 3, 4]);
+    frame
+}
+
+fn sends(datapath: &mut Datapath, v6: bool) -> bool {
+    let origin = TestOrigin {
+        ifindex: POD,
+        ingress_ifindex: POD,
+        ..TestOrigin::default()
+    };
+    let outcome = datapath.test_run(names::FROM_POD, &frame(true, v6), origin);
+    outcome.unwrap().passed
+}
+
+fn receives(datapath: &mut Datapath, v6: bool) -> bool {
+    let origin = TestOrigin {
+        ifindex: POD,
+        ingress_ifindex: 2,
+        ..TestOrigin::default()
+    };
+    let outcome = datapath.test_run(names::TO_POD, &frame(false, v6), origin);
+    outcome.unwrap().passed
+}
+
+#[test]
+fn a_flow_that_begins_while_links_move_is_known_to_both_generations() {
+    for v6 in [false, true] {
+        let pins = Pins::new(if v6 { "both6" } else { "both4" });
+        let mut old = pins.load(64);
+        old.publish().unwrap();
+        let mut new = pins.load(128);
+        new.publish().unwrap();
+        assert!(new.carry.is_some(), "the tables are others");
+        assert!(!receives(&mut new, v6), "nobody asked");
+        // The old program opens the flow after the tables were copied; the new one sees the answer.
+        assert!(sends(&mut old, v6));
+        assert!(receives(&mut new, v6));
+        new.finish_carry().unwrap();
+        assert!(receives(&mut new, v6), "it was taken along");
+        drop(old);
+        assert!(receives(&mut new, v6));
+    }
+}
+
+#[test]
+fn a_flow_that_the_new_program_begins_is_known_to_the_old_one() {
+    let pins = Pins::new("reverse");
+    let mut old = pins.load(64);
+    old.publish().unwrap();
+    let mut new = pins.load(128);
+    assert!(!receives(&mut old, false), "nobody asked");
+    assert!(sends(&mut new, false));
+    assert!(receives(&mut old, false));
+    new.finish_carry().unwrap();
+    assert!(receives(&mut new, false));
+}
+
+#[test]
+fn what_the_old_programs_do_afterwards_is_nothing_to_the_new_ones() {
+    let pins = Pins::new("after");
+    let mut old = pins.load(64);
+    old.publish().unwrap();
+    let mut new = pins.load(128);
+    new.finish_carry().unwrap();
+    assert!(sends(&mut old, false));
+    assert!(!receives(&mut new, false));
+}
+
+#[test]
+fn generations_with_tables_of_one_size_share_them() {
+    let pins = Pins::new("shared");
+    let mut old = pins.load(64);
+    old.publish().unwrap();
+    let mut new = pins.load(64);
+    assert!(new.carry.is_none());
+    assert!(sends(&mut old, false));
+    assert!(receives(&mut new, false));
+}
+
+#[test]
+fn flows_move_along_into_larger_tables() {
+    let pins = Pins::new("larger");
+    let mut old = pins.load(64);
+    old.publish().unwrap();
+    assert!(sends(&mut old, false) && sends(&mut old, true));
+    let new = pins.load(128);
+    new.publish().unwrap();
+    let table = fill(&pins.dir).unwrap();
+    for name in [names::FLOWS_V4, names::FLOWS_V6] {
+        let flows = table.iter().find(|table| table.name == name).unwrap();
+        assert_eq!((flows.entries, flows.most), (1, 128));
+    }
+    let kept = pins.dir.path().join(names::PREVIOUS_FLOWS_V4);
+    assert!(!kept.exists(), "the old table lives on");
+}
+
+/// A map as the agent before had it, in whose only element these bytes are.
+fn earlier_map(path: &Path, kind: &str, key: &[u8], value: &[u8]) {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let run = |arguments: Vec<String>| {
+        let status = Command::new("bpftool").args(arguments).status().unwrap();
+        assert!(status.success());
+    };
+    let path = path.display().to_string();
+    let name = path.rsplit('/').next().unwrap();
+    let entries = if kind == "array" { 1 } else { 64 };
+    run(format!(
+        "map create {path} type {kind} key {} value {} entries {entries} name {name}",
+        key.len(),
+        value.len()
+    )
+    .split(' ')
+    .map(String::from)
+    .collect());
+    let bytes = |bytes: &[u8]| -> Vec<String> {
+        let text: String = hex(bytes);
+        let digits = text.as_bytes().chunks(2);
+        digits
+            .map(|pair| format!("0x{}", str::from_utf8(pair).unwrap()))
+            .collect()
+    };
+    let update = ["map", "update", "pinned", &path, "key"].map(String::from);
+    run([
+        update.to_vec(),
+        bytes(key),
+        vec!["value".into()],
+        bytes(value),
+    ]
+    .concat());
+}
+
+#[test]
+fn what_an_agent_of_layout_2_left_is_taken_along() {
+    let pins = Pins::new("layout2");
+    let path = |name| pins.dir.path().join(name);
+    // Endpoint 3 at the pod's interface: epoch, interface, rules, addresses, number, flags, bridge,
+    // reserved, tag.
+    let mut endpoint = Vec::new();
+    endpoint.extend([9u32, POD, 5, 0, 6, 1].map(u32::to_ne_bytes).concat());
+    endpoint.extend([10, 0, 0, 9]);
+    endpoint.extend([0; 16]);
+    endpoint.extend([3u16, 3].map(u16::to_ne_bytes).concat());
+    endpoint.extend([0u32, 0].map(u32::to_ne_bytes).concat());
+    endpoint.extend(77u64.to_ne_bytes());
+    earlier_map(
+        &path(names::ENDPOINTS),
+        "hash",
+        &POD.to_ne_bytes(),
+        &endpoint,
+    );
+    // The pod asked; allowed, answered, under epoch 9. The time of its last packet is now: it was
+    // stored a little ahead of the clock.
+    let mut key = 3u16.to_ne_bytes().to_vec();
+    key.extend([17, 0, 10, 0, 0, 9, 10, 0, 0, 1]);
+    key.extend([4000u16, 53].map(u16::to_be_bytes).concat());
+    let mut flow = 9u32.to_ne_bytes().to_vec();
+    flow.extend([1, 1, 0, 0]);
+    let jiffies = pins
+        .load(64)
+        .test_run(names::JIFFIES, &[0; 14], TestOrigin::default())
+        .unwrap()
+        .action;
+    flow.extend(jiffies.wrapping_add(60_000).to_ne_bytes());
+    flow.extend(0u32.to_ne_bytes());
+    earlier_map(&path(names::FLOWS_V4), "hash", &key, &flow);
+    let state = [9u64.to_ne_bytes(), (u64::from(2u32)).to_le_bytes()].concat();
+    earlier_map(&path(names::NODE_STATE), "array", &[0; 4], &state);
+
+    let [earlier] = pins.dir.endpoints().unwrap()[..] else {
+        panic!("one endpoint");
+    };
+    assert_eq!(
+        (earlier.id, earlier.ifindex, earlier.epoch, earlier.pod_tag),
+        (EndpointId(3), POD, 9, 77)
+    );
+    let lock = pins.lock.as_ref().unwrap();
+    pins.dir.prepare(lock).unwrap();
+    let mut datapath = pins.load(64);
+    assert!(
+        datapath.carry.is_none(),
+        "its programs cannot read those tables"
+    );
+    assert!(
+        receives(&mut datapath, false),
+        "the answer to the pod's question"
+    );
+    assert!(!receives(&mut datapath, true), "nobody asked");
+    datapath.publish().unwrap();
+    assert_eq!(pins.dir.endpoints().unwrap().len(), 1);
+    let [endpoint] = datapath.endpoints().unwrap()[..] else {
+        panic!("one endpoint");
+    };
+    assert!(endpoint.epoch > 9, "no flow looks newer than it is");
+}
