@@ -53,7 +53,7 @@ use self::{
     tables::{Reply, Request, State, Tables},
 };
 use crate::{
-    datapath::{Attacher, Hook, Mechanism, PinDir, TableSizes},
+    datapath::{Attacher, Hook, Lifetime, Mechanism, PinDir, TableSizes},
     node::{self, NodeEvent},
     source::Source,
 };
@@ -196,8 +196,16 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
     controls: &Controls,
 ) -> Result<(), AgentError> {
+    let was_missing = Lifetime::is_missing();
     let lock = options.pins.lock()?;
     options.pins.prepare(&lock)?;
+    let lifetime = Lifetime::of(options.pins.path(), was_missing);
+    if lifetime == Lifetime::EndsWithAgent {
+        tracing::error!(
+            remedy = "mount the machine's BPF file system on /sys/fs/bpf of the agent",
+            "the BPF file system is in a mount namespace of this process: ENFORCEMENT ENDS WITH THE AGENT"
+        );
+    }
     let mut source = Source::open(&options.source)?;
     let watcher = node::Watcher::open(&node::Options::default())?;
     let (sender, mut node_events) = mpsc::channel(NODE_EVENTS);
@@ -248,7 +256,14 @@ pub async fn run(
         agent.turn(Instant::now());
     }
     drop(lock);
-    tracing::info!("stopped; what is enforced stays enforced until `policy-agent cleanup`");
+    match lifetime {
+        Lifetime::Lasting => {
+            tracing::info!("stopped; what is enforced stays enforced until `policy-agent cleanup`")
+        }
+        Lifetime::EndsWithAgent => tracing::error!(
+            "stopped; nothing is enforced any more: the BPF file system was the agent's alone"
+        ),
+    }
     Ok(())
 }
 
@@ -397,7 +412,6 @@ impl Agent {
         }
         self.failures = failures;
         self.waiting = state.waiting;
-        self.settle_source();
         if self.phase == Phase::Filling && self.written == self.turn {
             self.tables.ask(Request::Publish);
         }
@@ -432,6 +446,7 @@ impl Agent {
         self.begin();
         self.commit(now);
         self.reconcile(now);
+        self.settle_source();
         self.report_alarms(now);
         self.maintain(now);
         self.publish(now);

@@ -26,16 +26,9 @@ impl Agent {
         if !self.phase.is_begun() || self.jobs >= MOST_JOBS {
             return;
         }
-        let resolver = &self.resolver;
         let rank = |ifindex: u32, port: &Port| match &port.fact {
             None => 2,
-            Some(fact) => {
-                let is_isolated = |direction| !resolver.policies_of(ifindex, direction).is_empty();
-                let is_open = fact.pod.is_some()
-                    && !is_isolated(Direction::Ingress)
-                    && !is_isolated(Direction::Egress);
-                u8::from(is_open)
-            }
+            Some(_) => u8::from(!self.is_isolated(ifindex, port)),
         };
         let actions = self.ports.actions(self.written, now, rank);
         if actions.is_empty() && self.jobs == 0 {
@@ -44,6 +37,21 @@ impl Agent {
         for action in actions.into_iter().take(MOST_JOBS - self.jobs) {
             self.begin_action(action, now);
         }
+    }
+
+    /// Whether policies isolate the pod of an endpoint, or everything does while it is not known.
+    fn is_isolated(&self, ifindex: u32, port: &Port) -> bool {
+        let by_policies = |direction| !self.resolver.policies_of(ifindex, direction).is_empty();
+        port.fact.as_ref().is_some_and(|fact| fact.pod.is_none())
+            || by_policies(Direction::Ingress)
+            || by_policies(Direction::Egress)
+    }
+
+    /// Whether an isolated pod has programs that are still to be attached for the first time.
+    pub(super) fn is_any_untried(&self) -> bool {
+        self.ports
+            .iter()
+            .any(|(ifindex, port)| port.is_untried() && self.is_isolated(ifindex, port))
     }
 
     fn begin_action(&mut self, action: Action, now: Instant) {

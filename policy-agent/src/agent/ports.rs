@@ -96,6 +96,18 @@ impl Port {
         })
     }
 
+    /// Whether it is an endpoint whose programs nobody has tried to attach yet.
+    pub(super) fn is_untried(&self) -> bool {
+        let is_new = |hook: &Hook| match self.hooks.get(*hook as usize) {
+            Some(record) => {
+                matches!(record.state, HookState::Absent | HookState::Unknown)
+                    && record.removed.is_none()
+            }
+            None => false,
+        };
+        self.fact.is_some() && Hook::ENDPOINT.iter().any(is_new)
+    }
+
     /// Whether what is not in place is not merely new, or about to be put right.
     pub(super) fn is_alarming(&self, wanted: Wanted, now: Instant) -> bool {
         let is_wrong = |(hook, record): (Hook, &HookRecord)| {

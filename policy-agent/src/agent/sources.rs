@@ -52,6 +52,11 @@ impl SourceState {
         }
     }
 
+    /// Whether anything was applied that is not in force yet.
+    pub(super) fn is_any_pending(&self) -> bool {
+        !self.applied.is_empty()
+    }
+
     /// What is refused, one line each.
     pub(super) fn refused(&self) -> impl Iterator<Item = String> {
         self.refused.iter().map(ToString::to_string)
@@ -92,9 +97,14 @@ impl Agent {
         }
     }
 
-    /// Once what was applied is what packets meet, its revision is in force.
+    /// Once what was applied is what packets meet, its revision is in force: also those of pods
+    /// that became endpoints by it.
     pub(super) fn settle_source(&mut self) {
-        if self.phase.is_begun() && self.waiting == 0 {
+        let is_in_force = self.phase.is_begun()
+            && self.waiting == 0
+            && self.source.is_any_pending()
+            && !self.is_any_untried();
+        if is_in_force {
             self.source.settled(self.written);
         }
     }

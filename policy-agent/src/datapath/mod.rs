@@ -39,4 +39,4 @@ pub use kernel::{
     part::PartError,
     test_run::{TestOrigin, TestOutcome},
 };
-pub use pins::{DEFAULT_PIN_PATH, PinDir, PinDirError, PinLock, is_bpffs};
+pub use pins::{DEFAULT_PIN_PATH, Lifetime, PinDir, PinDirError, PinLock, is_bpffs};

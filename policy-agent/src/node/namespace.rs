@@ -41,6 +41,8 @@ pub(super) struct Known {
 pub(super) struct Namespaces {
     directory: PathBuf,
     known: HashMap<i32, Known>,
+    /// The names as they were when they were first wanted in this reading.
+    names: Option<HashMap<i32, Arc<str>>>,
     last: u64,
 }
 
@@ -50,8 +52,14 @@ impl Namespaces {
         Self {
             directory,
             known: HashMap::new(),
+            names: None,
             last: 0,
         }
+    }
+
+    /// A reading begins: names that are wanted in it are read anew, all of them once.
+    pub(super) fn begin(&mut self) {
+        self.names = None;
     }
 
     /// The namespace of a number.
@@ -63,7 +71,11 @@ impl Namespaces {
         let known = Known {
             key: NetnsKey(self.last),
             // A name is for people: without one, or without the right to read it, all else works.
-            name: name_of(requests, &self.directory, number).unwrap_or_default(),
+            name: self
+                .names
+                .get_or_insert_with(|| names(requests, &self.directory).unwrap_or_default())
+                .get(&number)
+                .cloned(),
         };
         self.known.insert(number, known.clone());
         known
@@ -83,7 +95,9 @@ pub(super) fn decode_number(message: &Message<'_>) -> Option<i32> {
         .map(u32::cast_signed)
 }
 
-fn name_of(requests: &mut Requests, directory: &Path, number: i32) -> io::Result<Option<Arc<str>>> {
+/// The names of all namespaces that have a number here: one question for each name.
+fn names(requests: &mut Requests, directory: &Path) -> io::Result<HashMap<i32, Arc<str>>> {
+    let mut names = HashMap::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         // Names come and go while the directory is read, and `ip netns add` makes the file first.
@@ -96,9 +110,9 @@ fn name_of(requests: &mut Requests, directory: &Path, number: i32) -> io::Result
         let mut body = vec![0; RTGENMSG];
         push(&mut body, NETNSA_FD, &file.as_raw_fd().to_ne_bytes());
         let found = requests.get(libc::RTM_GETNSID.into(), &body, decode_number);
-        if matches!(found, Ok(Some(found)) if found == number) {
-            return Ok(Some(entry.file_name().to_string_lossy().into()));
+        if let Ok(Some(number)) = found {
+            names.insert(number, entry.file_name().to_string_lossy().into());
         }
     }
-    Ok(None)
+    Ok(names)
 }

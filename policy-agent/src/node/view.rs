@@ -79,6 +79,7 @@ impl View {
 
     /// Reads everything.
     pub(super) fn read_all(&mut self) -> Result<Vec<NodeEvent>, NodeError> {
+        self.namespaces.begin();
         let links = link::links(&mut self.requests).map_err(asking("links"))?;
         let addresses =
             link::addresses(&mut self.requests, None, 0).map_err(asking("addresses"))?;
@@ -124,6 +125,7 @@ impl View {
 
     /// Reads what is stale and says what is new. `stale` is empty afterwards.
     pub(super) fn refresh(&mut self, stale: &mut Stale) -> Result<Vec<NodeEvent>, NodeError> {
+        self.namespaces.begin();
         let mut stale = std::mem::take(stale);
         let mut events = Vec::new();
         for ifindex in &stale.deleted {

@@ -71,9 +71,11 @@ impl QueuedWriter {
         let (lines, queue) = sync_channel(MOST_LINES);
         let queued = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&queued);
+        // Before the thread: what is lost until it runs is said too.
+        let said = lost_lines();
         let started = thread::Builder::new()
             .name("log".into())
-            .spawn(move || write(sink, &queue, &counter));
+            .spawn(move || write(sink, &queue, &counter, said));
         if let Err(error) = started {
             eprintln!("no thread for the log: {error}");
         }
@@ -88,8 +90,7 @@ impl QueuedWriter {
     }
 }
 
-fn write(mut sink: impl Write, queue: &Receiver<Vec<u8>>, queued: &AtomicU64) {
-    let mut said = LOST.load(Ordering::Relaxed);
+fn write(mut sink: impl Write, queue: &Receiver<Vec<u8>>, queued: &AtomicU64, mut said: u64) {
     loop {
         match queue.recv_timeout(LOOK) {
             // Nobody is there to whom it could be said that the sink fails.

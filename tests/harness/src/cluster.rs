@@ -105,7 +105,8 @@ impl Cluster {
         let runs = self.agent.status().is_ok();
         if runs {
             self.agent.wait(&format!("{pod} is enforced"), |agent| {
-                let endpoints = agent.status()?.endpoints;
+                let mut endpoints = agent.status()?.endpoints;
+                endpoints.retain(|one| one.enforced);
                 let mut names = endpoints.iter().filter_map(|one| one.pod.as_deref());
                 Ok(names.any(|name| name == pod))
             })?;

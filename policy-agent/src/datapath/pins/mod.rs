@@ -2,12 +2,14 @@
 //!
 //! Must not know policy or interfaces.
 
+mod bpffs;
 mod dir;
 mod endpoints;
 mod error;
 mod file;
 mod lock;
 
+pub use bpffs::Lifetime;
 pub use dir::{DEFAULT_PIN_PATH, PinDir};
 pub use error::PinDirError;
 pub use file::is_bpffs;

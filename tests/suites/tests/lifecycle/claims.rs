@@ -58,7 +58,8 @@ fn interface(scene: &mut Scene, name: &str, number: u8) -> String {
 /// Waits until an interface is one of this pod, or of none that is known.
 fn awaits(scene: &mut Scene, interface: &str, pod: Option<&str>) {
     let is_so = |agent: &mut Agent| {
-        let endpoints = agent.status()?.endpoints;
+        let mut endpoints = agent.status()?.endpoints;
+        endpoints.retain(|one| one.enforced);
         let mut found = endpoints.iter();
         Ok(found.any(|one| one.interface == interface && one.pod.as_deref() == pod))
     };

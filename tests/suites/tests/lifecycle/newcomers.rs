@@ -23,7 +23,8 @@ fn unknown(scene: &mut Scene, name: &str, number: u8) {
         .interface
         .clone();
     let seen = |agent: &mut Agent| {
-        let endpoints = agent.status()?.endpoints;
+        let mut endpoints = agent.status()?.endpoints;
+        endpoints.retain(|one| one.enforced);
         Ok(endpoints
             .iter()
             .any(|one| one.interface == interface && one.pod.is_none()))
@@ -63,7 +64,8 @@ fn a_pod_is_isolated_from_the_moment_it_is_known() {
         let from_pod = Steady::forbidden(scene.netns("shop/new"), to);
         scene.label("shop/new", "app: new", 50);
         let known = |agent: &mut Agent| {
-            let endpoints = agent.status()?.endpoints;
+            let mut endpoints = agent.status()?.endpoints;
+            endpoints.retain(|one| one.enforced);
             Ok(endpoints
                 .iter()
                 .any(|one| one.pod.as_deref() == Some("shop/new")))
@@ -180,7 +182,8 @@ fn what_began_before_the_programs_came_ends_when_the_policy_forbids_it() {
                 scene.cluster.agent.start(&[]).unwrap();
             }
             let known = |agent: &mut Agent| {
-                let endpoints = agent.status()?.endpoints;
+                let mut endpoints = agent.status()?.endpoints;
+                endpoints.retain(|one| one.enforced);
                 let mut pods = endpoints.iter().filter_map(|one| one.pod.as_deref());
                 Ok(pods.any(|pod| pod == "shop/web"))
             };
@@ -215,7 +218,8 @@ fn what_an_unknown_pod_began_before_the_programs_came_ends() {
         scene.cluster.agent.thaw().unwrap();
         let interface = scene.cluster.pod("shop/new").unwrap().interface.clone();
         let seen = |agent: &mut Agent| {
-            let endpoints = agent.status()?.endpoints;
+            let mut endpoints = agent.status()?.endpoints;
+            endpoints.retain(|one| one.enforced);
             Ok(endpoints.iter().any(|one| one.interface == interface))
         };
         let what = "its interface is enforced";

@@ -152,7 +152,8 @@ fn a_pod_that_inherits_an_interface_index_and_an_address_inherits_no_connection(
                 scene.cluster.agent.start(&[]).unwrap();
             }
             let known = |agent: &mut policy_harness::agent::Agent| {
-                let endpoints = agent.status()?.endpoints;
+                let mut endpoints = agent.status()?.endpoints;
+                endpoints.retain(|one| one.enforced);
                 Ok(endpoints
                     .iter()
                     .any(|one| one.pod.as_deref() == Some("shop/new")))
