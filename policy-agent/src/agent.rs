@@ -21,6 +21,7 @@ mod own;
 mod pins;
 mod ports;
 mod reconcile;
+mod shortage;
 mod snapshot;
 mod sources;
 mod status;
@@ -32,6 +33,7 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
+use policy_common::RulesetId;
 use policy_core::{
     bind::{Binder, EndpointIds},
     model::Change,
@@ -48,10 +50,10 @@ use self::{
     snapshot::Pace,
     sources::SourceState,
     status::Published,
-    tables::{Reply, Request, Tables},
+    tables::{Reply, Request, State, Tables},
 };
 use crate::{
-    datapath::{Attacher, Hook, Mechanism, PinDir},
+    datapath::{Attacher, Hook, Mechanism, PinDir, TableSizes},
     node::{self, NodeEvent},
     source::Source,
 };
@@ -138,6 +140,14 @@ struct Agent {
     written: u64,
     failures: Vec<String>,
     waiting: usize,
+    /// The tables are exactly what the resolver says.
+    is_exact: bool,
+    is_refused: bool,
+    /// Rulesets that endpoints keep in tables without room for others.
+    held: BTreeSet<RulesetId>,
+    /// The turn that was sent last collects.
+    collecting: bool,
+    sizes: TableSizes,
     next_retry: Instant,
     next_sweep: Instant,
     sweeping: bool,
@@ -274,6 +284,11 @@ impl Agent {
             written: 0,
             failures: Vec::new(),
             waiting: 0,
+            is_exact: true,
+            is_refused: false,
+            held: BTreeSet::new(),
+            collecting: false,
+            sizes: options.sizes,
             next_retry: now,
             next_sweep: now + SWEEP,
             sweeping: false,
@@ -334,11 +349,8 @@ impl Agent {
                 self.loaded = true;
                 self.hooks.give(Job::Programs(Box::new(programs)));
             }
-            Reply::Applied {
-                turn,
-                failures,
-                waiting,
-            } => self.on_applied(turn, failures, waiting),
+            Reply::Applied { turn, state } => self.on_applied(turn, state),
+            Reply::Incomplete => self.on_incomplete(),
             Reply::Published => {
                 self.phase = Phase::Attaching {
                     since: Instant::now(),
@@ -356,19 +368,57 @@ impl Agent {
         Ok(())
     }
 
-    fn on_applied(&mut self, turn: u64, failures: Vec<String>, waiting: usize) {
+    fn on_applied(&mut self, turn: u64, state: State) {
         self.written = turn;
+        self.is_exact = state.is_exact;
+        self.held = state.held;
+        self.is_refused = state.is_refused;
+        let mut failures = state.failures;
+        failures.extend(shortage::describe(
+            &state.short,
+            state.packed,
+            &self.sizes,
+            &self.resolver,
+            |ifindex| self.pod_or_interface(ifindex),
+        ));
         for failure in &failures {
             if !self.failures.contains(failure) {
-                tracing::error!("{failure}; the old state stays in force");
+                tracing::error!("{failure}");
             }
         }
         if failures.is_empty() && !self.failures.is_empty() {
             tracing::info!("all tables are up to date again");
         }
         self.failures = failures;
-        self.waiting = waiting;
+        self.waiting = state.waiting;
         self.settle_source();
+        if self.phase == Phase::Filling && self.written == self.turn {
+            self.tables.ask(Request::Publish);
+        }
+    }
+
+    /// A table was full in the middle of a plan: from now on the tables are planned anew from all
+    /// that is wanted, until they are exactly that.
+    fn on_incomplete(&mut self) {
+        if self.is_exact {
+            self.is_exact = false;
+            self.send(Vec::new(), Instant::now());
+            // What was not committed yet is not in it.
+            let turn = self.turn;
+            let waiting = self.ports.iter_mut().map(|(_, port)| port);
+            for port in waiting.filter(|port| self.dirty && port.entry >= turn) {
+                port.entry = turn + 1;
+            }
+        }
+    }
+
+    /// The pod behind an interface, or the interface's name.
+    fn pod_or_interface(&self, ifindex: u32) -> String {
+        let fact = self.ports.get(ifindex).and_then(|port| port.fact.as_ref());
+        match fact.and_then(|fact| fact.pod.as_ref()) {
+            Some(pod) => pod.to_string(),
+            None => self.ports.name(ifindex),
+        }
     }
 
     /// Everything that follows from what was taken in.
@@ -391,6 +441,13 @@ impl Agent {
         if !self.dirty || self.phase == Phase::Waiting {
             return;
         }
+        // A collection frees numbers: nothing uses them before it is written. Tables without room
+        // are planned one step at a time.
+        let is_alone = self.is_exact && !self.collecting;
+        if !is_alone && self.written < self.turn {
+            return;
+        }
+        self.collecting = false;
         self.dirty = false;
         let ops = self.resolver.commit();
         self.report_conflicts();
@@ -403,9 +460,12 @@ impl Agent {
             self.collection.changed(now);
         }
         self.turn += 1;
-        self.tables.ask(Request::Apply {
-            turn: self.turn,
-            ops,
+        let turn = self.turn;
+        self.tables.ask(if self.is_exact {
+            Request::Apply { turn, ops }
+        } else {
+            let wanted = self.resolver.full();
+            Request::Fit { turn, wanted }
         });
     }
 
@@ -432,7 +492,6 @@ impl Agent {
         let ops = self.renumber(ops);
         self.report_conflicts();
         self.send(ops, Instant::now());
-        self.tables.ask(Request::Publish);
     }
 
     /// What is due by the clock.
@@ -450,11 +509,12 @@ impl Agent {
             self.sweeping = true;
             self.tables.ask(Request::Sweep(self.ids.begin_sweep()));
         }
-        let refused = self.waiting > 0 && self.written == self.turn && now >= self.next_retry;
-        if self.collection.take_due(now, refused) {
+        let refused = self.is_refused && now >= self.next_retry;
+        if self.written == self.turn && self.collection.take_due(now, refused) {
             self.next_retry = now + RETRY;
+            self.collecting = true;
             // May leave identities unused in its turn: it counts as a change.
-            let ops = self.resolver.collect();
+            let ops = self.resolver.collect_but(&self.held);
             self.send(ops, now);
         }
     }
@@ -482,7 +542,7 @@ impl Agent {
         let now = Instant::now();
         let mut due = now + HEARTBEAT;
         if self.phase.is_begun() {
-            let retry = (self.waiting > 0).then_some(self.next_retry);
+            let retry = self.is_refused.then_some(self.next_retry);
             let wanted = [
                 self.ports.next_due(now),
                 self.collection.due(),

@@ -4,8 +4,10 @@
 use std::net::IpAddr;
 
 use policy_agent::datapath::{Datapath, LoadOptions, TableSizes, TestOrigin};
-use policy_common::{Config, EndpointId, IdentityId, PortSetId, RulesetId, names};
-use policy_core::plan::{DirectionEntry, EndpointEntry, Op};
+use policy_common::{
+    Config, Endpoint, EndpointId, IdentityId, PortSetId, RulesetId, Verdict, names,
+};
+use policy_core::plan::{DirectionEntry, EndpointEntry, Op, PortRange, PortSetEntry, Short, Table};
 
 fn small() -> TableSizes {
     TableSizes {
@@ -58,49 +60,128 @@ fn endpoint(ifindex: u32, ruleset: u32, new_epoch: bool) -> Op {
     })
 }
 
+fn rule(ruleset: u32, identity: u32) -> Op {
+    Op::PutRule(
+        RulesetId(ruleset),
+        IdentityId(identity),
+        PortSetId::ALLOW_ALL,
+    )
+}
+
 #[test]
-fn what_does_not_fit_waits_until_there_is_room() {
+fn a_plan_ends_where_a_table_is_full_and_the_next_begins_with_all_that_is_wanted() {
     let mut datapath = load();
-    let failures = datapath.apply(&[
+    let ops = [
         address("10.0.0.1", 20),
         address("10.0.0.2", 20),
         address("10.0.0.3", 21),
-        Op::PutRule(RulesetId(1), IdentityId(30), PortSetId::ALLOW_ALL),
-    ]);
+        endpoint(7, 1, true),
+    ];
+    let failures = datapath.apply(&ops);
     assert_eq!(failures.len(), 1);
-    assert!(failures[0].is_full());
+    assert!(failures[0].is_full);
     assert_eq!(
         failures[0].to_string(),
         "ADDRESSES_V4 is not up to date: 10.0.0.3: the table is full"
     );
-    assert_eq!(datapath.waiting(), 1);
-    assert_eq!(datapath.apply(&[]).len(), 1, "every call tries again");
-    let room = Op::DeleteAddress("10.0.0.1".parse().unwrap());
-    datapath.apply(&[room]);
-    assert!(datapath.apply(&[]).is_empty());
-    assert_eq!(datapath.waiting(), 0);
+    let [host, own] = [IdentityId::HOST, IdentityId::SELF].map(|identity| rule(1, identity.0));
+    let wanted: Vec<_> = [host, own].into_iter().chain(ops).collect();
+    assert_eq!(
+        datapath.apply(&wanted[..1]),
+        failures,
+        "waits for all that is wanted"
+    );
+    assert_eq!(datapath.fit(&wanted), []);
+    assert_eq!(datapath.tables.short().len(), 1);
+    assert_eq!(datapath.tables.packed(), Some(Table::AddressesV4));
+    // One address less, and all is as it should be.
+    let fewer = [&wanted[..2], &wanted[3..]].concat();
+    assert_eq!(datapath.fit(&fewer), []);
+    assert!(datapath.tables.is_exact() && datapath.waiting() == 0);
+    assert_eq!(datapath.apply(&[endpoint(8, 1, true)]), []);
 }
 
 #[test]
-fn an_endpoint_keeps_its_rules_while_the_new_ones_do_not_fit() {
+fn an_endpoint_whose_rules_do_not_fit_is_closed_but_to_its_host() {
     let mut datapath = load();
-    let mut ops: Vec<_> = (0..4)
-        .map(|n| Op::PutRule(RulesetId(1), IdentityId(16 + n), PortSetId::ALLOW_ALL))
-        .collect();
-    ops.push(endpoint(7, 1, true));
-    assert!(datapath.apply(&ops).is_empty());
-    let failures = datapath.apply(&[
-        Op::PutRule(RulesetId(2), IdentityId(16), PortSetId::ALLOW_ALL),
-        endpoint(7, 2, true),
-        Op::Grace,
-        Op::DeleteRule(RulesetId(1), IdentityId(16)),
-    ]);
-    assert_eq!(failures.len(), 1);
-    assert_eq!(datapath.waiting(), 3);
-    let [kept] = datapath.endpoints().unwrap()[..] else {
-        panic!("one endpoint");
+    let mut wanted: Vec<_> = (0..5).map(|n| port_set(2 + n, 80 + n as u16)).collect();
+    wanted.extend((0..5).flat_map(|n| {
+        let net = format!("20.0.{n}.0/24").parse().unwrap();
+        [
+            Op::PutRule(RulesetId(1), IdentityId(16 + n), PortSetId(2 + n)),
+            Op::PutCidr(net, IdentityId(16 + n)),
+        ]
+    }));
+    wanted.extend([IdentityId::HOST, IdentityId::SELF].map(|identity| rule(1, identity.0)));
+    wanted.push(endpoint(7, 1, true));
+    assert_eq!(datapath.apply(&wanted).len(), 1);
+    assert_eq!(datapath.fit(&wanted), []);
+    assert!(matches!(
+        datapath.tables.short(),
+        [Short::Rules {
+            ifindex: 7,
+            kept: false,
+            ..
+        }]
+    ));
+    let [entry] = datapath.endpoints().unwrap()[..] else {
+        panic!("an endpoint always has an entry");
     };
-    assert_eq!(kept.ingress.ruleset, RulesetId(1));
+    assert_eq!(entry.ingress.ruleset, RulesetId::NONE);
+    assert!(entry.has(Endpoint::INGRESS_ISOLATED));
+    let mut passes = |ingress_ifindex, socket| {
+        let origin = TestOrigin {
+            ifindex: 7,
+            ingress_ifindex,
+            socket,
+            ..TestOrigin::default()
+        };
+        let outcome = datapath.test_run(names::TO_POD, &udp(), origin).unwrap();
+        outcome.passed
+    };
+    assert!(!passes(3, false));
+    assert!(passes(0, true), "the host");
+}
+
+/// A port set with one port.
+fn port_set(id: u32, port: u16) -> Op {
+    let range = PortRange::Prefix {
+        protocol: 17,
+        port,
+        bits: 16,
+    };
+    let entry = PortSetEntry {
+        range,
+        verdict: Verdict::ALLOW,
+    };
+    Op::PutPortSet(PortSetId(id), [entry].into())
+}
+
+#[test]
+fn a_port_set_has_room_whatever_its_number() {
+    let mut datapath = load();
+    let ops = [
+        port_set(3, 80),
+        port_set(1_000, 53),
+        rule(1, IdentityId::HOST.0),
+        Op::PutRule(RulesetId(1), IdentityId(20), PortSetId(1_000)),
+        address("10.0.0.1", 20),
+        endpoint(7, 1, true),
+    ];
+    assert_eq!(datapath.apply(&ops), []);
+    let origin = TestOrigin {
+        ifindex: 7,
+        ingress_ifindex: 3,
+        ..TestOrigin::default()
+    };
+    let outcome = datapath.test_run(names::TO_POD, &udp(), origin).unwrap();
+    assert!(outcome.passed, "port 53 is in the set");
+    let sets = (4..9).map(|n| port_set(n, 1));
+    assert_eq!(
+        datapath.apply(&sets.collect::<Vec<_>>()).len(),
+        1,
+        "no slot is left"
+    );
 }
 
 #[test]

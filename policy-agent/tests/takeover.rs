@@ -15,7 +15,7 @@ use policy_agent::datapath::{
     chain::{self, Attachment},
     fill,
 };
-use policy_common::{EndpointId, IdentityId, names};
+use policy_common::{EndpointId, Flow, IdentityId, names};
 use policy_core::{
     bind::EndpointIds,
     plan::{EndpointEntry, Op},
@@ -318,9 +318,10 @@ fn flows_move_along_into_larger_tables() {
         first.publish().unwrap();
         let path = host.pins.path().join(names::FLOWS_V4);
         let map = Map::from_map_data(MapData::from_pin(path).unwrap()).unwrap();
-        let mut flows: HashMap<_, [u8; 16], [u8; 16]> = map.try_into().unwrap();
+        const FLOW: usize = size_of::<Flow>();
+        let mut flows: HashMap<_, [u8; 16], [u8; FLOW]> = map.try_into().unwrap();
         for n in 0..64 {
-            flows.insert([n; 16], [n; 16], 0).unwrap();
+            flows.insert([n; 16], [n; FLOW], 0).unwrap();
         }
         let larger = Datapath::load(&LoadOptions {
             sizes: TableSizes {

@@ -322,10 +322,10 @@ fn longest<K: Copy, V: Copy, const N: usize>(
     bytes: impl Fn(K) -> [u8; N],
 ) -> Option<V> {
     let begins = |prefix: [u8; N], length: u32| {
-        (0..length as usize).all(|bit| {
-            let mask = 0x80 >> (bit % 8);
-            prefix[bit / 8] & mask == wanted[bit / 8] & mask
-        })
+        let (whole, rest) = (length as usize / 8, length % 8);
+        let mask = !(0xff_u8 >> rest);
+        prefix[..whole] == wanted[..whole]
+            && (rest == 0 || (prefix[whole] ^ wanted[whole]) & mask == 0)
     };
     trie.iter()
         .filter(|((key, length), _)| *length <= bits && begins(bytes(*key), *length))

@@ -94,7 +94,7 @@ impl Agent {
 
     /// Once what was applied is what packets meet, its revision is in force.
     pub(super) fn settle_source(&mut self) {
-        if self.phase.is_begun() && self.failures.is_empty() && self.waiting == 0 {
+        if self.phase.is_begun() && self.waiting == 0 {
             self.source.settled(self.written);
         }
     }

@@ -18,8 +18,8 @@ use std::{
 };
 
 use ipnet::IpNet;
-use policy_common::{EndpointId, Event, names};
-use policy_core::plan::Op;
+use policy_common::{EndpointId, Event, RulesetId, names};
+use policy_core::plan::{Op, Short, Table};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{AgentError, AgentOptions, causes};
@@ -52,6 +52,13 @@ pub(super) enum Request {
         /// The operations.
         ops: Vec<Op>,
     },
+    /// Make the tables equal to what fits of all that is wanted.
+    Fit {
+        /// The turn's number.
+        turn: u64,
+        /// Operations on empty tables.
+        wanted: Vec<Op>,
+    },
     /// Tell the programs where this node unpacks tunnels.
     TunnelPorts(Vec<u16>),
     /// Tell the programs what this node delivers locally.
@@ -70,11 +77,11 @@ pub(super) enum Reply {
     Applied {
         /// The last turn.
         turn: u64,
-        /// What the kernel refused.
-        failures: Vec<String>,
-        /// Operations that wait because of it.
-        waiting: usize,
+        /// How the tables are now.
+        state: State,
     },
+    /// Nothing of a turn was written, or not all: the tables ask for all that is wanted.
+    Incomplete,
     /// The pins are those of this run.
     Published,
     /// A sweep is over.
@@ -88,6 +95,25 @@ pub(super) enum Reply {
     Events(Vec<Event>),
     /// The agent cannot go on.
     Failed(AgentError),
+}
+
+/// How the tables are after a write.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// They are exactly what was wanted: plans of changes may follow.
+    pub(super) is_exact: bool,
+    /// The kernel refused a write that is to be tried again though nothing changes.
+    pub(super) is_refused: bool,
+    /// What the kernel refused.
+    pub(super) failures: Vec<String>,
+    /// How much of what is wanted is not in force.
+    pub(super) waiting: usize,
+    /// What has no room.
+    pub(super) short: Vec<Short>,
+    /// The table that has no room for what is wanted as it was meant.
+    pub(super) packed: Option<Table>,
+    /// Rulesets that are not to be collected.
+    pub(super) held: BTreeSet<RulesetId>,
 }
 
 /// The loop's end.
@@ -229,6 +255,10 @@ impl Worker {
     fn execute(&mut self, request: Request) {
         match request {
             Request::Apply { turn, ops } => self.write(Some((turn, ops))),
+            Request::Fit { turn, wanted } => {
+                let failures = self.tables.fit(&wanted);
+                self.written(turn, &failures);
+            }
             Request::TunnelPorts(ports) => {
                 if let Err(source) = self.tables.set_tunnel_ports(&ports) {
                     let what = names::TUNNEL_PORTS;
@@ -255,7 +285,7 @@ impl Worker {
                     tracing::warn!("sweeping flows: {}", causes(error));
                 }
                 self.reply(Reply::Swept {
-                    clean: result.is_ok() && self.tables.waiting() == 0,
+                    clean: result.is_ok() && !self.tables.is_refused(),
                     took: began.elapsed(),
                 });
             }
@@ -265,12 +295,33 @@ impl Worker {
     fn write(&mut self, ops: Option<(u64, Vec<Op>)>) {
         let Some((turn, ops)) = ops else { return };
         let failures = self.tables.apply(&ops);
+        if self.tables.is_exact() {
+            self.written(turn, &failures);
+        } else {
+            self.reply(Reply::Incomplete);
+        }
+    }
+
+    fn written(&mut self, turn: u64, failures: &[Failure]) {
         let mut failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
         failures.extend(self.settle().err().map(|failure| failure.to_string()));
+        let tables = &self.tables;
+        let is_exact = tables.is_exact();
         self.reply(Reply::Applied {
             turn,
-            failures,
-            waiting: self.tables.waiting(),
+            state: State {
+                is_exact,
+                is_refused: tables.is_refused(),
+                failures,
+                waiting: tables.waiting(),
+                short: tables.short().to_vec(),
+                packed: tables.packed(),
+                held: if is_exact {
+                    BTreeSet::new()
+                } else {
+                    tables.held()
+                },
+            },
         });
     }
 

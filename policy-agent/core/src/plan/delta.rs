@@ -74,7 +74,7 @@ pub struct Delta {
     /// New or changed prefixes (`Some`), and prefixes to remove.
     pub cidrs: Vec<(IpNet, Option<IdentityId>)>,
     /// Addresses whose identity gets finer or coarser; to the rulesets in use it says the same.
-    pub renumbered: Vec<AddressWrite>,
+    pub refined: Vec<AddressWrite>,
     /// New, changed and removed addresses.
     pub addresses: Vec<AddressWrite>,
     /// New, changed and removed endpoints.
@@ -120,7 +120,7 @@ impl Delta {
             .iter()
             .partition(|write| write.gained(&taken).next().is_some());
         ops.extend(cidr_ops(&self.cidrs));
-        ops.extend(self.renumbered.iter().map(AddressWrite::op));
+        ops.extend(self.refined.iter().map(AddressWrite::op));
         let early = self.addresses.iter().filter(|write| !is_late(write));
         ops.extend(early.map(AddressWrite::op));
         ops.extend(first.into_iter().filter_map(EndpointWrite::op));
@@ -135,7 +135,7 @@ impl Delta {
     pub fn collect_plan(mut self) -> Vec<Op> {
         let moves = self.tables_plan();
         let cidrs = cidr_ops(&self.cidrs);
-        let addresses = self.renumbered.iter().chain(&self.addresses);
+        let addresses = self.refined.iter().chain(&self.addresses);
         let addresses = addresses.map(AddressWrite::op);
         let moves: Vec<Op> = moves.into_iter().chain(cidrs).chain(addresses).collect();
         let rules = self

@@ -34,9 +34,9 @@ pub enum Op {
     /// CIDRS_V4 or _V6.
     DeleteCidr(IpNet),
     /// ENDPOINTS, in one write also when the interface gets another endpoint number; the flows of
-    /// the number that it had are then to be forgotten as with [`Op::DeleteEndpoint`].
+    /// the number that it had must then go as with [`Op::DeleteEndpoint`].
     PutEndpoint(EndpointEntry),
-    /// ENDPOINTS; also forget the flows of the endpoint before its number is used again.
+    /// ENDPOINTS; the flows of the endpoint go too before its number is used again.
     DeleteEndpoint {
         /// The interface.
         ifindex: u32,

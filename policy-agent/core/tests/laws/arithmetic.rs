@@ -252,11 +252,8 @@ fn case_22_thousands_of_peers() {
         assert!(!node.accepts(&format!("100.{}.{}.129", n / 256, n % 256), 80));
     }
     assert!(!node.accepts("100.11.184.1", 80));
-    assert_eq!(
-        node.tables.contents().port_sets.len(),
-        1,
-        "equal sets are stored once"
-    );
+    let sets = &node.tables.contents().port_sets;
+    assert_eq!(sets.len(), 1, "equal sets are stored once");
 }
 
 #[test]
@@ -396,8 +393,6 @@ fn pods_of_a_policy_that_says_the_same_share_a_ruleset() {
         !ops.iter().any(|op| matches!(op, Op::PutRule(..))),
         "{ops:?}"
     );
-    assert_eq!(
-        node.tables.contents().endpoints[&1].ingress,
-        node.tables.contents().endpoints[&2].ingress
-    );
+    let endpoints = &node.tables.contents().endpoints;
+    assert_eq!(endpoints[&1].ingress, endpoints[&2].ingress);
 }

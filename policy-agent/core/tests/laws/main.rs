@@ -8,8 +8,9 @@ mod epochs;
 mod explain;
 mod handover;
 mod incremental;
-mod renumber;
+mod refine;
 mod room;
+mod waits;
 
 use std::collections::BTreeMap;
 

@@ -57,7 +57,7 @@ impl Datapath {
         let ebpf = load::load(options, hz)?;
         let config = options.config(hz);
         let before = options.pins.and_then(PinDir::node_state);
-        let tables = TableWriter::of(&ebpf, before)?;
+        let tables = TableWriter::of(&ebpf, &options.sizes, before)?;
         let events = EventReader::of(&ebpf)?;
         let counters = Counters::of(&ebpf)?;
         let mut programs = Programs::new(ebpf)?;
@@ -101,7 +101,12 @@ impl Datapath {
         self.tables.settle()
     }
 
-    /// Operations that wait because of a refused write.
+    /// See [`TableWriter::fit`].
+    pub fn fit(&mut self, wanted: &[Op]) -> Vec<Failure> {
+        self.tables.fit(wanted)
+    }
+
+    /// See [`TableWriter::waiting`].
     pub fn waiting(&self) -> usize {
         self.tables.waiting()
     }

@@ -4,26 +4,18 @@ use aya::maps::MapError;
 use policy_common::names;
 use policy_core::plan::Op;
 
-/// A write that the kernel refused. What it would have changed keeps its old state; the write is
-/// tried again with every later [`Datapath::apply`].
-#[derive(Debug, thiserror::Error)]
-#[error("{table} is not up to date: {object}: {}", cause(source))]
+/// A write that the kernel refused. What it would have changed keeps its old state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{table} is not up to date: {object}: {cause}")]
 pub struct Failure {
     /// The map.
     pub table: &'static str,
     /// What should have been written.
     pub object: String,
     /// The kernel's reason.
-    #[source]
-    pub source: MapError,
-}
-
-impl Failure {
-    /// Whether the table has no room left.
-    pub fn is_full(&self) -> bool {
-        matches!(os_error(&self.source), Some(libc::E2BIG | libc::ENOSPC))
-            || matches!(self.source, MapError::OutOfBounds { .. })
-    }
+    pub cause: String,
+    /// The table has no room left.
+    pub is_full: bool,
 }
 
 fn os_error(error: &MapError) -> Option<i32> {
@@ -33,22 +25,29 @@ fn os_error(error: &MapError) -> Option<i32> {
     }
 }
 
-fn cause(error: &MapError) -> String {
+/// The kernel's reason, for people.
+pub(super) fn cause(error: &MapError) -> String {
     match os_error(error) {
-        Some(libc::E2BIG | libc::ENOSPC) => "the table is full".into(),
+        _ if is_full(error) => "the table is full".into(),
         Some(code) => std::io::Error::from_raw_os_error(code).to_string(),
         None => error.to_string(),
     }
 }
 
 /// The failure of an operation.
-pub(super) fn failure(op: &Op, source: MapError) -> Failure {
+pub(super) fn failure(op: &Op, source: &MapError) -> Failure {
     let (table, object) = describe(op);
     Failure {
         table,
         object,
-        source,
+        cause: cause(source),
+        is_full: is_full(source),
     }
+}
+
+fn is_full(error: &MapError) -> bool {
+    matches!(os_error(error), Some(libc::E2BIG | libc::ENOSPC))
+        || matches!(error, MapError::OutOfBounds { .. })
 }
 
 /// The table that an operation writes, and what it writes, for people.

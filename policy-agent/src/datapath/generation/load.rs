@@ -11,9 +11,10 @@ use aya::{
     maps::{MapError, MapInfo},
 };
 use policy_common::{
-    Chunk, Config, Counter, Flow, FlowCounts, FragmentPorts, LAYOUT_VERSION, NodeState, Recent,
-    limits, names, shares::CHUNK_SLOTS,
+    Chunk, Config, Counter, Flow, FlowCounts, FragmentPorts, LAYOUT_VERSION, NodeState, PortSetId,
+    Recent, limits, names, shares::CHUNK_SLOTS,
 };
+use policy_core::plan::{Room, Table};
 
 use super::{
     super::{
@@ -49,6 +50,9 @@ pub enum LoadError {
     #[error("preparing the tables")]
     Table(#[from] MapError),
 }
+
+/// Rules that every generation has ([`super::tables::BUILT_IN_RULES`]).
+const BUILT_IN: u32 = super::tables::BUILT_IN_RULES.len() as u32;
 
 /// Most entries of the tables. The defaults are what the object declares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
@@ -91,6 +95,31 @@ impl Default for TableSizes {
 }
 
 impl TableSizes {
+    /// How much fits besides what is built in.
+    pub(crate) fn room(&self) -> Room {
+        Room {
+            rules: self.max_rules as usize,
+            port_sets: self.max_port_sets.saturating_sub(PortSetId::FIRST.0) as usize,
+            ports: self.max_ports as usize,
+            addresses: self.max_addresses as usize,
+            cidrs: self.max_cidrs as usize,
+            inline_ports: limits::INLINE_PORTS,
+        }
+    }
+
+    /// The name of a table, the flag that sets its size, and its size.
+    pub fn flag(&self, table: Table) -> (&'static str, &'static str, u32) {
+        match table {
+            Table::Rules => (names::RULES, "--max-rules", self.max_rules),
+            Table::PortSets => (names::PORT_SETS, "--max-port-sets", self.max_port_sets),
+            Table::Ports => (names::PORTS, "--max-ports", self.max_ports),
+            Table::AddressesV4 => (names::ADDRESSES_V4, "--max-addresses", self.max_addresses),
+            Table::AddressesV6 => (names::ADDRESSES_V6, "--max-addresses", self.max_addresses),
+            Table::CidrsV4 => (names::CIDRS_V4, "--max-cidrs", self.max_cidrs),
+            Table::CidrsV6 => (names::CIDRS_V6, "--max-cidrs", self.max_cidrs),
+        }
+    }
+
     /// The limits of both sides of an endpoint (what its pod opens, what peers open), made smaller in
     /// proportion where they are more than a quarter of the flow table together.
     #[must_use]
@@ -115,9 +144,10 @@ impl TableSizes {
             (names::ENDPOINTS, self.max_endpoints),
             (names::ADDRESSES_V4, self.max_addresses),
             (names::ADDRESSES_V6, self.max_addresses),
-            (names::CIDRS_V4, self.max_cidrs),
-            (names::CIDRS_V6, self.max_cidrs),
-            (names::RULES, self.max_rules),
+            // A kernel may refuse to replace a prefix in a full trie.
+            (names::CIDRS_V4, self.max_cidrs.saturating_add(1)),
+            (names::CIDRS_V6, self.max_cidrs.saturating_add(1)),
+            (names::RULES, self.max_rules.saturating_add(BUILT_IN)),
             (names::PORT_SETS, self.max_port_sets),
             (names::PORTS, self.max_ports),
             (names::FLOWS_V4, self.max_flows),

@@ -3,7 +3,6 @@
 //! Knows operations of `policy-core` and layouts of `policy-common`; must not know interfaces.
 //! Invariant: a write that fails leaves what was enforced before.
 
-mod backlog;
 mod carry;
 mod counters;
 mod datapath;

@@ -11,7 +11,10 @@ use policy_common::{
     AddressEntry, Control, Endpoint, EndpointId, IdentityId, NodeState, PortEntry, PortKey,
     PortSet, PortSetId, RuleKey, V4, V6, Verdict, names,
 };
-use policy_core::plan::encode::{EncodedPortSet, TrieEntry};
+use policy_core::plan::{
+    DENY,
+    encode::{EncodedPortSet, TrieEntry},
+};
 
 use super::{
     super::kernel::{
@@ -40,6 +43,18 @@ pub(crate) struct Tables {
     control: Control,
     tunnel_ports: Slots<u64>,
 }
+
+/// Rules that every generation has.
+pub(crate) const BUILT_IN_RULES: [RuleKey; 2] = [
+    RuleKey {
+        ruleset: DENY.ruleset,
+        identity: IdentityId::HOST,
+    },
+    RuleKey {
+        ruleset: DENY.ruleset,
+        identity: IdentityId::SELF,
+    },
+];
 
 impl Tables {
     /// Opens the maps of a loaded object.
@@ -143,13 +158,6 @@ impl Tables {
         Ok(())
     }
 
-    pub(crate) fn address(&self, address: IpAddr) -> Result<Option<AddressEntry>, MapError> {
-        found(match address {
-            IpAddr::V4(address) => self.addresses_v4.get(&Abi(V4(address.octets())), 0),
-            IpAddr::V6(address) => self.addresses_v6.get(&Abi(V6(address.octets())), 0),
-        })
-    }
-
     pub(crate) fn put_address(
         &mut self,
         address: IpAddr,
@@ -173,15 +181,6 @@ impl Tables {
         gone(match address {
             IpAddr::V4(address) => self.addresses_v4.remove(&Abi(V4(address.octets()))),
             IpAddr::V6(address) => self.addresses_v6.remove(&Abi(V6(address.octets()))),
-        })
-    }
-
-    /// The identity of exactly this prefix; the one around it when it has no entry of its own.
-    pub(crate) fn cidr(&self, cidr: IpNet) -> Result<Option<IdentityId>, MapError> {
-        let bits = u32::from(cidr.prefix_len());
-        found(match cidr.addr() {
-            IpAddr::V4(address) => self.cidrs_v4.get(&prefix(bits, V4(address.octets())), 0),
-            IpAddr::V6(address) => self.cidrs_v6.get(&prefix(bits, V6(address.octets())), 0),
         })
     }
 
@@ -286,8 +285,9 @@ impl Tables {
 }
 
 impl Tables {
-    /// Number 0 denies everything as zeroed memory does; number 1 allows everything.
-    pub(crate) fn put_built_in_port_sets(&mut self) -> Result<(), MapError> {
+    /// Port set 0 denies everything as zeroed memory does; number 1 allows everything. Ruleset 0 is
+    /// for endpoints whose rules have no room: it allows the host and the endpoint itself.
+    pub(crate) fn put_built_in(&mut self) -> Result<(), MapError> {
         let mut allow_all = PortSet {
             count: 1,
             ..PortSet::default()
@@ -297,6 +297,9 @@ impl Tables {
             verdict: Verdict::ALLOW,
             ..PortEntry::default()
         };
-        self.put_port_set_header(PortSetId::ALLOW_ALL, allow_all)
+        self.put_port_set_header(PortSetId::ALLOW_ALL, allow_all)?;
+        BUILT_IN_RULES
+            .into_iter()
+            .try_for_each(|rule| self.put_rule(rule, PortSetId::ALLOW_ALL))
     }
 }

@@ -1,33 +1,50 @@
 //! Executes the operations of plans.
 //!
-//! Owns what happens when the kernel refuses a write: the operation waits in the backlog with all
-//! that depends on it, and every later call tries again. Invariant: at every step the verdict for
-//! any packet is that of the old or of the new tables.
+//! Owns what the tables hold, and what happens when the kernel refuses a write: the plan ends there,
+//! which is a state that the plan allows, and the next one begins with all that is wanted. Invariant:
+//! at every step a packet is allowed only if the old or the new tables allow it.
 
-use std::net::IpAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use aya::{Ebpf, maps::MapError};
 use ipnet::IpNet;
 use policy_common::{
     AddressEntry, Endpoint, EndpointId, IdentityId, LAYOUT_VERSION, NodeState, PortSetId, RuleKey,
-    names,
+    RulesetId, names,
 };
-use policy_core::plan::{EndpointEntry, Op, Writer, encode::EncodedPortSet, write};
+use policy_core::plan::{
+    Contents, Op, Room, Short, Table, Writer, encode::EncodedPortSet, fit, write,
+};
 
 use super::{
     super::kernel::grace::Grace,
-    backlog::{Blocked, Replaced, Thing},
-    failure::{Failure, failure},
-    load::LoadError,
+    failure::{Failure, cause, failure},
+    load::{LoadError, TableSizes},
     tables::Tables,
 };
+
+/// Plans after which the tables are as full as they get: each makes room for the next.
+const PLANS: usize = 8;
 
 /// Executes the operations of plans. At every step the programs read either state.
 pub struct TableWriter {
     tables: Tables,
     grace: Grace,
-    /// Operations that the kernel refused, and those that wait behind them.
-    backlog: Vec<Op>,
+    /// What was written.
+    contents: Contents,
+    /// How much fits.
+    room: Room,
+    /// Where port sets stand: their numbers may be larger than the table while it has room.
+    slots: BTreeMap<PortSetId, PortSetId>,
+    taken_slots: BTreeSet<PortSetId>,
+    is_exact: bool,
+    refused: Option<Failure>,
+    short: Vec<Short>,
+    packed: Option<Table>,
+    sizes: TableSizes,
     node: NodeState,
     /// What was written since the last grace period.
     written: Written,
@@ -50,7 +67,11 @@ impl TableWriter {
     /// Opens the tables of a loaded object, empty but for what is built in. `before` is what the
     /// generation before remembers: the epoch counter survives a change of layouts, so that a flow
     /// never looks newer than it is.
-    pub(crate) fn of(ebpf: &Ebpf, before: Option<NodeState>) -> Result<Self, LoadError> {
+    pub(crate) fn of(
+        ebpf: &Ebpf,
+        sizes: &TableSizes,
+        before: Option<NodeState>,
+    ) -> Result<Self, LoadError> {
         let mut tables = Tables::of(ebpf)?;
         let node = NodeState {
             epoch: before.map_or(0, |state| state.epoch),
@@ -58,42 +79,108 @@ impl TableWriter {
             ..NodeState::default()
         };
         tables.put_node_state(node)?;
-        tables.put_built_in_port_sets()?;
+        tables.put_built_in()?;
         Ok(Self {
             tables,
             grace: Grace::new()?,
-            backlog: Vec::new(),
+            contents: Contents::default(),
+            room: sizes.room(),
+            slots: BTreeMap::new(),
+            taken_slots: BTreeSet::new(),
+            is_exact: true,
+            refused: None,
+            short: Vec::new(),
+            packed: None,
+            sizes: *sizes,
             node,
             written: Written::Nothing,
             grace_periods: 0,
         })
     }
 
-    /// Executes what waits from earlier calls, then `ops`, in order. Only writes: the programs read
-    /// the tables anew for every packet until [`TableWriter::settle`].
+    /// Executes operations in order, up to the first that the kernel refuses. Only writes: the
+    /// programs read the tables anew for every packet until [`TableWriter::settle`].
     ///
-    /// Returns what the kernel refused; empty when the tables hold everything. An operation that
-    /// depends on a refused one waits behind it, what has nothing to do with it goes on.
+    /// Returns what was refused. From then on plans of changes are of no use: nothing is executed
+    /// until [`TableWriter::fit`] was called with all that is wanted.
     pub fn apply(&mut self, ops: &[Op]) -> Vec<Failure> {
-        let waited = std::mem::take(&mut self.backlog);
-        let mut blocked = Blocked::default();
-        let mut failures = Vec::new();
-        for op in &waited {
-            self.step(op, &mut blocked, &mut failures);
+        if self.is_exact {
+            self.refused = self.execute_all(ops).err();
+            self.is_exact = self.refused.is_none();
         }
-        let caught_up = self.backlog.len() < waited.len();
+        self.refused.iter().cloned().collect()
+    }
+
+    /// Makes the tables equal to what fits of the wanted ones, given as operations on empty tables:
+    /// what was written in vain is undone, removals come first. At every step a packet is allowed
+    /// only if it was, or should be.
+    ///
+    /// Returns what the kernel refused nevertheless; what has no room is told by
+    /// [`TableWriter::short`].
+    pub fn fit(&mut self, wanted: &[Op]) -> Vec<Failure> {
+        let wanted = Contents::of(wanted);
+        self.is_exact = false;
+        self.refused = None;
+        for _ in 0..PLANS {
+            let plan = fit(&self.contents, &wanted, &self.room);
+            self.short = plan.short;
+            self.packed = plan.packed;
+            self.refused = self.execute_all(&plan.ops).err();
+            self.is_exact = plan.is_exact && self.refused.is_none();
+            if self.is_exact || self.refused.is_some() || plan.ops.is_empty() {
+                break;
+            }
+        }
+        self.refused.iter().cloned().collect()
+    }
+
+    /// Whether the tables are exactly what was wanted, so that plans of changes may follow. Where
+    /// they are not, rulesets are not to be collected that are [`TableWriter::held`], and every
+    /// change, and every collection by itself, is followed by [`TableWriter::fit`].
+    pub fn is_exact(&self) -> bool {
+        self.is_exact
+    }
+
+    /// What has no room.
+    pub fn short(&self) -> &[Short] {
+        &self.short
+    }
+
+    /// The table that has no room for what is wanted as it was meant: all that is not
+    /// [`TableWriter::short`] is in force all the same, written more densely.
+    pub fn packed(&self) -> Option<Table> {
+        self.packed
+    }
+
+    /// Sizes of the tables.
+    pub fn sizes(&self) -> &TableSizes {
+        &self.sizes
+    }
+
+    /// The rulesets that endpoints lead to now.
+    pub fn held(&self) -> BTreeSet<RulesetId> {
+        let entries = self.contents.endpoints.values();
+        let directions = entries.flat_map(|entry| [entry.ingress, entry.egress]);
+        directions.flatten().map(|rules| rules.ruleset).collect()
+    }
+
+    /// How much of what is wanted is not in force; 0 when all is.
+    pub fn waiting(&self) -> usize {
+        self.short.len() + usize::from(self.refused.is_some())
+    }
+
+    /// Whether the kernel refused a write for another reason than one that planning avoids: to be
+    /// tried again though nothing changes.
+    pub fn is_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    fn execute_all(&mut self, ops: &[Op]) -> Result<(), Failure> {
         for op in ops {
-            self.step(op, &mut blocked, &mut failures);
+            self.execute(op).map_err(|source| failure(op, &source))?;
+            self.contents.execute(op);
         }
-        // An epoch that moved before the write it stood for would leave flows on old verdicts.
-        if caught_up && let Err(source) = self.renew_epochs() {
-            failures.push(Failure {
-                table: names::ENDPOINTS,
-                object: "epochs of all endpoints".into(),
-                source,
-            });
-        }
-        failures
+        Ok(())
     }
 
     /// Lets the programs remember what they read, if a table was written since they were last
@@ -113,7 +200,8 @@ impl TableWriter {
         settle(self).map_err(|source| Failure {
             table: names::CONTROL,
             object: "what programs may remember of the tables".into(),
-            source,
+            cause: cause(&source),
+            is_full: false,
         })
     }
 
@@ -157,50 +245,16 @@ impl TableWriter {
         self.grace_periods
     }
 
-    /// Operations that wait because of a refused write.
-    pub fn waiting(&self) -> usize {
-        self.backlog.len()
-    }
-
-    fn step(&mut self, op: &Op, blocked: &mut Blocked, failures: &mut Vec<Failure>) {
-        if !blocked.is_empty() && blocked.holds_back(op) {
-            self.put_off(op, blocked);
-        } else if let Err(source) = self.execute(op) {
-            failures.push(failure(op, source));
-            self.put_off(op, blocked);
-        }
-    }
-
-    fn put_off(&mut self, op: &Op, blocked: &mut Blocked) {
-        let replaced = self.replaced(op);
-        blocked.add(op, replaced);
-        self.backlog.push(op.clone());
-    }
-
-    /// What the kernel holds today where `op` writes. What cannot be read is taken as nothing:
-    /// the write itself then fails too.
-    fn replaced(&self, op: &Op) -> Replaced {
-        let mut replaced = Replaced::default();
-        match op {
-            Op::PutAddress { address, .. } | Op::DeleteAddress(address) => {
-                let entry = self.tables.address(*address).ok().flatten();
-                replaced.identity = entry.map(|entry| entry.identity);
-            }
-            Op::PutCidr(cidr, _) | Op::DeleteCidr(cidr) => {
-                replaced.identity = self.tables.cidr(*cidr).ok().flatten();
-            }
-            Op::PutEndpoint(EndpointEntry { ifindex, .. }) | Op::DeleteEndpoint { ifindex, .. } => {
-                if let Ok(Some(old)) = self.tables.endpoint_at(*ifindex) {
-                    replaced.endpoint = uses(&old);
-                }
-            }
-            _ => {}
-        }
-        replaced
-    }
-
     fn execute(&mut self, op: &Op) -> Result<(), MapError> {
-        write(self, op)
+        let mut op = op.clone();
+        let removed = self.place(&mut op)?;
+        write(self, &op).inspect_err(|_| {
+            if let Op::PutPortSet(slot, _) = op {
+                self.give_back(slot);
+            }
+        })?;
+        removed.into_iter().for_each(|slot| self.give_back(slot));
+        Ok(())
     }
 
     /// Something is about to be written.
@@ -209,15 +263,58 @@ impl TableWriter {
         &mut self.tables
     }
 
-    /// Has every flow evaluated again.
-    fn renew_epochs(&mut self) -> Result<(), MapError> {
-        self.written = Written::Visible;
-        for endpoint in self.tables.endpoints()? {
-            let epoch = self.next_epoch()?;
-            let renewed = Endpoint { epoch, ..endpoint };
-            self.tables.put_endpoint(renewed.sealed())?;
+    /// Says of an operation on port sets in which slots they stand. Returns the slot that is free
+    /// when it is executed.
+    fn place(&mut self, op: &mut Op) -> Result<Option<PortSetId>, MapError> {
+        match op {
+            Op::PutPortSet(id, _) => *id = self.take_slot(*id)?,
+            Op::DeletePortSet(id, _) => {
+                *id = self.slot(*id);
+                return Ok(Some(*id));
+            }
+            Op::PutRule(_, _, ports) => *ports = self.slot(*ports),
+            Op::PutEndpoint(entry) => {
+                let directions = [&mut entry.ingress, &mut entry.egress];
+                for rules in directions.into_iter().flatten() {
+                    rules.default_ports = self.slot(rules.default_ports);
+                }
+            }
+            _ => {}
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// The slot of a new port set: that of its number, or the first that is free.
+    fn take_slot(&mut self, id: PortSetId) -> Result<PortSetId, MapError> {
+        let all = PortSetId::FIRST.0..self.room_for_slots();
+        let is_free = |slot: &u32| !self.taken_slots.contains(&PortSetId(*slot));
+        let slot = Some(id.0)
+            .filter(|slot| all.contains(slot) && is_free(slot))
+            .or_else(|| all.clone().find(is_free));
+        let slot = slot.ok_or(MapError::OutOfBounds {
+            index: id.0,
+            max_entries: all.end,
+        })?;
+        let slot = PortSetId(slot);
+        self.slots.insert(id, slot);
+        self.taken_slots.insert(slot);
+        Ok(slot)
+    }
+
+    fn room_for_slots(&self) -> u32 {
+        u32::try_from(self.room.port_sets)
+            .unwrap_or(u32::MAX)
+            .saturating_add(PortSetId::FIRST.0)
+    }
+
+    fn give_back(&mut self, slot: PortSetId) {
+        self.slots.retain(|_, taken| *taken != slot);
+        self.taken_slots.remove(&slot);
+    }
+
+    /// Where a port set stands.
+    fn slot(&self, id: PortSetId) -> PortSetId {
+        self.slots.get(&id).copied().unwrap_or(id)
     }
 }
 
@@ -285,18 +382,4 @@ impl Writer for TableWriter {
     fn wait(&mut self) -> Result<(), MapError> {
         self.wait_for(Written::Visible)
     }
-}
-
-/// What an endpoint's entry refers to.
-fn uses(endpoint: &Endpoint) -> Vec<Thing> {
-    [endpoint.ingress, endpoint.egress]
-        .into_iter()
-        .flat_map(|rules| {
-            [
-                Thing::Ruleset(rules.ruleset),
-                Thing::Ports(rules.default_ports),
-            ]
-        })
-        .chain([Thing::Number(endpoint.id)])
-        .collect()
 }

@@ -166,15 +166,19 @@ impl<'a> Question<'a> {
         .map(|(table, needed, _)| Full { table, needed })
     }
 
-    /// Whether there is room for everything that is wanted beside what endpoints lead to now.
-    pub(super) fn has_room_for_all(&self) -> bool {
+    /// The table that has no room for everything that is wanted beside what endpoints lead to now.
+    pub(super) fn lacks_room_for_all(&self) -> Option<Table> {
         let mut draft = Draft::beside(self.have, &rulesets(self.have));
         for ((ruleset, identity), ports) in &self.want.rules {
             draft.put(*ruleset, *identity, *ports);
         }
         draft.port_sets.extend(self.want.port_sets.keys());
         draft.cidrs.clone_from(&self.want.cidrs);
-        self.homeless.iter().all(Vec::is_empty) && self.check(&draft).is_none()
+        let [v4, v6] = &self.homeless;
+        let addresses = [(Table::AddressesV4, v4), (Table::AddressesV6, v6)];
+        let full = addresses.into_iter().find(|(_, rest)| !rest.is_empty());
+        full.map(|(table, _)| table)
+            .or(self.check(&draft).map(|full| full.table))
     }
 
     /// Entries of PORTS.

@@ -112,6 +112,8 @@ pub struct Fit {
     /// Rulesets that endpoints keep though others are wanted: their numbers, and what they refer
     /// to, must not be used for anything else.
     pub held: BTreeSet<RulesetId>,
+    /// The table that has no room for all that is wanted, as it is wanted.
+    pub packed: Option<Table>,
     /// The tables are then exactly the wanted ones, so that plans of changes may follow.
     pub is_exact: bool,
 }
@@ -120,7 +122,8 @@ pub struct Fit {
 /// for more is followed by another one that uses it: call it again until there is nothing to do.
 pub fn fit(have: &Contents, want: &Contents, room: &Room) -> Fit {
     let mut route = Route::new(have.clone());
-    if Question::new(have, want, room).has_room_for_all() {
+    let packed = Question::new(have, want, room).lacks_room_for_all();
+    if packed.is_none() {
         route.remove(want, want);
         route.commit(want, &want.rules);
         route.remove(want, want);
@@ -141,6 +144,7 @@ pub fn fit(have: &Contents, want: &Contents, room: &Room) -> Fit {
         ops: route.into_ops(),
         short: choice.short,
         held: choice.held,
+        packed,
         is_exact: false,
     }
 }

@@ -18,6 +18,8 @@ use crate::plan::{
 pub(super) struct Route {
     now: Contents,
     ops: Vec<Op>,
+    /// An address or a prefix changed: flows are to be judged again.
+    is_moving: bool,
 }
 
 impl Route {
@@ -25,6 +27,7 @@ impl Route {
         Self {
             now,
             ops: Vec::new(),
+            is_moving: false,
         }
     }
 
@@ -65,6 +68,7 @@ impl Route {
         let addresses = self.now.addresses.keys();
         let addresses = addresses.filter(|address| !want.addresses.contains_key(address));
         let addresses: Vec<_> = addresses.copied().map(Op::DeleteAddress).collect();
+        self.is_moving |= !addresses.is_empty();
         self.extend(addresses);
         self.remove_cidrs(keep);
         self.remove_rules(keep);
@@ -156,8 +160,16 @@ impl Route {
                 });
             }
         }
-        // Flows are judged again by what an address is now.
-        let is_moving = !delta.addresses.is_empty() || !delta.cidrs.is_empty();
+        let gone = now.addresses.iter();
+        let gone = gone.filter(|(address, _)| !target.addresses.contains_key(address));
+        delta
+            .addresses
+            .extend(gone.map(|(address, value)| AddressWrite {
+                address: *address,
+                before: Some(*value),
+                after: None,
+            }));
+        let is_moving = self.is_moving || !delta.addresses.is_empty() || !delta.cidrs.is_empty();
         for entry in target.endpoints.values() {
             let before = now.endpoints.get(&entry.ifindex);
             if before.is_some_and(|before| is_same(before, entry)) && !is_moving {
@@ -172,6 +184,7 @@ impl Route {
             });
         }
         self.extend(delta.commit_plan());
+        self.is_moving = false;
     }
 }
 

@@ -1,6 +1,17 @@
 //! Which active blocks hold for an address: a prefix tree of their CIDRs and exceptions.
 //!
-//! Knows nothing of pods. Invariant (after [`Blocks::refresh`]): for every prefix of the tree,
+//! Knows nothing of pods. What lies inside a prefix is one range of the tree's order. Prefixes are
+//! ordered by family, then by their first address (they are stored truncated), then by length. Let
+//! `root` go from address `a` to address `b`. A prefix inside it begins at some `f` with
+//! `a <= f <= b`, and where `f = a` it is no shorter than `root`: it does not stand before `root`. It
+//! ends at or before `b`, and where `f = b` it has the full length: it does not stand behind `b` as a
+//! full-length prefix, `last`. Conversely, what stands in `root..=last` is of `root`'s family and
+//! begins at some `f` with `a <= f <= b`; of two prefixes one contains the other or they are apart, so
+//! it is inside `root` or contains it. To contain it, it would have to begin at or before `a`, so at
+//! `a`, and be shorter than `root`; then it would stand before `root`. So `inside` is
+//! `range(root..=last)`, neither more nor less.
+//!
+//! Invariant (after [`Blocks::refresh`]): for every prefix of the tree,
 //! `holds` are the blocks that hold for the addresses whose longest prefix it is.
 
 use std::{collections::BTreeMap, net::IpAddr};
@@ -129,8 +140,7 @@ impl Blocks {
     }
 
     fn inside(&self, root: &IpNet) -> impl Iterator<Item = IpNet> {
-        // The order is by first address, then by length: everything inside `root` stands between
-        // itself and its last address as a full-length prefix.
+        // Exactly these: see the proof above.
         let last = IpNet::from(root.broadcast());
         self.prefixes.range(*root..=last).map(|(&net, _)| net)
     }
@@ -265,3 +275,6 @@ fn successor(address: IpAddr) -> Option<IpAddr> {
         IpAddr::V6(address) => Some(IpAddr::V6(u128::from(address).checked_add(1)?.into())),
     }
 }
+
+#[cfg(test)]
+mod tests;

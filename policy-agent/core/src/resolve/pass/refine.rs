@@ -88,7 +88,7 @@ pub(crate) fn refine_addresses(
                 host: before.is_some_and(|value| value.host),
             });
             facts.addresses[id].written = after;
-            delta.renumbered.push(AddressWrite {
+            delta.refined.push(AddressWrite {
                 address,
                 before,
                 after,
@@ -164,7 +164,7 @@ pub(crate) fn coarsen_addresses(
         }
         identities.release(before.identity, 1);
         addresses.write(id, after);
-        delta.renumbered.push(AddressWrite {
+        delta.refined.push(AddressWrite {
             address,
             before: Some(before),
             after,
