@@ -30,6 +30,11 @@ pub(super) struct RunArgs {
     /// The directory of manifests
     #[arg(long, value_name = "DIR")]
     manifests: PathBuf,
+    /// Where accepted objects are kept, so that a restart that finds a file broken goes on with
+    /// their last accepted form; a directory of this user's with mode 0700. Give one that survives
+    /// a reboot, if that is to hold then too
+    #[arg(long, value_name = "DIR", default_value = "/run/policy-agent/state")]
+    state_dir: PathBuf,
     /// The name of this node: pods whose spec.nodeName is another one are not looked for here.
     /// Without it, any pod may be here
     #[arg(long, value_name = "NAME", default_value = "")]
@@ -96,6 +101,7 @@ pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     let options = AgentOptions {
         source: SourceOptions::Manifests {
             directory: arguments.manifests,
+            state: Some(arguments.state_dir),
         },
         node_name: arguments.node_name,
         pins: PinDir::new(arguments.pin_path),

@@ -23,6 +23,8 @@ pub enum SourceOptions {
     Manifests {
         /// The directory.
         directory: PathBuf,
+        /// Where what was accepted is kept for the next run.
+        state: Option<PathBuf>,
     },
 }
 
@@ -49,8 +51,9 @@ impl Source {
     /// When it is not there, or cannot be followed.
     pub fn open(options: &SourceOptions) -> Result<Self, SourceError> {
         match options {
-            SourceOptions::Manifests { directory } => {
-                Ok(Self::Manifests(ManifestSource::open(directory)?))
+            SourceOptions::Manifests { directory, state } => {
+                let source = ManifestSource::open(directory, state.as_deref())?;
+                Ok(Self::Manifests(source))
             }
         }
     }

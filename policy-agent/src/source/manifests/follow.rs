@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::{
     Manifests, directory,
     file::File,
+    kept::StateFile,
     links::{self, Entry},
     settle::{Settle, Touch},
     watch::Watch,
@@ -25,6 +26,7 @@ use super::{
 use crate::{
     convert::Field,
     source::{Event, Origin, Problem, Refusal, Revision},
+    text::Printable,
 };
 
 /// Events that may wait for the receiver before reading pauses.
@@ -66,7 +68,10 @@ impl ManifestSource {
     /// # Errors
     ///
     /// When there is no such directory, or it cannot be watched.
-    pub fn open(directory: &Path) -> Result<Self, ManifestSourceError> {
+    ///
+    /// What was accepted is kept in `state` for the next run, and taken from there where a file
+    /// cannot be read now.
+    pub fn open(directory: &Path, state: Option<&Path>) -> Result<Self, ManifestSourceError> {
         let failed = |source| ManifestSourceError::Watch {
             directory: directory.to_owned(),
             source,
@@ -77,6 +82,7 @@ impl ManifestSource {
         let (begun, begin) = std::sync::mpsc::channel();
         let reload = Arc::new(Notify::new());
         let thread = Thread {
+            state: state.map(|state| StateFile::new(state, &path)),
             directory: path.clone(),
             reload: Arc::clone(&reload),
             sender,
@@ -129,6 +135,7 @@ impl ManifestSource {
 /// What the thread that follows a directory begins with.
 struct Thread {
     directory: PathBuf,
+    state: Option<StateFile>,
     reload: Arc<Notify>,
     sender: mpsc::Sender<Event>,
 }
@@ -155,6 +162,7 @@ impl Thread {
             let _ = begun.send(Ok(()));
             let follow = Follow {
                 directory: self.directory,
+                state: self.state,
                 watch,
                 manifests: Manifests::default(),
                 settle: Settle::default(),
@@ -172,6 +180,7 @@ impl Thread {
 
 struct Follow {
     directory: PathBuf,
+    state: Option<StateFile>,
     watch: Watch,
     manifests: Manifests,
     settle: Settle,
@@ -189,12 +198,53 @@ struct Follow {
 
 impl Follow {
     async fn run(mut self) -> Result<(), ManifestSourceError> {
-        let changes = self.rescan()?;
+        let mut changes = self.restore();
+        let kept = changes.len();
+        changes.extend(self.rescan()?);
         self.watch_links()?;
+        if self.unlisted.is_none() && self.manifests.files().next().is_none() {
+            tracing::warn!(
+                "there are no manifests in {}{}",
+                Printable(self.directory.display()),
+                if kept > 0 {
+                    ": everything that an earlier run knew is gone"
+                } else {
+                    ""
+                }
+            );
+        }
         if self.send(changes).await && self.sender.send(Event::Synced).await.is_ok() {
             while self.turn().await? {}
         }
         Ok(())
+    }
+
+    /// What an earlier run had accepted.
+    fn restore(&mut self) -> Vec<Change> {
+        let Some(state) = &self.state else {
+            return Vec::new();
+        };
+        match state.read() {
+            Ok(kept) => self.manifests.restore(kept),
+            Err(error) => {
+                tracing::error!("what an earlier run accepted cannot be read: {error}");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Keeps what is accepted for the next run.
+    fn keep(&mut self) {
+        let Some(state) = &self.state else {
+            return;
+        };
+        let kept = state.write(self.manifests.accepted());
+        if let Err(error) = kept {
+            let directory = Printable(state.directory().display());
+            tracing::error!(
+                "what is accepted cannot be kept for a restart in {directory} (--state-dir): {error}"
+            );
+        }
     }
 
     /// Waits for one thing and does it; false when nobody listens any more.
@@ -231,7 +281,11 @@ impl Follow {
         }
         self.revision = Some(revision.clone());
         let batch = Event::Batch { changes, revision };
-        self.sender.send(batch).await.is_ok()
+        if self.sender.send(batch).await.is_err() {
+            return false;
+        }
+        self.keep();
+        true
     }
 
     fn read_due(&mut self) -> Result<Vec<Change>, ManifestSourceError> {

@@ -35,7 +35,7 @@ impl Followed {
         for (name, text) in files {
             fs::write(directory.path().join(name), text).unwrap();
         }
-        let source = ManifestSource::open(directory.path()).unwrap();
+        let source = ManifestSource::open(directory.path(), None).unwrap();
         let mut followed = Self { directory, source };
         while followed.next().await != Event::Synced {}
         followed
@@ -118,7 +118,7 @@ async fn what_is_there_is_sent_before_synced() {
     fs::write(directory.path().join("a.yaml"), policy("a", "Ingress")).unwrap();
     fs::write(directory.path().join("b.yml"), "kind: ]").unwrap();
     fs::write(directory.path().join("c.txt"), "kind: ]").unwrap();
-    let mut source = ManifestSource::open(directory.path()).unwrap();
+    let mut source = ManifestSource::open(directory.path(), None).unwrap();
     let first = source.next().await.unwrap();
     assert!(
         matches!(&first, Event::Refused(refused) if refused.len() == 1),
@@ -137,7 +137,7 @@ async fn what_is_there_is_sent_before_synced() {
 async fn a_directory_that_is_not_there_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("missing");
-    let error = ManifestSource::open(&missing).unwrap_err();
+    let error = ManifestSource::open(&missing, None).unwrap_err();
     assert!(
         matches!(error, ManifestSourceError::Watch { .. }),
         "{error}"
@@ -244,7 +244,7 @@ async fn a_mounted_config_map_changes_by_one_swap() {
     version(root, "..v1", &files);
     symlink("..data/a.yaml", root.join("a.yaml")).unwrap();
     symlink("..data/b.yaml", root.join("b.yaml")).unwrap();
-    let source = ManifestSource::open(root).unwrap();
+    let source = ManifestSource::open(root, None).unwrap();
     let mut followed = Followed { directory, source };
     while followed.next().await != Event::Synced {}
 
@@ -285,7 +285,7 @@ async fn a_directory_that_is_replaced_keeps_everything_in_force_meanwhile() {
     let path = root.path().join("manifests");
     fs::create_dir(&path).unwrap();
     fs::write(path.join("a.yaml"), policy("a", "Ingress")).unwrap();
-    let source = ManifestSource::open(&path).unwrap();
+    let source = ManifestSource::open(&path, None).unwrap();
     let mut followed = Followed {
         directory: root,
         source,
@@ -329,7 +329,7 @@ async fn a_directory_that_is_a_link_is_followed_to_where_it_leads() {
     }
     let path = root.path().join("manifests");
     symlink("v1", &path).unwrap();
-    let source = ManifestSource::open(&path).unwrap();
+    let source = ManifestSource::open(&path, None).unwrap();
     let mut followed = Followed {
         directory: root,
         source,
@@ -385,4 +385,54 @@ async fn a_reload_reads_what_no_event_announced() {
     followed.nothing_before("m").await;
     followed.source.reload();
     assert_eq!(covers(&followed.changes().await), ["x/a: egress"]);
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_with_what_was_accepted_of_files_that_cannot_be_read_now() {
+    let root = tempfile::tempdir().unwrap();
+    let (state, path) = (root.path().join("state"), root.path().join("manifests"));
+    fs::create_dir(&path).unwrap();
+    for name in ["broken", "blank", "gone", "sound"] {
+        let text = policy(name, "Ingress");
+        fs::write(path.join(format!("{name}.yaml")), text).unwrap();
+    }
+    let first = async |source: &mut ManifestSource| loop {
+        match source.next().await.unwrap() {
+            Event::Batch { changes, .. } => return changes,
+            Event::Refused(_) | Event::Synced => {}
+        }
+    };
+    let mut source = ManifestSource::open(&path, Some(&state)).unwrap();
+    assert_eq!(covers(&first(&mut source).await).len(), 4);
+    // It is kept after the batch was taken.
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    let kept = |state: &Path| {
+        fs::read_dir(state).is_ok_and(|mut files| {
+            files.any(|file| {
+                file.is_ok_and(|file| file.path().extension() == Some("manifests".as_ref()))
+            })
+        })
+    };
+    while !kept(&state) {
+        assert!(tokio::time::Instant::now() < deadline, "nothing is kept");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(source);
+
+    fs::write(path.join("broken.yaml"), policy("broken", "Ingres")).unwrap();
+    fs::write(path.join("blank.yaml"), "").unwrap();
+    fs::remove_file(path.join("gone.yaml")).unwrap();
+    fs::write(path.join("sound.yaml"), policy("sound", "Egress")).unwrap();
+    let mut source = ManifestSource::open(&path, Some(&state)).unwrap();
+    let changes = covers(&first(&mut source).await);
+    let last = |name: &str| {
+        let mut of = changes
+            .iter()
+            .filter(|change| change.starts_with(&format!("x/{name}:")));
+        of.next_back().cloned()
+    };
+    assert_eq!(last("broken").as_deref(), Some("x/broken: ingress"));
+    assert_eq!(last("blank").as_deref(), Some("x/blank: ingress"));
+    assert_eq!(last("gone").as_deref(), Some("x/gone: gone"));
+    assert_eq!(last("sound").as_deref(), Some("x/sound: egress"));
 }

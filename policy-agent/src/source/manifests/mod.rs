@@ -8,6 +8,7 @@ mod digest;
 mod directory;
 mod file;
 mod follow;
+mod kept;
 mod lines;
 mod links;
 mod list;

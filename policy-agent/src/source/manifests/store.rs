@@ -18,6 +18,7 @@ use super::{
     change::{removal, upsert},
     digest::{self, Digest},
     file::{Entry, File},
+    kept::Kept,
 };
 use crate::{
     convert::{Field, Kind, Object, ObjectRef, implied_namespace},
@@ -51,6 +52,8 @@ struct Held {
 struct Accepted {
     place: Option<Place>,
     object: Arc<Object>,
+    /// As it was written, for the next run; `None` of what was not accepted.
+    written: Option<Arc<str>>,
 }
 
 impl Accepted {
@@ -87,6 +90,7 @@ impl Manifests {
                 object: key,
                 outcome,
                 pod,
+                written,
                 ..
             } = entry;
             let Some(key) = key else {
@@ -100,11 +104,18 @@ impl Manifests {
             }
             present.insert(key.clone());
             if let Ok(object) = outcome {
-                let object = Arc::new(object);
-                held.objects.insert(key, Accepted { place, object });
+                let accepted = Accepted {
+                    place,
+                    object: Arc::new(object),
+                    written: Some(written.to_string().into()),
+                };
+                held.objects.insert(key, accepted);
             } else if let Some(pod) = pod {
-                let object = Arc::new(Object::Pod(*pod));
-                nobodies.entry(key).or_insert(Accepted { place, object });
+                nobodies.entry(key).or_insert(Accepted {
+                    place,
+                    object: Arc::new(Object::Pod(*pod)),
+                    written: None,
+                });
             }
         }
         for key in present {
@@ -122,6 +133,37 @@ impl Manifests {
             held.objects.extend(last);
         }
         self.put(name, Some(held))
+    }
+
+    /// Goes on with what an earlier run had accepted, as if its files had been read.
+    pub(super) fn restore(&mut self, kept: Vec<Kept>) -> Vec<Change> {
+        let mut files: BTreeMap<Arc<str>, Held> = BTreeMap::new();
+        for Kept {
+            file,
+            key,
+            object,
+            written,
+        } in kept
+        {
+            let accepted = Accepted {
+                place: None,
+                object: Arc::new(object),
+                written: Some(written),
+            };
+            files.entry(file).or_default().objects.insert(key, accepted);
+        }
+        let files = files.into_iter();
+        files
+            .flat_map(|(name, held)| self.put(&name, Some(held)))
+            .collect()
+    }
+
+    /// Everything that was accepted, with the file that it is in.
+    pub(super) fn accepted(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().flat_map(|(name, held)| {
+            let objects = held.objects.values();
+            objects.filter_map(|accepted| Some((&**name, accepted.written.as_deref()?)))
+        })
     }
 
     /// Forgets a file that is gone.

@@ -361,3 +361,20 @@ fn a_pod_that_is_refused_is_there_and_nobody_until_it_is_mended() {
     let changes = manifests.remove(&"a.yaml".into());
     assert!(changes.contains(&Change::PodRemoved(ObjectName::new("x", "a"))));
 }
+
+#[test]
+fn a_port_that_others_read_as_octal_is_refused_and_never_read_as_decimal() {
+    for port in ["0777", "0443", "080", "+0777"] {
+        let mut manifests = Manifests::default();
+        let text = policy("a").replace(
+            "podSelector: {}",
+            &format!("podSelector: {{}}, ingress: [{{ports: [{{port: {port}}}]}}]"),
+        );
+        assert_eq!(replace(&mut manifests, "p.yaml", &text), [], "{port}");
+        let said = problems(&manifests);
+        assert!(
+            said[0].contains("spec.ingress[0].ports[0].port: "),
+            "{said:?}"
+        );
+    }
+}

@@ -141,6 +141,8 @@ pub(super) fn walk(text: &str, progress: &RefCell<Progress>) -> Result<Value, se
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         strict_booleans: true,
+        // Others read 0777 as octal; as a text it is no port, whichever is meant.
+        leading_zero_numbers_as_strings: true,
         with_snippet: false,
         budget: serde_saphyr::budget! {
             max_events: 100_000_000,
