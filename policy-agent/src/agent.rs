@@ -21,11 +21,13 @@ mod own;
 mod pins;
 mod ports;
 mod reconcile;
+mod replies;
 mod shortage;
 mod snapshot;
 mod sources;
 mod status;
 mod tables;
+mod turn;
 
 use std::{
     collections::BTreeSet,
@@ -37,7 +39,6 @@ use policy_common::RulesetId;
 use policy_core::{
     bind::{Binder, EndpointIds},
     model::Change,
-    plan::Op,
     resolve::Resolver,
 };
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -45,12 +46,12 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use self::{
     attribution::Attribution,
     collection::Collection,
-    hooks::{Hooks, Job},
+    hooks::Hooks,
     ports::Ports,
     snapshot::Pace,
     sources::SourceState,
     status::Published,
-    tables::{Reply, Request, State, Tables},
+    tables::{Request, Tables},
 };
 use crate::{
     datapath::{Attacher, Hook, Lifetime, Mechanism, PinDir, TableSizes},
@@ -362,248 +363,6 @@ impl Agent {
             NodeEvent::TcChanged { ifindex } => self.look_again(Some(ifindex)),
             NodeEvent::Resynced => self.look_again(None),
         }
-    }
-
-    fn on_reply(&mut self, reply: Reply) -> Result<(), AgentError> {
-        match reply {
-            Reply::Loaded(programs) => {
-                self.loaded = true;
-                self.hooks.give(Job::Programs(Box::new(programs)));
-            }
-            Reply::Applied { turn, state } => self.on_applied(turn, state),
-            Reply::Incomplete => self.on_incomplete(),
-            Reply::Published => {
-                self.phase = Phase::Attaching {
-                    since: Instant::now(),
-                };
-                self.take_records();
-                tracing::info!("the tables are filled; attaching programs");
-            }
-            Reply::Swept { clean, took } => self.on_swept(clean, took),
-            Reply::Events(events) => {
-                self.tables.events_read();
-                self.report_drops(&events);
-            }
-            Reply::Failed(error) => return Err(error),
-        }
-        Ok(())
-    }
-
-    fn on_applied(&mut self, turn: u64, state: State) {
-        self.written = turn;
-        self.is_exact = state.is_exact;
-        self.held = state.held;
-        self.is_refused = state.is_refused;
-        let mut failures = state.failures;
-        failures.extend(shortage::describe(
-            &state.short,
-            state.packed,
-            &self.sizes,
-            &self.resolver,
-            |ifindex| self.pod_or_interface(ifindex),
-        ));
-        for failure in &failures {
-            if !self.failures.contains(failure) {
-                tracing::error!("{failure}");
-            }
-        }
-        if failures.is_empty() && !self.failures.is_empty() {
-            tracing::info!("all tables are up to date again");
-        }
-        self.failures = failures;
-        self.waiting = state.waiting;
-        if self.phase == Phase::Filling && self.written == self.turn {
-            self.tables.ask(Request::Publish);
-        }
-    }
-
-    /// A table was full in the middle of a plan: from now on the tables are planned anew from all
-    /// that is wanted, until they are exactly that.
-    fn on_incomplete(&mut self) {
-        if self.is_exact {
-            self.is_exact = false;
-            self.send(Vec::new(), Instant::now());
-            // What was not committed yet is not in it.
-            let turn = self.turn;
-            let waiting = self.ports.iter_mut().map(|(_, port)| port);
-            for port in waiting.filter(|port| self.dirty && port.entry >= turn) {
-                port.entry = turn + 1;
-            }
-        }
-    }
-
-    /// The pod behind an interface, or the interface's name.
-    fn pod_or_interface(&self, ifindex: u32) -> String {
-        let fact = self.ports.get(ifindex).and_then(|port| port.fact.as_ref());
-        match fact.and_then(|fact| fact.pod.as_ref()) {
-            Some(pod) => pod.to_string(),
-            None => self.ports.name(ifindex),
-        }
-    }
-
-    /// Everything that follows from what was taken in.
-    fn turn(&mut self, now: Instant) {
-        self.begin();
-        self.commit(now);
-        self.reconcile(now);
-        self.settle_source();
-        self.report_alarms(now);
-        self.maintain(now);
-        self.publish(now);
-    }
-
-    /// Tells the resolver; what follows is committed at the end of the turn.
-    fn change(&mut self, change: Change) {
-        self.resolver.apply(change);
-        self.dirty = true;
-    }
-
-    fn commit(&mut self, now: Instant) {
-        if !self.dirty || self.phase == Phase::Waiting {
-            return;
-        }
-        // A collection frees numbers: nothing uses them before it is written. Tables without room
-        // are planned one step at a time.
-        let is_alone = self.is_exact && !self.collecting;
-        if !is_alone && self.written < self.turn {
-            return;
-        }
-        self.collecting = false;
-        self.dirty = false;
-        let ops = self.resolver.commit();
-        self.report_conflicts();
-        self.send(ops, now);
-    }
-
-    fn send(&mut self, ops: Vec<Op>, now: Instant) {
-        self.attribution.record(&ops, &self.resolver);
-        if !ops.is_empty() {
-            self.collection.changed(now);
-        }
-        self.turn += 1;
-        let turn = self.turn;
-        self.tables.ask(if self.is_exact {
-            Request::Apply { turn, ops }
-        } else {
-            let wanted = self.resolver.full();
-            Request::Fit { turn, wanted }
-        });
-    }
-
-    /// Once everything is known: fills the tables and replaces the pins.
-    fn begin(&mut self) {
-        let NodeSynced {
-            interfaces,
-            addresses,
-            routes,
-            tunnels,
-        } = self.node_synced;
-        let is_node_synced = interfaces && addresses && routes && tunnels;
-        let is_ready = self.loaded && self.source.synced && is_node_synced;
-        if self.phase != Phase::Waiting || !is_ready {
-            return;
-        }
-        self.phase = Phase::Filling;
-        self.dirty = false;
-        for event in self.binder.synced() {
-            self.on_bind(event);
-        }
-        // Nobody reads the new tables yet: one batch.
-        let ops = self.resolver.commit();
-        let ops = self.renumber(ops);
-        self.report_conflicts();
-        self.send(ops, Instant::now());
-    }
-
-    /// What is due by the clock.
-    fn maintain(&mut self, now: Instant) {
-        if !self.phase.is_begun() {
-            return;
-        }
-        if now >= self.next_verify {
-            self.next_verify = now + VERIFY;
-            self.look_again(None);
-            self.reconcile(now);
-        }
-        if !self.is_carry_over && self.have_links_moved() {
-            self.is_carry_over = true;
-            self.tables.ask(Request::FinishCarry);
-        }
-        // Programs of interfaces that are gone may still be on their way off.
-        if now >= self.next_sweep && !self.sweeping && self.forgetting == 0 {
-            self.sweeping = true;
-            self.tables.ask(Request::Sweep(self.ids.begin_sweep()));
-        }
-        let refused = self.is_refused && now >= self.next_retry;
-        if self.written == self.turn && self.collection.take_due(now, refused) {
-            self.next_retry = now + RETRY;
-            self.collecting = true;
-            // May leave identities unused in its turn: it counts as a change.
-            let ops = self.resolver.collect_but(&self.held);
-            self.send(ops, now);
-        }
-    }
-
-    fn on_swept(&mut self, clean: bool, took: Duration) {
-        self.sweeping = false;
-        // While removals wait, an endpoint that is gone may still make flows.
-        if clean && self.ids.swept() {
-            self.assign_numbers();
-        }
-        let pause = match (self.ids.is_any_resting(), self.is_number_wanted()) {
-            (true, true) => URGENT_SWEEP,
-            (true, false) => SWEEP,
-            (false, _) => took.saturating_mul(SWEEP_SHARE).clamp(SWEEP, LATEST_SWEEP),
-        };
-        self.next_sweep = Instant::now() + pause;
-    }
-
-    fn is_number_wanted(&self) -> bool {
-        self.ports.iter().any(|(_, port)| port.no_number)
-    }
-
-    /// When the loop has to turn though nothing comes.
-    fn next_due(&self) -> Instant {
-        let now = Instant::now();
-        let mut due = now + HEARTBEAT;
-        if self.phase.is_begun() {
-            let retry = self.is_refused.then_some(self.next_retry);
-            let wanted = [
-                self.ports.next_due(now),
-                self.collection.due(),
-                retry.filter(|retry| *retry > now),
-                self.pace.due(),
-                Some(self.next_verify),
-            ];
-            due = wanted.into_iter().flatten().fold(due, Instant::min);
-            if !self.sweeping && self.forgetting == 0 {
-                due = due.min(self.next_sweep);
-            }
-        }
-        due
-    }
-
-    fn report_conflicts(&mut self) {
-        let conflicts: Vec<_> = self
-            .resolver
-            .conflicts()
-            .iter()
-            .map(|conflict| {
-                let losers: Vec<_> = conflict.losers.iter().map(ToString::to_string).collect();
-                format!(
-                    "{} belongs to {}, not to {}",
-                    conflict.address,
-                    conflict.winner,
-                    losers.join(", ")
-                )
-            })
-            .collect();
-        for conflict in &conflicts {
-            if !self.conflicts.contains(conflict) {
-                tracing::error!("address conflict: {conflict}");
-            }
-        }
-        self.conflicts = conflicts;
     }
 }
 

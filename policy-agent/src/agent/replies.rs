@@ -1,0 +1,110 @@
+//! What the tables' thread answers, and what the loop makes of it.
+//!
+//! Must not touch maps. Invariant: what the tables refused is known to the loop, and shown, until a
+//! later answer says that they hold everything.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Agent, AgentError, LATEST_SWEEP, Phase, SWEEP, SWEEP_SHARE, URGENT_SWEEP,
+    hooks::Job,
+    shortage,
+    tables::{Reply, Request, State},
+};
+
+impl Agent {
+    pub(super) fn on_reply(&mut self, reply: Reply) -> Result<(), AgentError> {
+        match reply {
+            Reply::Loaded(programs) => {
+                self.loaded = true;
+                self.hooks.give(Job::Programs(Box::new(programs)));
+            }
+            Reply::Applied { turn, state } => self.on_applied(turn, state),
+            Reply::Incomplete => self.on_incomplete(),
+            Reply::Published => {
+                self.phase = Phase::Attaching {
+                    since: Instant::now(),
+                };
+                self.take_records();
+                tracing::info!("the tables are filled; attaching programs");
+            }
+            Reply::Swept { clean, took } => self.on_swept(clean, took),
+            Reply::Events(events) => {
+                self.tables.events_read();
+                self.report_drops(&events);
+            }
+            Reply::Failed(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_applied(&mut self, turn: u64, state: State) {
+        self.written = turn;
+        self.is_exact = state.is_exact;
+        self.held = state.held;
+        self.is_refused = state.is_refused;
+        let mut failures = state.failures;
+        failures.extend(shortage::describe(
+            &state.short,
+            state.packed,
+            &self.sizes,
+            &self.resolver,
+            |ifindex| self.pod_or_interface(ifindex),
+        ));
+        for failure in &failures {
+            if !self.failures.contains(failure) {
+                tracing::error!("{failure}");
+            }
+        }
+        if failures.is_empty() && !self.failures.is_empty() {
+            tracing::info!("all tables are up to date again");
+        }
+        self.failures = failures;
+        self.waiting = state.waiting;
+        if self.phase == Phase::Filling && self.written == self.turn {
+            self.tables.ask(Request::Publish);
+        }
+    }
+
+    /// A table was full in the middle of a plan: from now on the tables are planned anew from all
+    /// that is wanted, until they are exactly that.
+    pub(super) fn on_incomplete(&mut self) {
+        if self.is_exact {
+            self.is_exact = false;
+            self.send(Vec::new(), Instant::now());
+            // What was not committed yet is not in it.
+            let turn = self.turn;
+            let waiting = self.ports.iter_mut().map(|(_, port)| port);
+            for port in waiting.filter(|port| self.dirty && port.entry >= turn) {
+                port.entry = turn + 1;
+            }
+        }
+    }
+
+    /// The pod behind an interface, or the interface's name.
+    pub(super) fn pod_or_interface(&self, ifindex: u32) -> String {
+        let fact = self.ports.get(ifindex).and_then(|port| port.fact.as_ref());
+        match fact.and_then(|fact| fact.pod.as_ref()) {
+            Some(pod) => pod.to_string(),
+            None => self.ports.name(ifindex),
+        }
+    }
+
+    pub(super) fn on_swept(&mut self, clean: bool, took: Duration) {
+        self.sweeping = false;
+        // While removals wait, an endpoint that is gone may still make flows.
+        if clean && self.ids.swept() {
+            self.assign_numbers();
+        }
+        let pause = match (self.ids.is_any_resting(), self.is_number_wanted()) {
+            (true, true) => URGENT_SWEEP,
+            (true, false) => SWEEP,
+            (false, _) => took.saturating_mul(SWEEP_SHARE).clamp(SWEEP, LATEST_SWEEP),
+        };
+        self.next_sweep = Instant::now() + pause;
+    }
+
+    pub(super) fn is_number_wanted(&self) -> bool {
+        self.ports.iter().any(|(_, port)| port.no_number)
+    }
+}
