@@ -182,12 +182,17 @@ impl Agent {
         }
         for ifindex in moved {
             self.ids.release(ifindex);
-            let fact = self
-                .ports
-                .get_mut(ifindex)
-                .and_then(|port| port.fact.as_mut());
-            if let (Some(id), Some(fact)) = (self.ids.assign(ifindex), fact) {
+            let Some(port) = self.ports.get_mut(ifindex) else {
+                continue;
+            };
+            if let Some(interface) = &port.interface {
+                self.own.another_pod(interface);
+            }
+            let link = self.own.link(ifindex);
+            if let (Some(id), Some(fact)) = (self.ids.assign(ifindex), &mut port.fact) {
                 fact.id = id;
+                fact.mac = self.check_mac.then_some(link.mac()).flatten();
+                fact.eui_64 = link.is_eui_64();
                 self.resolver.apply(Change::Endpoint(fact.clone()));
             }
         }

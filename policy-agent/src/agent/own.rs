@@ -102,6 +102,14 @@ impl Own {
         }
     }
 
+    /// Another pod than in the run before is behind the interface: what that one was to its link says
+    /// nothing of this one.
+    pub(super) fn another_pod(&mut self, interface: &Interface) {
+        self.links.remove(&interface.ifindex);
+        self.seen(interface);
+        self.links.entry(interface.ifindex).or_default().is_given = true;
+    }
+
     /// The interface is gone.
     pub(super) fn gone(&mut self, ifindex: u32) {
         self.addresses.remove(&ifindex);

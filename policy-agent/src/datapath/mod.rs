@@ -27,8 +27,8 @@ mod pins;
 pub use events::{DebugLines, EventReader};
 pub use flows::{SweepError, Sweeper, Swept};
 pub use generation::{
-    Carry, Counters, Datapath, EMBEDDED, Failure, LoadError, LoadOptions, MapFill, Programs,
-    TableSizes, TableWriter, fill,
+    Carry, Counters, Datapath, EMBEDDED, Failure, HostSockets, LoadError, LoadOptions, MapFill,
+    Programs, TableSizes, TableWriter, fill,
 };
 pub use hooks::{
     AttachError, AttachMode, Attacher, ChainError, Hook, Mechanism, Place, chain, has_tcx,

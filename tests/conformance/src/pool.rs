@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use policy_agent::datapath::{Datapath, LoadOptions, Swept, TableSizes};
+use policy_agent::datapath::{Datapath, HostSockets, LoadOptions, Swept, TableSizes};
 use policy_common::Config;
 
 use super::drops;
@@ -52,6 +52,8 @@ impl Pool {
             ..drops::CONFIG
         };
         options.sizes = SIZES;
+        // One generation serves the hosts of many cases.
+        options.host_sockets = HostSockets::Anywhere;
         Ok(Datapath::load(&options)?)
     }
 

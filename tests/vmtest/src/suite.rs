@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use policy_agent::datapath::{
-    Attacher, Datapath, Hook, LoadOptions, Mechanism, PinDir, TableSizes,
+    Attacher, Datapath, Hook, HostSockets, LoadOptions, Mechanism, PinDir, TableSizes,
 };
 use policy_common::{Config, Direction, EndpointId, Reason};
 use policy_core::{
@@ -14,7 +14,10 @@ use policy_core::{
     },
     resolve::Resolver,
 };
-use policy_harness::traffic::{Connection, Outcome, Protocol, Server, ping, probe};
+use policy_harness::{
+    Netns,
+    traffic::{Connection, Outcome, Protocol, Server, ping, probe},
+};
 
 use crate::network::{HOST, Network, STRANGER};
 
@@ -77,7 +80,7 @@ impl<'o> Node<'o> {
                 ..EndpointFact::default()
             }));
         }
-        let datapath = load(object, &pins)?;
+        let datapath = load(&network.host, object, &pins)?;
         let mut node = Self {
             network,
             object,
@@ -295,7 +298,7 @@ impl<'o> Node<'o> {
             Ok(())
         };
         exchange("before the restart")?;
-        let fresh = load(self.object, &self.pins)?;
+        let fresh = load(&self.network.host, self.object, &self.pins)?;
         drop(std::mem::replace(&mut self.datapath, fresh));
         exchange("while the old generation enforces alone")?;
         self.expect(Protocol::Tcp, 81, Outcome::Denied)?;
@@ -316,8 +319,8 @@ fn within(wanted: Outcome) -> Duration {
 }
 
 /// A generation for a small machine.
-fn load(object: &[u8], pins: &PinDir) -> Result<Datapath> {
-    Ok(Datapath::load(&LoadOptions {
+fn load(host: &Netns, object: &[u8], pins: &PinDir) -> Result<Datapath> {
+    let options = LoadOptions {
         object,
         config: Config::DEFAULT,
         hz: None,
@@ -331,7 +334,9 @@ fn load(object: &[u8], pins: &PinDir) -> Result<Datapath> {
             max_flows: 4_096,
         },
         pins: Some(pins),
-    })?)
+        host_sockets: HostSockets::Here,
+    };
+    Ok(host.run(|| Datapath::load(&options))??)
 }
 
 /// Who may connect to the second pod.

@@ -170,6 +170,15 @@ impl TableSizes {
     }
 }
 
+/// Whose sockets are the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostSockets {
+    /// Those of the network namespace in which the thread loads, where programs can ask.
+    Here,
+    /// All: for tests that use one generation in the namespaces of several hosts.
+    Anywhere,
+}
+
 /// How to load a generation.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadOptions<'a> {
@@ -184,6 +193,8 @@ pub struct LoadOptions<'a> {
     /// The prepared pin directory: its kept maps (flows, counts, node state) are used again where
     /// they fit, the others get pins beside those in force. `None`: private to this process.
     pub pins: Option<&'a PinDir>,
+    /// Whose sockets are the host's.
+    pub host_sockets: HostSockets,
 }
 
 impl LoadOptions<'static> {
@@ -198,6 +209,7 @@ impl LoadOptions<'static> {
             hz: None,
             sizes: TableSizes::default(),
             pins: None,
+            host_sockets: HostSockets::Here,
         })
     }
 }
@@ -254,7 +266,10 @@ pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<(Ebpf, Before),
         .map_or(Before::Nowhere, |pins| Before::of(pins, &reused));
     let config = Abi(Config {
         has_previous_flows: u8::from(before == Before::Beside),
-        netns_cookie: netns::cookie()?,
+        netns_cookie: match options.host_sockets {
+            HostSockets::Here => netns::cookie()?,
+            HostSockets::Anywhere => 0,
+        },
         ..options.config(hz)
     });
     let mut loader = EbpfLoader::new();

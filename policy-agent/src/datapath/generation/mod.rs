@@ -20,7 +20,7 @@ pub use counters::Counters;
 pub use datapath::Datapath;
 pub use failure::Failure;
 pub use fill::{MapFill, fill};
-pub use load::{LoadError, LoadOptions, TableSizes};
+pub use load::{HostSockets, LoadError, LoadOptions, TableSizes};
 pub use object::EMBEDDED;
 pub use programs::Programs;
 pub use writer::TableWriter;

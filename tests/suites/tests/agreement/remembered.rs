@@ -15,6 +15,7 @@ const POD: u32 = 7;
 const UPLINK: u32 = 2_000;
 const RULES: RulesetId = RulesetId(5);
 const PORTS: PortSetId = PortSetId(9);
+const OTHER_PORTS: PortSetId = PortSetId(10);
 const FRIEND: IdentityId = IdentityId(20);
 const STRANGER: IdentityId = IdentityId(21);
 
@@ -38,7 +39,7 @@ const PAIRS: [Pair; 2] = [
     },
 ];
 
-fn port(port: u16) -> Op {
+fn port(set: PortSetId, port: u16) -> Op {
     let entry = PortSetEntry {
         range: PortRange::Prefix {
             protocol: 6,
@@ -47,7 +48,7 @@ fn port(port: u16) -> Op {
         },
         verdict: Verdict::ALLOW,
     };
-    Op::PutPortSet(PORTS, [entry].into())
+    Op::PutPortSet(set, [entry].into())
 }
 
 fn address(pair: &Pair, identity: IdentityId) -> Op {
@@ -126,9 +127,11 @@ fn the_packet_after_a_write_is_judged_by_what_was_written() {
             (address(pair, FRIEND), false),
             (Op::PutRule(RULES, FRIEND, PortSetId::ALLOW_ALL), true),
             (Op::DeleteRule(RULES, FRIEND), false),
-            (port(81), false),
+            (port(PORTS, 81), false),
             (Op::PutRule(RULES, FRIEND, PORTS), false),
-            (port(80), true),
+            // A set that is in use never changes: another takes its place.
+            (port(OTHER_PORTS, 80), false),
+            (Op::PutRule(RULES, FRIEND, OTHER_PORTS), true),
             (address(pair, STRANGER), false),
             (Op::PutCidr(around, FRIEND), false),
             (Op::DeleteAddress(pair.peer.parse().unwrap()), true),

@@ -47,11 +47,29 @@ pub(crate) const CASES: &[Case] = &[
     ),
 ];
 
-/// A segment with a wrong checksum, so that the receiver's kernel does not reset the flow.
+/// The first segment that its sender sends with these flags.
 fn tcp(flags: u8, token: &[u8], source: SocketAddr, to: SocketAddr) -> Vec<u8> {
+    let Tcp {
+        sequence,
+        acknowledgement,
+        ..
+    } = Tcp::new(flags);
+    numbered(flags, (sequence, acknowledgement), token, source, to)
+}
+
+/// A segment with a wrong checksum, so that the receiver's kernel does not reset the flow.
+fn numbered(
+    flags: u8,
+    (sequence, acknowledgement): (u32, u32),
+    token: &[u8],
+    source: SocketAddr,
+    to: SocketAddr,
+) -> Vec<u8> {
     let segment = Tcp {
+        flags,
+        sequence,
+        acknowledgement,
         payload: token.to_vec(),
-        ..Tcp::new(flags)
     };
     let mut bytes = segment.segment(source, to);
     bytes[16] ^= 0xff;
@@ -79,18 +97,31 @@ fn handshake(
     scene.passes("SYN ACK", to, from, &answer, &token);
 }
 
-/// Opens a flow from a pod to the web server's port 80, and closes it from both sides.
+/// Opens a flow from a pod to the web server's port 80, and closes it from both sides: each FIN is
+/// acknowledged with the number behind it.
 fn closed(scene: &mut Scene, from: &str, v6: bool) -> (SocketAddr, SocketAddr) {
     let (source, to) = opened(scene, from, v6);
+    let (mut own, mut peer) = (1001_u32, 1001_u32);
     for flags in [flag::FIN | flag::ACK, flag::ACK] {
         let token = scene.token();
-        let end = tcp(flags, &token, source, to);
+        let end = numbered(flags, (own, peer), &token, source, to);
+        own += length(&token) + u32::from(flags & flag::FIN != 0);
         scene.passes("the pod's end", from, WEB, &end, &token);
         let token = scene.token();
-        let end = tcp(flag::FIN | flag::ACK, &token, to, source);
+        let flags = if flags & flag::FIN != 0 {
+            flags
+        } else {
+            flag::ACK
+        };
+        let end = numbered(flags, (peer, own), &token, to, source);
+        peer += length(&token) + u32::from(flags & flag::FIN != 0);
         scene.passes("the peer's end", WEB, from, &end, &token);
     }
     (source, to)
+}
+
+fn length(token: &[u8]) -> u32 {
+    u32::try_from(token.len()).unwrap()
 }
 
 fn turned_round(scene: &mut Scene) {

@@ -44,8 +44,8 @@ fn strip(scene: &Scene, pod: &str) {
 fn hears_the_agent(scene: &Scene, program: u32) -> bool {
     let pin = scene.cluster.agent.pin_path().join(names::CONTROL);
     let words = Map::from_map_data(MapData::from_pin(&pin).unwrap()).unwrap();
-    let words: Array<_, [u64; 3]> = words.try_into().unwrap();
-    let [begun, settled, _] = words.get(&0, 0).unwrap();
+    let words: Array<_, [u64; 4]> = words.try_into().unwrap();
+    let [begun, settled, ..] = words.get(&0, 0).unwrap();
     assert!(begun == settled && begun != 0, "{begun} and {settled}");
     let control = MapInfo::from_pin(pin).unwrap().id();
     let ours = loaded_programs()

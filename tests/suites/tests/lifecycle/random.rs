@@ -91,7 +91,10 @@ impl Random {
                     "{{ipBlock: {{cidr: 10.1.0.96/28, except: [10.1.0.{}/32]}}}}",
                     101 + self.below(6)
                 ),
-                _ => format!("{{ipBlock: {{cidr: \"fd00:1::6{}/124\"}}}}", self.below(8)),
+                _ => format!(
+                    "{{ipBlock: {{cidr: \"fd00:1::6{}/126\"}}}}",
+                    4 * self.below(3)
+                ),
             })
             .collect();
         peers.join(", ")
