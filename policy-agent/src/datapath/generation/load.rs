@@ -380,6 +380,7 @@ mod tests {
                 hz: None,
                 sizes: sized(flows, endpoints),
                 pins: None,
+                host_sockets: HostSockets::Here,
             };
             let config = options.config(100);
             assert_eq!(config.own_flows, flows / (2 * endpoints));
