@@ -7,7 +7,7 @@ use policy_common::Direction;
 use crate::{
     case::Case,
     family::Family,
-    lookup::{Identities, Tables},
+    lookup::Tables,
     packet::Bytes,
     question::{Answer, Question},
     rules::{ask_as_opened, identify},
@@ -16,7 +16,7 @@ use crate::{
 /// What the rules say of a connection opened in `direction`. `is_first`: the packet opens it, so
 /// where the packet came from counts.
 #[inline(always)]
-pub(crate) fn answer<F: Family, W: Tables<F> + Identities, B: ?Sized + Bytes>(
+pub(crate) fn answer<F: Family, W: Tables<F>, B: ?Sized + Bytes>(
     world: &W,
     case: &Case<'_, F, B>,
     direction: Direction,
@@ -46,17 +46,21 @@ pub(crate) fn answer<F: Family, W: Tables<F> + Identities, B: ?Sized + Bytes>(
 
 /// As [`answer`], from the tables.
 #[inline(never)]
-fn consult<F: Family, W: Tables<F> + Identities, B: ?Sized + Bytes>(
+fn consult<F: Family, W: Tables<F>, B: ?Sized + Bytes>(
     world: &W,
     case: &Case<'_, F, B>,
     direction: Direction,
     is_first: bool,
 ) -> Answer {
-    // The pod's own packets say nothing of where a neighbour's came from.
-    let counts =
-        is_first || (case.peer().is_link_local() && matches!(case.direction, Direction::Ingress));
-    let origin = counts.then_some(case.origin);
-    let identity = identify(world, case.endpoint, direction, origin, case.peer());
+    let origin = is_first.then_some(case.origin);
+    let identity = identify(
+        world,
+        case.endpoint,
+        direction,
+        origin,
+        case.neighbour,
+        case.peer(),
+    );
     ask_as_opened(
         world,
         case.endpoint,

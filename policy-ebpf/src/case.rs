@@ -4,6 +4,7 @@ use policy_common::{Direction, Endpoint};
 
 use crate::{
     family::Family,
+    neighbour::Neighbour,
     origin::Origin,
     packet::{Bytes, IpPacket, Numbers, Segment, numbers::numbers, transport::Kind},
 };
@@ -18,6 +19,8 @@ pub struct Case<'a, F, B: ?Sized> {
     pub direction: Direction,
     /// Where it came from.
     pub origin: &'a Origin,
+    /// Who stands behind its peer's address, if that is a link-local one.
+    pub neighbour: Neighbour,
     /// Its addresses.
     pub packet: &'a IpPacket<F>,
     /// Its transport header.

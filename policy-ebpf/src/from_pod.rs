@@ -12,6 +12,7 @@ use crate::{
     fragment,
     judge::related_or,
     lookup::{Tables, World},
+    neighbour::Neighbour,
     origin::Origin,
     packet::{
         Bytes, IpPacket, Segment, Wire,
@@ -83,6 +84,7 @@ where
         endpoint,
         direction: Direction::Egress,
         origin,
+        neighbour: Neighbour::ANYBODY,
         packet: &packet,
         segment,
     };

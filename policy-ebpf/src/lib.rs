@@ -25,6 +25,7 @@ pub mod link;
 pub mod lookup;
 #[cfg(not(target_arch = "bpf"))]
 pub mod memory;
+pub mod neighbour;
 pub mod origin;
 pub mod packet;
 pub mod question;

@@ -4,7 +4,8 @@ use policy_common::{Direction, Endpoint};
 
 use crate::{
     flows::life::{is_expired, opened_in},
-    lookup::{Addresses, Clock, Flows, Identities},
+    lookup::{Addresses, Clock, Flows, Policy},
+    neighbour::Neighbour,
     packet::{Bytes, IpPacket, Wire, protocol, quote::Quote},
     rules::{ask_as_opened, identify},
 };
@@ -33,7 +34,7 @@ pub fn is_related<F, W, B>(
 ) -> bool
 where
     F: Wire,
-    W: Addresses<F> + Clock + Flows<F> + Identities,
+    W: Addresses<F> + Clock + Flows<F> + Policy,
     B: Bytes + ?Sized,
 {
     let Some(quote) = quoted(frame, packet) else {
@@ -66,7 +67,7 @@ where
         return flow.state.verdict.allows();
     }
     let opened = opened_in(&flow.state);
-    let identity = identify(world, endpoint, opened, None, peer.0);
+    let identity = identify(world, endpoint, opened, None, Neighbour::ANYBODY, peer.0);
     let has_ports = matches!(
         quote.protocol,
         protocol::TCP | protocol::UDP | protocol::SCTP

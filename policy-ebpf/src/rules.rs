@@ -1,13 +1,14 @@
 //! The question to the rules: which identity is the peer, and what does the ruleset say of it.
 
 use policy_common::{
-    Direction, Endpoint, IdentityId, PortKey, PortSet, PortSetId, RuleKey, V4, V6, Verdict,
+    Direction, Endpoint, IdentityId, PortKey, PortSet, PortSetId, RuleKey, Verdict,
     limits::INLINE_PORTS,
 };
 
 use crate::{
     family::Family,
-    lookup::{Addresses, Identities, Policy},
+    lookup::{Addresses, Policy},
+    neighbour::Neighbour,
     origin::Origin,
     question::Answer,
 };
@@ -21,14 +22,15 @@ pub const fn is_isolated(endpoint: &Endpoint, direction: Direction) -> bool {
     })
 }
 
-/// The identity of the peer of a packet in this direction; `origin` is where a packet to the endpoint
-/// came from.
+/// The identity of the peer of a packet in this direction; `neighbour` is who stands behind it where its
+/// address is a link-local one and the connection is opened to the pod.
 #[inline(always)]
-pub fn identify<F: Family, W: Addresses<F> + Identities>(
+pub fn identify<F: Family, W: Addresses<F>>(
     world: &W,
     endpoint: &Endpoint,
     direction: Direction,
     origin: Option<&Origin>,
+    neighbour: Neighbour,
     peer: F,
 ) -> IdentityId {
     // From outside, the pod's own address as source is a forgery unless the packet came out of the
@@ -39,51 +41,30 @@ pub fn identify<F: Family, W: Addresses<F> + Identities>(
     {
         return IdentityId::SELF;
     }
-    if let Some(entry) = Addresses::<F>::address(world, peer) {
+    if let Some(entry) = world.address(peer) {
         if matches!(direction, Direction::Egress) && entry.is_host() {
             return IdentityId::HOST;
         }
         return entry.identity;
     }
-    if peer.is_link_local()
-        && let Some(identity) = neighbour(world, direction, origin)
-    {
-        return identity;
+    if peer.is_link_local() {
+        // Behind one to which the pod opens a connection may be any other pod.
+        let behind = match direction {
+            Direction::Ingress => neighbour,
+            Direction::Egress => Neighbour::ANYBODY,
+        };
+        if let Some(identity) = behind.identity() {
+            return identity;
+        }
     }
     let blocks = match direction {
         Direction::Ingress => Endpoint::INGRESS_BLOCKS,
         Direction::Egress => Endpoint::EGRESS_BLOCKS,
     };
     if endpoint.has(blocks) {
-        return Addresses::<F>::cidr(world, peer).unwrap_or(IdentityId::WORLD);
+        return world.cidr(peer).unwrap_or(IdentityId::WORLD);
     }
     IdentityId::WORLD
-}
-
-/// Who stands behind a link-local address: the pod that sent the packet. Nothing where no pod did: then
-/// it is an address like another. Behind one to which a pod sends may be any other pod, so it is in no
-/// block.
-#[inline(never)]
-fn neighbour<W: Identities>(
-    world: &W,
-    direction: Direction,
-    origin: Option<&Origin>,
-) -> Option<IdentityId> {
-    let Some(origin) = origin else {
-        return Some(IdentityId::WORLD);
-    };
-    if matches!(direction, Direction::Egress) {
-        return Some(IdentityId::WORLD);
-    }
-    let source = origin.source(world)?;
-    let known = if source.has(Endpoint::UNKNOWN) {
-        None
-    } else if source.v6 != V6::default() {
-        Addresses::<V6>::address(world, source.v6)
-    } else {
-        Addresses::<V4>::address(world, source.v4)
-    };
-    Some(known.map_or(IdentityId::WORLD, |entry| entry.identity))
 }
 
 /// What is said of a connection opened in this direction: by its rules if a policy covers it.

@@ -10,6 +10,7 @@ use crate::{
     judge::related_or,
     link::{self, LinkControl},
     lookup::{Addresses, Tables, World},
+    neighbour::Neighbour,
     origin::Origin,
     packet::{
         Bytes, IpPacket, Segment, Wire, arp,
@@ -102,11 +103,17 @@ where
     if link::classify(world, frame, packet, segment, None) == LinkControl::Yes {
         return Decision::of(Reason::LinkControl);
     }
+    let neighbour = if packet.source.is_link_local() {
+        Neighbour::sender(world, origin)
+    } else {
+        Neighbour::ELSEWHERE
+    };
     let case = Case {
         frame,
         endpoint,
         direction,
         origin,
+        neighbour,
         packet,
         segment,
     };

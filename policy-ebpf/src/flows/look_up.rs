@@ -13,7 +13,7 @@ use crate::{
     case::Case,
     decision::Decision,
     family::Family,
-    lookup::{Identities, Tables},
+    lookup::Tables,
     packet::{Bytes, Numbers, transport::tcp},
     question::Answer,
     rules::is_isolated,
@@ -25,7 +25,7 @@ pub(crate) const MAY_OPEN: Decision = Decision(u64::MAX);
 /// Judges by the tables. A function of its own, like the others that are not inlined: the kernel
 /// gives all frames of a program 512 bytes of stack.
 #[inline(never)]
-pub(crate) fn look_up<F: Family, W: Tables<F> + Identities, B: Bytes + ?Sized>(
+pub(crate) fn look_up<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
     world: &W,
     case: &Case<'_, F, B>,
     found: &mut Found<F::Key>,

@@ -152,7 +152,14 @@ where
         ingress_ifindex: endpoint.ifindex,
         ..Origin::default()
     };
-    identify(world, endpoint, direction, Some(&origin), peer)
+    identify(
+        world,
+        endpoint,
+        direction,
+        Some(&origin),
+        policy_ebpf::neighbour::Neighbour::ELSEWHERE,
+        peer,
+    )
 }
 
 impl Writer for Memory {
