@@ -85,7 +85,7 @@ impl Qemu {
             .args([
                 // The verifier of 6.12 wants more than 256 for programs of this size.
                 "-m",
-                "384",
+                "640",
                 "-smp",
                 "1",
                 "-nodefaults",

@@ -76,7 +76,7 @@ fn a_pod_holds_at_most_a_quarter_of_the_table_and_gets_room_when_its_connections
             held.push(connection);
             assert!(held.len() <= 16, "more than a quarter of the table");
         }
-        assert!(held.len() >= 8, "{} connections were opened", held.len());
+        assert!(held.len() >= 4, "{} connections were opened", held.len());
         for connection in &mut held {
             assert_eq!(connection.exchange(SOON).unwrap(), Outcome::Allowed);
         }
