@@ -1,7 +1,7 @@
 //! Tracked connections: what a packet finds of its flow, what it makes of it, and who may have how
 //! many.
 //!
-//! Knows how a packet is judged only through [`crate::answer`]. Invariants: verdict and epoch are one
+//! Knows how a packet is judged only through `crate::answer`. Invariants: verdict and epoch are one
 //! word and change together; an entry never changes who opened it while it lives; only entries of the
 //! same endpoint give way to a new one.
 

@@ -1,6 +1,6 @@
 //! What the project costs, measured: the groups of `cargo xtask bench`.
 //!
-//! A group is one module with a [`group::Group`]; it must know nothing of the others, and `run` is
+//! A group is one module with a `group::Group`; it must know nothing of the others, and `run` is
 //! the only place that knows all. Invariant: a case whose verdict or path is not the intended one
 //! is an error, a missed bar is a figure.
 

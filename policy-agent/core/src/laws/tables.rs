@@ -1,6 +1,6 @@
 //! The kernel's tables in memory, read by the programs' own code.
 //!
-//! Gives operations no meaning of its own: [`write`] writes them, `policy-ebpf` reads them.
+//! Gives operations no meaning of its own: [`write()`] writes them, `policy-ebpf` reads them.
 
 use std::{collections::BTreeMap, convert::Infallible, net::IpAddr};
 
