@@ -12,8 +12,8 @@
 #     ordinary map before the second load: 7, after: 7
 #     .bss before the second load: 7, after: 0
 #
-# What we do: the agent restores CONTROL after it loaded a second copy of a program; until then the
-# programs cache nothing.
+# For us: a second copy of a program must not be loaded over the pinned global that the agent and the
+# running programs share.
 #
 # Needs root, a BPF file system at /sys/fs/bpf, python3 with venv and pip, cargo. Leaves nothing.
 set -euo pipefail

@@ -11,7 +11,7 @@
 #     mkdir agent_v2: 0
 #     mkdir agent.v2: 1 (Operation not permitted)
 #
-# What we do: `--pin-path` with a dot in a name on bpffs is refused with that reason.
+# For our users: choose a `--pin-path` without dots.
 #
 # Needs root and unshare (util-linux); works in a mount namespace of its own and leaves nothing.
 set -euo pipefail
