@@ -5,6 +5,7 @@
 mod check;
 mod cleanup;
 pub mod lint;
+mod others;
 mod revision;
 mod run;
 mod status;
