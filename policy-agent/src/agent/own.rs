@@ -13,8 +13,40 @@ use crate::node::Interface;
 /// What interfaces came with.
 #[derive(Debug, Default)]
 pub(super) struct Own {
-    addresses: BTreeMap<u32, Vec<IpAddr>>,
+    addresses: BTreeMap<u32, OwnAddresses>,
     links: BTreeMap<u32, OwnLink>,
+}
+
+/// The addresses of an interface's pod.
+#[derive(Debug, Default)]
+struct OwnAddresses {
+    all: Vec<IpAddr>,
+    /// A pod's record or the run before told them: what is seen adds nothing.
+    are_told: bool,
+}
+
+impl OwnAddresses {
+    fn told(all: Vec<IpAddr>) -> Self {
+        Self {
+            all,
+            are_told: true,
+        }
+    }
+
+    /// Who sets an interface up gives it one address after the other, and a reading may fall in
+    /// between: of each family, those count that were there when there was one.
+    fn seen(&mut self, addresses: &[IpAddr]) {
+        if self.are_told {
+            return;
+        }
+        for is_ipv4 in [true, false] {
+            let of_family = |one: &IpAddr| one.is_ipv4() == is_ipv4;
+            if !self.all.iter().any(of_family) {
+                let new = addresses.iter().copied();
+                self.all.extend(new.filter(of_family).filter(is_routable));
+            }
+        }
+    }
 }
 
 /// What an interface is to its link, for good from when its pod was first known: until then whoever
@@ -48,8 +80,9 @@ impl Own {
             let v6 = IpAddr::from(endpoint.v6.0);
             let known = [v4, v6].into_iter();
             let known = known.filter(|address| !address.is_unspecified());
-            (endpoint.ifindex, known.collect())
+            (endpoint.ifindex, known.collect::<Vec<_>>())
         });
+        let addresses = addresses.filter(|(_, known)| !known.is_empty());
         let links = endpoints.iter().filter(|one| one.has(Endpoint::MAC));
         let links = links.map(|endpoint| {
             let link = OwnLink {
@@ -61,7 +94,7 @@ impl Own {
         });
         Self {
             addresses: addresses
-                .filter(|(_, known): &(u32, Vec<IpAddr>)| !known.is_empty())
+                .map(|(ifindex, known)| (ifindex, OwnAddresses::told(known)))
                 .collect(),
             links: links.collect(),
         }
@@ -72,11 +105,8 @@ impl Own {
         let Some(sandbox) = &interface.sandbox else {
             return;
         };
-        let routable = sandbox.addresses.iter().copied().filter(is_routable);
-        let seen: Vec<_> = routable.collect();
-        if !seen.is_empty() {
-            self.addresses.entry(interface.ifindex).or_insert(seen);
-        }
+        let addresses = self.addresses.entry(interface.ifindex).or_default();
+        addresses.seen(&sandbox.addresses);
         let link = self.links.entry(interface.ifindex).or_default();
         if !link.is_given || link.mac.is_none() {
             (link.mac, link.eui_64) = (sandbox.mac, None);
@@ -97,7 +127,8 @@ impl Own {
     /// The interface is this pod's, for which these addresses are recorded.
     pub(super) fn recorded(&mut self, ifindex: u32, addresses: &[IpAddr]) {
         if !addresses.is_empty() {
-            self.addresses.insert(ifindex, addresses.to_vec());
+            let told = OwnAddresses::told(addresses.to_vec());
+            self.addresses.insert(ifindex, told);
             self.links.entry(ifindex).or_default().is_given = true;
         }
     }
@@ -123,7 +154,8 @@ impl Own {
 
     /// The addresses of an interface's pod.
     pub(super) fn addresses(&self, ifindex: u32) -> Vec<IpAddr> {
-        self.addresses.get(&ifindex).cloned().unwrap_or_default()
+        let own = self.addresses.get(&ifindex);
+        own.map(|own| own.all.clone()).unwrap_or_default()
     }
 }
 
@@ -179,6 +211,25 @@ mod tests {
         own.gone(7);
         own.seen(&interface(&["10.0.0.8"]));
         assert_eq!(own.addresses(7), parsed(&["10.0.0.8"]), "another interface");
+    }
+
+    #[test]
+    fn a_family_whose_address_comes_after_the_others_counts_too() {
+        for order in [["10.0.0.7", "fd00::7"], ["fd00::7", "10.0.0.7"]] {
+            let mut own = Own::default();
+            own.seen(&interface(&order[..1]));
+            own.seen(&interface(&order));
+            own.seen(&interface(&["10.0.0.7", "10.0.0.8", "fd00::7", "fd00::8"]));
+            assert_eq!(own.addresses(7), parsed(&order));
+        }
+        let mut own = Own::default();
+        own.recorded(7, &parsed(&["10.0.0.7"]));
+        own.seen(&interface(&["10.0.0.7", "fd00::7"]));
+        assert_eq!(
+            own.addresses(7),
+            parsed(&["10.0.0.7"]),
+            "its record has one"
+        );
     }
 
     #[test]
