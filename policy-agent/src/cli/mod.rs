@@ -4,6 +4,8 @@
 
 mod check;
 mod cleanup;
+#[cfg(test)]
+mod documented;
 pub mod lint;
 mod others;
 mod revision;

@@ -291,6 +291,66 @@ fn section(out: &mut impl io::Write, title: &str, lines: &[String]) -> io::Resul
         .try_for_each(|line| writeln!(out, "  {}", Printable(line)))
 }
 
+/// A report with one element in every list.
+#[cfg(test)]
+pub(super) fn example() -> serde_json::Value {
+    use crate::datapath::{OtherPins, OtherProgram};
+
+    let one = || vec![String::new()];
+    let isolation = || Isolation {
+        isolated: true,
+        policies: one(),
+    };
+    let endpoint = EndpointStatus {
+        interface: String::new(),
+        ifindex: 1,
+        id: 1,
+        pod: None,
+        problem: None,
+        addresses: one(),
+        ingress: isolation(),
+        egress: isolation(),
+        enforced: true,
+    };
+    let unenforced = UnenforcedInterface {
+        interface: String::new(),
+        pod: None,
+        reason: String::new(),
+        remedy: None,
+    };
+    let report = Report {
+        running: true,
+        snapshot: Snapshot {
+            sources: vec![agent::SourceStatus::default()],
+            endpoints: vec![endpoint],
+            unenforced: vec![unenforced],
+            ignored: one(),
+            refused: one(),
+            conflicts: one(),
+            failures: one(),
+            ..Snapshot::default()
+        },
+        other_agents: OtherAgents {
+            pin_paths: vec![OtherPins {
+                path: String::new(),
+                process: None,
+            }],
+            programs: vec![OtherProgram {
+                interface: String::new(),
+                program: String::new(),
+                prog_id: 1,
+                pin_path: None,
+            }],
+        },
+        tables: vec![MapFill {
+            name: String::new(),
+            entries: 0,
+            most: 0,
+        }],
+    };
+    serde_json::to_value(report).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
