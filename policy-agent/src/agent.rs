@@ -8,6 +8,7 @@
 //! kernel. Invariant: nothing is decided or removed before every source's first sync; a background
 //! task or thread that ends ends the process.
 
+mod alone;
 mod attribution;
 mod collection;
 mod controls;
@@ -197,6 +198,9 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
     controls: &Controls,
 ) -> Result<(), AgentError> {
+    // The filters of two agents would have one place.
+    let may_be_second = options.allow_second && options.attach.mechanism() == Mechanism::Tcx;
+    alone::claim(options.pins.path(), may_be_second)?;
     let was_missing = Lifetime::is_missing();
     let lock = options.pins.lock()?;
     options.pins.prepare(&lock)?;

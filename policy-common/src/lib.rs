@@ -47,8 +47,10 @@ pub struct NodeState {
     pub epoch: u64,
     /// [`LAYOUT_VERSION`] of the agent that wrote the tables.
     pub layout: u32,
+    /// Its version: major, minor, patch; 0, 0, 0 is not known.
+    pub agent: [u8; 3],
     /// Keeps the size a multiple of eight.
-    pub reserved: u32,
+    pub reserved: u8,
 }
 
 const _: () = {

@@ -1,6 +1,6 @@
 //! Sizes of the tables as the object declares them; the agent may load other sizes.
 
-/// Endpoint numbers: 0 is none.
+/// Endpoints, numbered from 1.
 pub const MAX_ENDPOINTS: u32 = 4_096;
 /// Exact addresses of each family.
 pub const MAX_ADDRESSES: u32 = 262_144;

@@ -31,6 +31,8 @@ pub struct AgentOptions {
     pub node_name: String,
     /// Where maps, links and the lock are.
     pub pins: PinDir,
+    /// Another agent may enforce in this network namespace, from another pin directory.
+    pub allow_second: bool,
     /// How programs are attached.
     pub attach: AttachMode,
     /// What happens to interfaces without a known pod.
@@ -49,6 +51,22 @@ pub enum AgentError {
     /// The pin directory cannot be used.
     #[error(transparent)]
     Pins(#[from] PinDirError),
+    /// Another agent enforces here.
+    #[error(
+        "another agent ({process}, --pin-path {}) enforces in this network namespace: stop it and \
+         clean up after it (policy-agent cleanup --pin-path {}), or, if packets are to pass both, \
+         start this one with --allow-second-agent (TCX only)",
+        pin_path.display(), pin_path.display()
+    )]
+    SecondAgent {
+        /// Its pin directory.
+        pin_path: std::path::PathBuf,
+        /// Its process, for people.
+        process: String,
+    },
+    /// Other agents cannot be looked for.
+    #[error("looking for other agents in this network namespace")]
+    Claim(#[source] std::io::Error),
     /// The programs could not be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),

@@ -43,6 +43,7 @@ pub(super) fn run(arguments: &CheckArgs) -> anyhow::Result<ExitCode> {
         memlock(),
         netns_dir(&arguments.netns_dir),
         other_programs(),
+        other_agents(),
     ];
     let mut out = io::stdout().lock();
     for finding in &findings {
@@ -232,6 +233,18 @@ fn other_programs() -> Finding {
             "other TC programs: {}: ours run before them; traffic that they redirect still passes ours first",
             found.join(", ")
         ))
+    }
+}
+
+/// Pin directories, and programs of agents on interfaces here.
+fn other_agents() -> Finding {
+    match datapath::other_agents(None).map(|others| super::others::lines(&others)) {
+        Ok(lines) if lines.is_empty() => Finding::Ok("agents: none runs or left anything".into()),
+        Ok(lines) => Finding::Warn(format!(
+            "agents: one runs, or left something, which its own pin path's `run` takes over: {}",
+            lines.join("; ")
+        )),
+        Err(error) => Finding::Warn(format!("agents: {error}")),
     }
 }
 

@@ -192,6 +192,29 @@ impl<'a> Line<'a> {
     }
 }
 
+/// A report whose only finding says everything that one can say.
+#[cfg(test)]
+pub(super) fn example() -> serde_json::Value {
+    let whole = Line {
+        severity: Severity::Error.name(),
+        file: "a.yaml",
+        document: Some(1),
+        line: Some(1),
+        kind: Some("Pod"),
+        namespace: "shop",
+        name: "web",
+        field: "spec",
+        message: "wrong",
+        hint: Some("right"),
+    };
+    let report = Report {
+        errors: 1,
+        warnings: 0,
+        findings: vec![whole],
+    };
+    serde_json::to_value(report).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;

@@ -4,7 +4,10 @@
 
 mod check;
 mod cleanup;
+#[cfg(test)]
+mod documented;
 pub mod lint;
+mod others;
 mod revision;
 mod run;
 mod status;

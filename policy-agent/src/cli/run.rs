@@ -42,6 +42,10 @@ pub(super) struct RunArgs {
     /// Directory on a BPF file system for maps and links; one agent per directory
     #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_PATH)]
     pin_path: PathBuf,
+    /// Start though another agent enforces in this network namespace, from another pin directory:
+    /// packets must then pass both. Only with TCX: clsact filters of two agents would have one place
+    #[arg(long)]
+    allow_second_agent: bool,
     /// How programs are attached
     #[arg(long, value_enum, default_value_t)]
     attach: AttachMode,
@@ -105,6 +109,7 @@ pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         },
         node_name: arguments.node_name,
         pins: PinDir::new(arguments.pin_path),
+        allow_second: arguments.allow_second_agent,
         attach: arguments.attach,
         unknown: arguments.unknown_endpoint,
         check_mac: !arguments.allow_any_link_address,

@@ -14,7 +14,7 @@ use crate::{
     agent::{
         self, EndpointStatus, Isolation, STALE_MS, Snapshot, StatusError, UnenforcedInterface,
     },
-    datapath::{self, DEFAULT_PIN_PATH, MapFill, PinDir},
+    datapath::{self, DEFAULT_PIN_PATH, MapFill, OtherAgents, PinDir},
     text::{Printable, printable_json},
 };
 
@@ -57,6 +57,8 @@ struct Report {
     snapshot: Snapshot,
     /// How full the tables are.
     tables: Vec<MapFill>,
+    /// What other agents have on this machine.
+    other_agents: OtherAgents,
 }
 
 pub(super) fn run(arguments: &StatusArgs) -> anyhow::Result<ExitCode> {
@@ -77,6 +79,10 @@ pub(super) fn run(arguments: &StatusArgs) -> anyhow::Result<ExitCode> {
             None => from_pins(&pins)?,
         },
         tables: datapath::fill(&pins)?,
+        other_agents: datapath::other_agents(Some(&pins)).unwrap_or_else(|error| {
+            eprintln!("other agents cannot be looked for: {error}");
+            OtherAgents::default()
+        }),
     };
     let mut out = io::stdout().lock();
     match arguments.output {
@@ -109,10 +115,16 @@ fn from_pins(pins: &PinDir) -> anyhow::Result<Snapshot> {
             enforced: false,
         }
     });
-    Ok(Snapshot {
+    let mut snapshot = Snapshot {
         endpoints: endpoints.collect(),
         ..Snapshot::default()
-    })
+    };
+    if let Some([major, minor, patch]) = pins.node_state().map(|state| state.agent)
+        && [major, minor, patch] != [0; 3]
+    {
+        snapshot.agent.version = format!("{major}.{minor}.{patch}");
+    }
+    Ok(snapshot)
 }
 
 fn addresses(endpoint: &Endpoint) -> Vec<String> {
@@ -200,11 +212,15 @@ fn write_text(out: &mut impl io::Write, report: &Report, pins: &PinDir) -> io::R
             "agent: not running; nothing is pinned in {}",
             pins.path().display()
         )?;
-        return Ok(());
+        return others(out, &report.other_agents);
     } else {
+        let version = match snapshot.agent.version.as_str() {
+            "" => String::new(),
+            version => format!(" ({version})"),
+        };
         writeln!(
             out,
-            "agent: not running; the kernel enforces what the last one left (names of pods and policies are not known)"
+            "agent: not running; the kernel enforces what the last one{version} left (names of pods and policies are not known)"
         )?;
     }
     for source in &snapshot.sources {
@@ -240,6 +256,7 @@ fn write_text(out: &mut impl io::Write, report: &Report, pins: &PinDir) -> io::R
     section(out, "refused objects", &snapshot.refused)?;
     section(out, "address conflicts", &snapshot.conflicts)?;
     section(out, "tables that are not up to date", &snapshot.failures)?;
+    others(out, &report.other_agents)?;
     writeln!(out, "\ntables:")?;
     for table in &report.tables {
         writeln!(
@@ -249,6 +266,11 @@ fn write_text(out: &mut impl io::Write, report: &Report, pins: &PinDir) -> io::R
         )?;
     }
     Ok(())
+}
+
+/// What other agents have here.
+fn others(out: &mut impl io::Write, others: &OtherAgents) -> io::Result<()> {
+    section(out, "other agents", &super::others::lines(others))
 }
 
 fn isolation(isolation: &Isolation) -> String {
@@ -267,6 +289,66 @@ fn section(out: &mut impl io::Write, title: &str, lines: &[String]) -> io::Resul
     lines
         .iter()
         .try_for_each(|line| writeln!(out, "  {}", Printable(line)))
+}
+
+/// A report with one element in every list.
+#[cfg(test)]
+pub(super) fn example() -> serde_json::Value {
+    use crate::datapath::{OtherPins, OtherProgram};
+
+    let one = || vec![String::new()];
+    let isolation = || Isolation {
+        isolated: true,
+        policies: one(),
+    };
+    let endpoint = EndpointStatus {
+        interface: String::new(),
+        ifindex: 1,
+        id: 1,
+        pod: None,
+        problem: None,
+        addresses: one(),
+        ingress: isolation(),
+        egress: isolation(),
+        enforced: true,
+    };
+    let unenforced = UnenforcedInterface {
+        interface: String::new(),
+        pod: None,
+        reason: String::new(),
+        remedy: None,
+    };
+    let report = Report {
+        running: true,
+        snapshot: Snapshot {
+            sources: vec![agent::SourceStatus::default()],
+            endpoints: vec![endpoint],
+            unenforced: vec![unenforced],
+            ignored: one(),
+            refused: one(),
+            conflicts: one(),
+            failures: one(),
+            ..Snapshot::default()
+        },
+        other_agents: OtherAgents {
+            pin_paths: vec![OtherPins {
+                path: String::new(),
+                process: None,
+            }],
+            programs: vec![OtherProgram {
+                interface: String::new(),
+                program: String::new(),
+                prog_id: 1,
+                pin_path: None,
+            }],
+        },
+        tables: vec![MapFill {
+            name: String::new(),
+            entries: 0,
+            most: 0,
+        }],
+    };
+    serde_json::to_value(report).unwrap_or_default()
 }
 
 #[cfg(test)]

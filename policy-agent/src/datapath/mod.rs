@@ -22,6 +22,7 @@ mod flows;
 mod generation;
 mod hooks;
 mod kernel;
+mod others;
 mod pins;
 
 pub use events::{DebugLines, EventReader};
@@ -39,4 +40,5 @@ pub use kernel::{
     part::PartError,
     test_run::{TestOrigin, TestOutcome},
 };
+pub use others::{OtherAgents, OtherPins, OtherProgram, OthersError, other_agents};
 pub use pins::{DEFAULT_PIN_PATH, Lifetime, PinDir, PinDirError, PinLock, is_bpffs};

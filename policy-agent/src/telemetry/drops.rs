@@ -110,8 +110,40 @@ impl Drop {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::{
+        collections::BTreeSet,
+        sync::{Mutex, PoisonError},
+    };
+
+    use tracing_subscriber::{Layer, layer::SubscriberExt as _};
+
     use super::*;
+
+    /// Remembers the names of the fields of what is logged.
+    struct Fields(Arc<Mutex<BTreeSet<String>>>);
+
+    impl<S: tracing::Subscriber> Layer<S> for Fields {
+        fn on_event(
+            &self,
+            event: &tracing::Event<'_>,
+            _: tracing_subscriber::layer::Context<'_, S>,
+        ) {
+            let names = event.metadata().fields().iter();
+            let names = names.map(|field| field.name().to_owned());
+            let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            found.extend(names.filter(|name| name != "message"));
+        }
+    }
+
+    /// The fields that a line can have.
+    pub(crate) fn fields() -> BTreeSet<String> {
+        let found = Arc::new(Mutex::default());
+        let subscriber = tracing_subscriber::registry().with(Fields(Arc::clone(&found)));
+        tracing::subscriber::with_default(subscriber, || drop().log());
+        let found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.clone()
+    }
 
     fn drop() -> Drop {
         Drop {

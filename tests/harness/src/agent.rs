@@ -121,6 +121,21 @@ impl Agent {
         }
     }
 
+    /// A second agent of the same host, with pins of its own.
+    #[must_use]
+    pub fn beside(&self, directory: &Path) -> Self {
+        let name = self.pins.path().file_name().unwrap_or_default();
+        let second = format!("{}-second", name.to_string_lossy());
+        Self {
+            host: self.host.clone(),
+            pins: PinDir::new(self.pins.path().with_file_name(second)),
+            attach: self.attach,
+            manifests: self.manifests.clone(),
+            log: directory.join("second.log"),
+            child: None,
+        }
+    }
+
     /// Where its maps and links are pinned.
     #[must_use]
     pub fn pin_path(&self) -> &Path {

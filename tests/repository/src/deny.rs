@@ -1,10 +1,8 @@
 //! The lists of `deny.toml`, and licence expressions held against one.
 
-use std::fs;
-
 use anyhow::{Context as _, Result};
 
-use crate::root;
+use crate::read;
 
 /// What the workspace may depend on.
 #[derive(Debug)]
@@ -23,9 +21,7 @@ impl Deny {
     /// # Errors
     /// It cannot be read or misses a list.
     pub fn read() -> Result<Self> {
-        let path = root().join("deny.toml");
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let text = read("deny.toml")?;
         let list = |key| list(&text, key).with_context(|| format!("deny.toml has no list {key}"));
         Ok(Self {
             licenses: list("allow")?,

@@ -1,6 +1,10 @@
 //! A host and two pods behind routed veth pairs, made by netlink and whatever `ip` there is.
 
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use policy_harness::Netns;
@@ -49,14 +53,23 @@ fn pod(host: &Netns, number: u8) -> Result<Pod> {
     let name = format!("pod{number}");
     connect(host, &netns, &name)?;
     let addresses = [format!("10.0.0.{number}"), format!("fd00::{number}")];
+    let to_v6 = format!("route add {}/128 dev {name} src {}", addresses[1], HOST[1]);
     for command in [
         format!("link set {name} up"),
         format!("addr add {}/32 dev {name}", GATEWAY[0]),
         format!("addr add {}/64 dev {name}", GATEWAY[1]),
         format!("route add {}/32 dev {name} src {}", addresses[0], HOST[0]),
-        format!("route add {}/128 dev {name} src {}", addresses[1], HOST[1]),
     ] {
         ip(host, &command)?;
+    }
+    // An address is nobody's source before the kernel has looked at it, which it does when it finds
+    // the time; not every `ip` can tell it not to.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while let Err(error) = ip(host, &to_v6) {
+        if Instant::now() > deadline {
+            return Err(error);
+        }
+        thread::sleep(Duration::from_millis(50));
     }
     for command in [
         "link set eth0 up".to_owned(),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use policy_common::{Endpoint, EndpointId, limits};
 
-/// Hands out the numbers 1 to `most` - 1.
+/// Hands out the numbers 1 to `most`.
 #[derive(Debug)]
 pub struct EndpointIds {
     /// Numbers by interface.
@@ -24,7 +24,7 @@ pub struct EndpointIds {
 impl EndpointIds {
     /// Goes on where an earlier run of the agent stopped.
     pub fn new(most: u32, earlier: &[Endpoint]) -> Self {
-        let most = most.min(limits::MAX_ENDPOINTS);
+        let most = most.clamp(1, limits::MAX_ENDPOINTS);
         Self {
             used: earlier
                 .iter()
@@ -43,11 +43,11 @@ impl EndpointIds {
             return Some(*id);
         }
         let taken: BTreeSet<_> = self.used.values().chain(&self.retired).copied().collect();
-        let id = (self.next..self.most)
+        let id = (self.next..=self.most)
             .chain(1..self.next)
             .map(EndpointId)
             .find(|id| !taken.contains(id))?;
-        self.next = id.0.saturating_add(1).min(self.most);
+        self.next = id.0 % self.most + 1;
         self.used.insert(ifindex, id);
         Some(id)
     }
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_number_is_given_again_only_after_a_sweep() {
-        let mut ids = EndpointIds::new(3, &[]);
+        let mut ids = EndpointIds::new(2, &[]);
         let one = ids.assign(7).unwrap();
         ids.assign(8).unwrap();
         ids.release(7);
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_number_that_is_given_back_during_a_sweep_rests_until_the_next() {
-        let mut ids = EndpointIds::new(2, &[]);
+        let mut ids = EndpointIds::new(1, &[]);
         ids.assign(7).unwrap();
         let live = ids.begin_sweep();
         ids.release(7);
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn zero_is_nobodys_number() {
         let mut ids = EndpointIds::new(16, &[]);
-        assert!((0..15).all(|ifindex| ids.assign(ifindex).unwrap() != EndpointId::NONE));
+        assert!((0..16).all(|ifindex| ids.assign(ifindex).unwrap() != EndpointId::NONE));
         assert_eq!(ids.assign(99), None);
     }
 }

@@ -65,7 +65,7 @@ const BUILT_IN: u32 = super::tables::BUILT_IN_RULES.len() as u32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub struct TableSizes {
     /// Most pods on this node
-    #[arg(long, value_name = "N", default_value_t = limits::MAX_ENDPOINTS, value_parser = clap::value_parser!(u32).range(2..=i64::from(limits::MAX_ENDPOINTS)))]
+    #[arg(long, value_name = "N", default_value_t = limits::MAX_ENDPOINTS, value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::MAX_ENDPOINTS)))]
     pub max_endpoints: u32,
     /// Most addresses of each family with an identity
     #[arg(long, value_name = "N", default_value_t = limits::MAX_ADDRESSES, value_parser = clap::value_parser!(u32).range(1..))]
@@ -146,9 +146,12 @@ impl TableSizes {
 
     /// Entries per map, by name.
     pub(crate) fn entries(&self) -> BTreeMap<&'static str, u32> {
+        // Arrays by number, of which 0 is nobody's.
+        let numbers = self.max_endpoints.saturating_add(1);
         BTreeMap::from([
             (names::INTERFACES, self.max_endpoints),
-            (names::ENDPOINTS, self.max_endpoints),
+            // An interface that changes its number has both for a moment.
+            (names::ENDPOINTS, numbers),
             (names::ADDRESSES_V4, self.max_addresses),
             (names::ADDRESSES_V6, self.max_addresses),
             // A kernel may refuse to replace a prefix in a full trie.
@@ -159,12 +162,9 @@ impl TableSizes {
             (names::PORTS, self.max_ports),
             (names::FLOWS_V4, self.max_flows),
             (names::FLOWS_V6, self.max_flows),
-            (names::FLOW_COUNTS, self.max_endpoints),
-            (names::EVENT_BUDGETS, self.max_endpoints),
-            (
-                names::RECENT,
-                self.max_endpoints.saturating_mul(2 * CHUNK_SLOTS),
-            ),
+            (names::FLOW_COUNTS, numbers),
+            (names::EVENT_BUDGETS, numbers),
+            (names::RECENT, numbers.saturating_mul(2 * CHUNK_SLOTS)),
             (names::RECENT_CHUNKS, (self.max_flows / CHUNK_SLOTS).max(1)),
         ])
     }

@@ -49,21 +49,18 @@ impl PinDir {
     ///
     /// # Errors
     /// [`PinDirError::Locked`] names the process that holds it; the directory is on another file
-    /// system, or others than root may open it.
+    /// system, has a name that a BPF file system refuses, or others than root may open it.
     pub fn lock(&self) -> Result<PinLock, PinDirError> {
+        self.check_name()?;
         if self.path.starts_with(BPFFS) {
             mount_bpffs()?;
         }
-        let is_new = !self.path.exists();
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.path)
             .map_err(io_error("making", &self.path))?;
         if !is_bpffs(&self.path)? {
-            if is_new {
-                fs::remove_dir(&self.path).map_err(io_error("removing", &self.path))?;
-            }
             return Err(PinDirError::NotBpffs {
                 path: self.path.clone(),
             });
@@ -198,25 +195,33 @@ impl PinDir {
         self.path.join("next")
     }
 
-    /// Removes every pin and the directory. What is still attached by a link ends with it.
+    /// Removes every pin and the directory. What is still attached by a link ends with it. Returns
+    /// the names of the maps that were pinned.
     ///
     /// # Errors
     /// A pin cannot be removed; the others are.
-    pub fn remove_all(&self) -> Result<(), PinDirError> {
+    pub fn remove_all(&self) -> Result<Vec<String>, PinDirError> {
         let mut result = Ok(());
+        let mut maps = Vec::new();
         for directory in [self.links(), self.filters(), self.next(), self.path.clone()] {
             if !directory.exists() {
                 continue;
             }
             for entry in entries(&directory)? {
-                if !entry.is_dir() {
-                    result = result.and(remove(&entry));
+                if entry.is_dir() {
+                    continue;
                 }
+                if directory == self.path {
+                    let name = entry.file_name().unwrap_or_default();
+                    maps.push(name.to_string_lossy().into_owned());
+                }
+                result = result.and(remove(&entry));
             }
             result =
                 result.and(fs::remove_dir(&directory).map_err(io_error("removing", &directory)));
         }
-        result
+        maps.sort();
+        result.map(|()| maps)
     }
 }
 

@@ -45,6 +45,16 @@ pub enum PinDirError {
         /// The directory.
         path: PathBuf,
     },
+    /// A BPF file system takes no dots in names.
+    #[error(
+        "{path}: {name} has a dot, and a BPF file system refuses dots in names: choose another --pin-path"
+    )]
+    Dot {
+        /// The directory.
+        path: PathBuf,
+        /// The part with the dot.
+        name: PathBuf,
+    },
     /// A file operation failed.
     #[error("{action} {path}")]
     Io {

@@ -46,7 +46,7 @@ impl PinLock {
                 Err((_, Errno::EWOULDBLOCK)) => {
                     return Err(PinDirError::Locked {
                         path: directory.to_owned(),
-                        holder: holder(data.ino()),
+                        holder: holder(data.ino()).unwrap_or_else(|| "unknown".into()),
                     });
                 }
                 Err((_, errno)) => return Err(io_error("locking", directory)(errno.into())),
@@ -64,7 +64,7 @@ impl PinLock {
 }
 
 /// The process that has locked what has this inode, as far as this process may know.
-fn holder(inode: u64) -> String {
+pub(super) fn holder(inode: u64) -> Option<String> {
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     let fields = locks.lines().map(|line| line.split_whitespace().collect());
     fields
@@ -73,7 +73,6 @@ fn holder(inode: u64) -> String {
             let (_, number) = fields.get(5)?.rsplit_once(':')?;
             (number.parse() == Ok(inode)).then(|| fields.get(4).map(ToString::to_string))?
         })
-        .unwrap_or_else(|| "unknown".into())
 }
 
 /// A file that belongs to a pin directory but cannot stand in it.

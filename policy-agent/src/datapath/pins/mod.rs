@@ -7,6 +7,7 @@ mod dir;
 mod endpoints;
 mod error;
 mod file;
+mod find;
 mod lock;
 
 pub use bpffs::Lifetime;

@@ -1,0 +1,156 @@
+//! One agent per network namespace.
+//!
+//! Two agents with different pin directories would both judge every packet and fight for the first
+//! place on every interface. Owns the socket by whose name an agent finds another one: the names of
+//! abstract sockets are the network namespace's, whatever is mounted where, and the kernel gives them
+//! back when the process ends. Invariant: only a process of root's counts as another agent, so that
+//! nobody else keeps one from starting.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::{
+            ffi::{OsStrExt as _, OsStringExt as _},
+            net::{SocketAddr, UnixListener, UnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use nix::sys::socket::{UnixCredentials, getsockopt, sockopt::PeerCredentials};
+
+use super::AgentError;
+
+/// The name of every agent's socket.
+const NAME: &[u8] = b"policy-agent";
+/// How long another agent may take to say which directory it has.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often the name is asked for while its owner is coming or going.
+const ATTEMPTS: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(20);
+/// A path is not longer.
+const LONGEST: u64 = libc::PATH_MAX as u64;
+
+/// Says to others that an agent with this pin directory runs in this network namespace, until the
+/// process ends.
+///
+/// # Errors
+/// [`AgentError::SecondAgent`]: another one does already, and `allowed` is not set.
+pub(super) fn claim(pin_path: &Path, allowed: bool) -> Result<(), AgentError> {
+    match listen(NAME, pin_path)? {
+        None => Ok(()),
+        Some(Other::Agent { pin_path, pid }) if allowed => {
+            tracing::warn!(
+                pid,
+                pin_path = %pin_path.display(),
+                "another agent enforces in this network namespace: packets must pass both"
+            );
+            Ok(())
+        }
+        Some(Other::Agent { pin_path, pid }) => Err(AgentError::SecondAgent {
+            pin_path,
+            process: match pid {
+                0 => "in another process namespace".into(),
+                pid => format!("process {pid}"),
+            },
+        }),
+        Some(Other::Unknown) => {
+            tracing::warn!(
+                "somebody who is not root has the name by which agents find each other: whether \
+                 another one enforces in this network namespace is not known"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Who has the name.
+#[derive(Debug, PartialEq, Eq)]
+enum Other {
+    /// An agent, with its process (0: in another process namespace).
+    Agent { pin_path: PathBuf, pid: i32 },
+    /// Somebody else, or nobody who answers.
+    Unknown,
+}
+
+/// Takes the name and answers under it; `Some`: another has it.
+fn listen(name: &[u8], pin_path: &Path) -> Result<Option<Other>, AgentError> {
+    let address = SocketAddr::from_abstract_name(name).map_err(AgentError::Claim)?;
+    for _ in 0..ATTEMPTS {
+        match UnixListener::bind_addr(&address) {
+            Ok(listener) => {
+                let pin_path = pin_path.as_os_str().as_bytes().to_vec();
+                thread::Builder::new()
+                    .name("alone".into())
+                    .spawn(move || answer(&listener, &pin_path))
+                    .map_err(AgentError::Thread)?;
+                return Ok(None);
+            }
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                return Err(AgentError::Claim(error));
+            }
+            Err(_) => {}
+        }
+        match ask(&address) {
+            Ok(other) => return Ok(Some(other)),
+            // It ends at this moment, or does not listen yet.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => thread::sleep(PAUSE),
+            Err(_) => break,
+        }
+    }
+    Ok(Some(Other::Unknown))
+}
+
+/// What the kernel keeps of whoever does not read is bounded by its backlog, and a path always fits
+/// into a socket's buffer.
+fn answer(listener: &UnixListener, pin_path: &[u8]) {
+    for client in listener.incoming() {
+        match client {
+            Ok(mut client) => drop(client.write_all(pin_path)),
+            Err(_) => thread::sleep(PAUSE),
+        }
+    }
+}
+
+fn ask(address: &SocketAddr) -> io::Result<Other> {
+    let stream = UnixStream::connect_addr(address)?;
+    let owner: UnixCredentials = getsockopt(&stream, PeerCredentials)?;
+    if owner.uid() != 0 {
+        return Ok(Other::Unknown);
+    }
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut path = Vec::new();
+    // One that is stopped does not answer, and enforces all the same.
+    let read = stream.take(LONGEST).read_to_end(&mut path);
+    let path = std::ffi::OsString::from_vec(path);
+    Ok(Other::Agent {
+        pin_path: match read {
+            Ok(_) if !path.is_empty() => path.into(),
+            _ => "unknown".into(),
+        },
+        pid: owner.pid(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_comes_second_is_told_who_was_first() {
+        let name = format!("policy-agent-test-{}", std::process::id());
+        let pins = Path::new("/sys/fs/bpf/first");
+        assert_eq!(listen(name.as_bytes(), pins).unwrap(), None);
+        let second = listen(name.as_bytes(), Path::new("/sys/fs/bpf/second")).unwrap();
+        assert_eq!(
+            second,
+            Some(Other::Agent {
+                pin_path: pins.into(),
+                pid: std::process::id().cast_signed(),
+            })
+        );
+    }
+}

@@ -1,0 +1,202 @@
+//! `docs/reference.md` says what the commands are: every argument with its default, every field of
+//! their JSON, every field of a drop's line.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use clap::{ArgAction, Command, CommandFactory as _};
+use serde_json::Value;
+
+use super::{Arguments, lint, status};
+use crate::telemetry::drops;
+
+fn document(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    fs::read_to_string(root.join(path)).unwrap()
+}
+
+/// The cells of the rows of a section's tables that begin with code, without the heading's rows.
+fn rows<'a>(text: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
+    let heading = format!("\n## {heading}\n");
+    let from = text.find(&heading).unwrap_or_else(|| panic!("{heading}")) + heading.len();
+    let section = text[from..].split("\n## ").next().unwrap();
+    let lines = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    lines.map(|line| line.split(" | ").collect()).collect()
+}
+
+/// The code with which the first cells begin.
+fn codes(rows: &[Vec<&str>]) -> BTreeSet<String> {
+    let codes = rows.iter().map(|cells| cells[0].trim_end_matches('`'));
+    codes.map(|code| code.replace("\\|", "|")).collect()
+}
+
+fn subcommands() -> Vec<Command> {
+    let mut all = Arguments::command();
+    all.build();
+    let subcommands = all.get_subcommands().cloned();
+    subcommands
+        .filter(|command| command.get_name() != "help")
+        .collect()
+}
+
+/// What stands for an argument in the reference: its name and its default.
+fn arguments(command: &Command) -> BTreeSet<(String, String)> {
+    let own = command
+        .get_arguments()
+        .filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version"));
+    own.map(|argument| {
+        let name = match argument.get_long() {
+            Some(long) => format!("--{long}"),
+            None => argument.get_value_names().unwrap()[0].to_string(),
+        };
+        let default = argument.get_default_values().first();
+        let default = match default.map(|default| default.to_string_lossy()) {
+            Some(default) if default.is_empty() => "none".into(),
+            _ if matches!(argument.get_action(), ArgAction::SetTrue) => "off".into(),
+            Some(default) => format!("`{default}`"),
+            None if argument.is_required_set() => "required".into(),
+            None => "off".into(),
+        };
+        (name, default)
+    })
+    .collect()
+}
+
+#[test]
+fn every_argument_stands_in_the_reference_with_its_default() {
+    let text = document("docs/reference.md");
+    for command in subcommands() {
+        let rows = rows(&text, &format!("`policy-agent {}`", command.get_name()));
+        // A command's JSON has a table of its own, with two columns.
+        let documented: BTreeSet<_> = rows
+            .iter()
+            .filter(|cells| cells.len() == 3)
+            .map(|cells| {
+                let name = cells[0].trim_end_matches('`').replace("\\|", "|");
+                (name, cells[1].to_owned())
+            })
+            .collect();
+        assert_eq!(documented, arguments(&command), "{}", command.get_name());
+        for argument in command.get_arguments() {
+            let values = argument.get_possible_values();
+            let shown = rows
+                .iter()
+                .filter(|cells| {
+                    Some(cells[0].trim_end_matches('`').trim_start_matches("--"))
+                        == argument.get_long()
+                })
+                .map(|cells| cells[1..].concat());
+            let shown: String = shown.collect();
+            for value in values
+                .iter()
+                .filter(|_| argument.get_action().takes_values())
+            {
+                let value = format!("`{}`", value.get_name());
+                assert!(shown.contains(&value), "{argument}: {value}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_command_has_its_exit_codes_in_the_reference() {
+    let documented = codes(&rows(
+        &document("docs/reference.md"),
+        "Commands and exit codes",
+    ));
+    for command in subcommands() {
+        let command = format!("policy-agent {}", command.get_name());
+        assert!(documented.contains(&command), "{command}");
+    }
+}
+
+/// The fields of a value in which every list has an element.
+fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                let dot = if path.is_empty() { "" } else { "." };
+                fields(member, &format!("{path}{dot}{name}"), found);
+            }
+        }
+        Value::Array(elements) => {
+            let path = format!("{path}[]");
+            assert!(!elements.is_empty(), "the example has no {path}");
+            for element in elements {
+                fields(element, &path, found);
+            }
+        }
+        _ => {
+            found.insert(path.to_owned());
+        }
+    }
+}
+
+fn documented_fields(heading: &str) -> BTreeSet<String> {
+    let text = document("docs/reference.md");
+    let rows = rows(&text, heading);
+    let fields: Vec<_> = rows.into_iter().filter(|cells| cells.len() == 2).collect();
+    codes(&fields)
+}
+
+#[test]
+fn every_field_of_the_status_stands_in_the_reference() {
+    let mut found = BTreeSet::new();
+    fields(&status::example(), "", &mut found);
+    assert_eq!(documented_fields("`policy-agent status`"), found);
+}
+
+#[test]
+fn every_field_of_a_finding_stands_in_the_reference() {
+    let mut found = BTreeSet::new();
+    fields(&lint::example(), "", &mut found);
+    assert_eq!(documented_fields("`policy-agent lint`"), found);
+}
+
+#[test]
+fn every_field_of_a_drop_stands_in_the_reference() {
+    assert_eq!(
+        documented_fields("A drop in the log"),
+        drops::tests::fields()
+    );
+}
+
+/// The flags at the beginnings of words.
+fn flags(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|character: char| !matches!(character, 'a'..='z' | '-'));
+    words.filter(|word| word.starts_with("--") && word.len() > 2)
+}
+
+#[test]
+fn no_document_names_a_flag_that_the_command_does_not_have() {
+    let commands = subcommands();
+    let of = |command: &Command| arguments(command).into_iter().map(|(name, _)| name);
+    let all: BTreeSet<_> = commands.iter().flat_map(of).collect();
+    for path in [
+        "README.md",
+        "SECURITY.md",
+        "docs/architecture.md",
+        "docs/install.md",
+        "docs/reference.md",
+        "docs/troubleshooting.md",
+        "deploy/systemd/policy-agent.service",
+    ] {
+        let text = document(path);
+        for code in text.split("`--").skip(1) {
+            let flag = format!("--{}", code.split([' ', '`']).next().unwrap());
+            assert!(
+                all.contains(&flag) || flag == "--help" || flag == "--version",
+                "{path}: {flag}"
+            );
+        }
+        for command in &commands {
+            let name = command.get_name();
+            let own: BTreeSet<_> = of(command).collect();
+            for call in text.split(&format!("policy-agent {name} ")).skip(1) {
+                let call = call.split(['\n', '`', ';', '|']).next().unwrap();
+                for flag in flags(call) {
+                    assert!(own.contains(flag), "{path}: {name} {flag}");
+                }
+            }
+        }
+    }
+}
