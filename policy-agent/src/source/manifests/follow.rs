@@ -23,7 +23,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    convert::Field,
+    convert::{self, Field},
     source::{Event, Origin, Problem, Refusal, Revision},
     text::Printable,
 };
@@ -248,7 +248,13 @@ impl Follow {
             }
         };
         for (api_version, kind) in file.ignored() {
-            tracing::info!(file = %name, api_version, kind, "manifest has no effect");
+            let (name, version) = (Printable(name), Printable(api_version));
+            let shown = Printable(kind);
+            if convert::is_foreign_policy(kind) {
+                tracing::warn!("{name}: {shown} of {version} has no effect here");
+            } else {
+                tracing::info!("{name}: {shown} of {version} has no effect here");
+            }
         }
         for (object, strange) in file.oddities() {
             tracing::warn!(
