@@ -48,6 +48,15 @@ impl Field {
         Self(format!("{}{dot}{}", self.0, rest.0))
     }
 
+    /// The path from the other field to this one; `None` when this is no part of it.
+    pub fn below(&self, other: &Self) -> Option<Self> {
+        let rest = self
+            .0
+            .get(other.0.len()..)
+            .filter(|_| self.is_within(other))?;
+        Some(Self(rest.strip_prefix('.').unwrap_or(rest).to_owned()))
+    }
+
     /// Whether this is the other field or a part of it.
     pub fn is_within(&self, other: &Self) -> bool {
         other.0.is_empty()

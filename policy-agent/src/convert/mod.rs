@@ -19,6 +19,7 @@ mod pod;
 mod policy;
 mod port;
 mod problem;
+mod reads;
 mod selector;
 mod service;
 
@@ -35,6 +36,7 @@ pub use pod::InvalidPod;
 pub use policy::InvalidPolicy;
 pub use port::InvalidPort;
 pub use problem::Problem;
+pub use reads::is_read;
 pub use selector::InvalidSelector;
 pub use service::InvalidService;
 

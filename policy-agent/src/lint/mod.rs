@@ -133,6 +133,13 @@ pub fn lint(files: &[(Arc<str>, File)]) -> Vec<Finding> {
         })
         .collect();
     for accepted in &accepted {
+        findings.extend(accepted.entry.oddities.iter().map(|strange| Finding {
+            place: accepted.entry.place.map(|place| Place {
+                line: strange.line,
+                ..place
+            }),
+            ..accepted.finding(strange.field.clone(), strange.oddity.to_string())
+        }));
         match accepted.object {
             Object::Policy(_) => written::check(accepted, &mut findings),
             Object::Ignored { api_version, kind } => {

@@ -100,7 +100,7 @@ fn a_named_port_that_no_pod_has() {
 #[test]
 fn a_namespace_that_is_only_implied() {
     let text =
-        with_cluster("  podSelector: {}").replace("metadata: {name: x}", "metadata: {name: y}");
+        with_cluster("  podSelector: {}").replace("metadata: {name: x}", "metadata: {name: z}");
     assert_eq!(
         findings(&text),
         ["warning: metadata.namespace: no manifest defines the namespace \"x\""]

@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use thiserror::Error;
 
+use super::manifests::Oddity;
 use crate::{
     convert::{self, Field, ObjectRef},
     text::Printable,
@@ -54,6 +55,9 @@ pub enum Problem {
     /// A field of an object.
     #[error(transparent)]
     Field(#[from] convert::Problem),
+    /// A value that is read otherwise than it is written.
+    #[error(transparent)]
+    Odd(#[from] Oddity),
     /// A document that cannot be read to its end, in the parser's words.
     #[error("{0}")]
     Syntax(String),

@@ -9,9 +9,8 @@ use serde_json::Value;
 
 use super::{
     digest::Digest,
-    lines::Text,
     list::{ListKind, expand},
-    yaml::{self, Document, Parsed, SyntaxError},
+    yaml::{self, Document, Parsed, Strange, SyntaxError, Text},
 };
 use crate::{
     convert::{self, Field, FieldError, Object, ObjectRef},
@@ -43,6 +42,8 @@ pub struct Entry {
     pub outcome: Result<Object, Vec<Fault>>,
     /// What is known of a pod that is refused.
     pub pod: Option<Box<PodFact>>,
+    /// What of it is read otherwise than it is written, and counts all the same.
+    pub oddities: Vec<Strange>,
     /// Where in the document it is: an item of a list.
     field: Field,
     /// The document.
@@ -96,6 +97,7 @@ impl Entry {
             written: Value::Null,
             outcome: Err(faults),
             pod: None,
+            oddities: Vec::new(),
             field: Field::root(),
             text: Arc::clone(text),
         }
@@ -157,6 +159,15 @@ impl File {
             })
     }
 
+    /// What of its objects is read otherwise than it is written, and counts all the same.
+    pub fn oddities(&self) -> impl Iterator<Item = (&ObjectRef, &Strange)> {
+        self.entries.iter().flat_map(|entry| {
+            let object = entry.object.as_ref().filter(|_| entry.outcome.is_ok());
+            let oddities = object.map(|object| entry.oddities.iter().map(move |odd| (object, odd)));
+            oddities.into_iter().flatten()
+        })
+    }
+
     /// A file that is there but cannot be read.
     pub fn unreadable(problem: Problem) -> Self {
         let fault = Fault {
@@ -193,14 +204,10 @@ fn entries(document: Document) -> Vec<Entry> {
 }
 
 fn complete(place: Place, text: &Arc<Text>, parsed: Parsed) -> Vec<Entry> {
-    let Parsed { value, duplicates } = parsed;
-    let mut duplicates: Vec<FieldError> = duplicates
-        .into_iter()
-        .map(|field| FieldError {
-            field,
-            problem: convert::Problem::Twice,
-        })
-        .collect();
+    let Parsed {
+        value,
+        mut oddities,
+    } = parsed;
     let mut objects = Vec::new();
     if let Err(error) = expand(value, &Field::root(), &mut objects) {
         return vec![Entry::broken(Some(place), text, faults(vec![error]))];
@@ -208,14 +215,18 @@ fn complete(place: Place, text: &Arc<Text>, parsed: Parsed) -> Vec<Entry> {
     let mut entries: Vec<_> = objects
         .into_iter()
         .map(|(field, written)| {
-            let own = duplicates.extract_if(.., |duplicate| duplicate.field.is_within(&field));
+            let own = oddities.extract_if(.., |strange| strange.field.is_within(&field));
             let own = own.collect();
             entry(place, text, field, written, own)
         })
         .collect();
-    if !duplicates.is_empty() {
+    let errors = oddities
+        .into_iter()
+        .filter(|strange| strange.oddity.is_error());
+    let errors: Vec<_> = errors.map(fault).collect();
+    if !errors.is_empty() {
         // In the list around the objects: which objects it was to have is not known.
-        entries.push(Entry::broken(Some(place), text, faults(duplicates)));
+        entries.push(Entry::broken(Some(place), text, errors));
     }
     entries
 }
@@ -230,7 +241,10 @@ fn cut_short(place: Place, text: &Arc<Text>, error: SyntaxError) -> Entry {
         before,
     } = error;
     let metadata = Field::root().child("metadata");
-    let named = before.duplicates.is_empty()
+    let named = !before
+        .oddities
+        .iter()
+        .any(|strange| strange.oddity.is_error())
         && !field.is_within(&metadata)
         && ListKind::of(&before.value).is_none();
     let read = entry(place, text, Field::root(), before.value, Vec::new());
@@ -255,7 +269,7 @@ fn entry(
     text: &Arc<Text>,
     field: Field,
     written: Value,
-    duplicates: Vec<FieldError>,
+    mut oddities: Vec<Strange>,
 ) -> Entry {
     let metadata = field.child("metadata");
     let naming = [
@@ -264,19 +278,29 @@ fn entry(
         metadata.child("name"),
         metadata.child("namespace"),
         metadata,
+        field.clone(),
     ];
-    let ambiguous = duplicates
-        .iter()
-        .any(|duplicate| naming.contains(&duplicate.field));
-    let object = convert::identify(&written).filter(|_| !ambiguous);
+    let object = convert::identify(&written);
+    if let Some(object) = &object {
+        oddities.retain(|strange| {
+            let own = strange.field.below(&field);
+            own.is_none_or(|own| convert::is_read(object.kind, &own))
+        });
+    }
+    let mut refused = Vec::new();
+    let mut ambiguous = false;
+    for strange in oddities.extract_if(.., |strange| strange.oddity.is_error()) {
+        ambiguous |= naming.contains(&strange.field);
+        refused.push(fault(strange));
+    }
     let mut pod = None;
     let outcome = match convert::strict(&written) {
-        Ok(object) if duplicates.is_empty() => Ok(object),
+        Ok(object) if refused.is_empty() => Ok(object),
         Ok(object) => {
             if let Object::Pod(fact) = object {
                 pod = Some(Box::new(fact));
             }
-            Err(faults(duplicates))
+            Err(refused)
         }
         Err(invalid) => {
             pod = invalid.pod;
@@ -284,16 +308,35 @@ fn entry(
                 field: field.join(&error.field),
                 ..error
             });
-            Err(faults(duplicates.into_iter().chain(errors).collect()))
+            refused.extend(faults(errors.collect()));
+            Err(refused)
         }
     };
     Entry {
         place: Some(place),
-        object,
+        object: object.filter(|_| !ambiguous),
         written,
         outcome,
         pod: pod.filter(|_| !ambiguous).map(|pod| nobody(*pod)),
+        oddities,
         field,
         text: Arc::clone(text),
+    }
+}
+
+/// Why an object is refused for an oddity.
+fn fault(strange: Strange) -> Fault {
+    let Strange {
+        field,
+        line,
+        oddity,
+    } = strange;
+    Fault {
+        field,
+        problem: match oddity {
+            yaml::Oddity::Twice => convert::Problem::Twice.into(),
+            other => other.into(),
+        },
+        line: Some(line),
     }
 }

@@ -12,11 +12,10 @@ use std::{
 };
 
 use policy_core::model::Change;
-use thiserror::Error;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 
 use super::{
-    Manifests, directory,
+    ManifestSourceError, Manifests, directory,
     file::File,
     kept::StateFile,
     links::{self, Entry},
@@ -29,120 +28,17 @@ use crate::{
     text::Printable,
 };
 
-/// Events that may wait for the receiver before reading pauses.
-const BACKLOG: usize = 64;
-
-/// Why a directory cannot be followed.
-#[derive(Debug, Error)]
-pub enum ManifestSourceError {
-    /// It cannot be watched: it is no directory, or inotify has no room
-    /// (`fs.inotify.max_user_watches`, `max_user_instances`).
-    #[error("cannot watch the manifest directory {}", .directory.display())]
-    Watch {
-        /// The directory.
-        directory: PathBuf,
-        /// What the kernel says.
-        #[source]
-        source: io::Error,
-    },
-    /// No thread for it could be started.
-    #[error("starting the thread that reads manifests")]
-    Thread(#[source] io::Error),
-    /// The thread that follows it ended.
-    #[error("the thread that reads manifests ended")]
-    Ended,
-}
-
-/// A directory of manifests, followed until this is dropped.
-#[derive(Debug)]
-pub struct ManifestSource {
-    directory: PathBuf,
-    events: mpsc::Receiver<Event>,
-    end: oneshot::Receiver<ManifestSourceError>,
-    reload: Arc<Notify>,
-}
-
-impl ManifestSource {
-    /// Begins to follow a directory.
-    ///
-    /// # Errors
-    ///
-    /// When there is no such directory, or it cannot be watched.
-    ///
-    /// What was accepted is kept in `state` for the next run, and taken from there where a file
-    /// cannot be read now.
-    pub fn open(directory: &Path, state: Option<&Path>) -> Result<Self, ManifestSourceError> {
-        let failed = |source| ManifestSourceError::Watch {
-            directory: directory.to_owned(),
-            source,
-        };
-        let path = std::path::absolute(directory).map_err(failed)?;
-        let (sender, events) = mpsc::channel(BACKLOG);
-        let (ended, end) = oneshot::channel();
-        let (begun, begin) = std::sync::mpsc::channel();
-        let reload = Arc::new(Notify::new());
-        let thread = Thread {
-            state: state.map(|state| StateFile::new(state, &path)),
-            directory: path.clone(),
-            reload: Arc::clone(&reload),
-            sender,
-        };
-        let run = move || {
-            if let Err(error) = thread.run(&begun) {
-                // Nobody may listen any more.
-                let _ = ended.send(error);
-            }
-        };
-        std::thread::Builder::new()
-            .name("manifests".to_owned())
-            .spawn(run)
-            .map_err(ManifestSourceError::Thread)?;
-        begin
-            .recv()
-            .unwrap_or(Err(io::ErrorKind::BrokenPipe.into()))
-            .map_err(failed)?;
-        Ok(Self {
-            directory: path,
-            events,
-            end,
-            reload,
-        })
-    }
-
-    /// The directory, as an absolute path.
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
-    /// Reads the whole directory again.
-    pub fn reload(&self) {
-        self.reload.notify_one();
-    }
-
-    /// The next event. Cancel safe.
-    ///
-    /// # Errors
-    ///
-    /// When the directory cannot be followed any longer: nothing more will come.
-    pub async fn next(&mut self) -> Result<Event, ManifestSourceError> {
-        if let Some(event) = self.events.recv().await {
-            return Ok(event);
-        }
-        Err((&mut self.end).await.unwrap_or(ManifestSourceError::Ended))
-    }
-}
-
 /// What the thread that follows a directory begins with.
-struct Thread {
-    directory: PathBuf,
-    state: Option<StateFile>,
-    reload: Arc<Notify>,
-    sender: mpsc::Sender<Event>,
+pub(super) struct Thread {
+    pub(super) directory: PathBuf,
+    pub(super) state: Option<StateFile>,
+    pub(super) reload: Arc<Notify>,
+    pub(super) sender: mpsc::Sender<Event>,
 }
 
 impl Thread {
     /// Follows the directory until nobody listens; says whether it can be watched.
-    fn run(
+    pub(super) fn run(
         self,
         begun: &std::sync::mpsc::Sender<io::Result<()>>,
     ) -> Result<(), ManifestSourceError> {
@@ -353,6 +249,16 @@ impl Follow {
         };
         for (api_version, kind) in file.ignored() {
             tracing::info!(file = %name, api_version, kind, "manifest has no effect");
+        }
+        for (object, strange) in file.oddities() {
+            tracing::warn!(
+                "{}:{}: {}: {}: {}",
+                Printable(name),
+                strange.line,
+                Printable(object),
+                Printable(&strange.field),
+                Printable(&strange.oddity)
+            );
         }
         self.manifests.replace(name, file)
     }

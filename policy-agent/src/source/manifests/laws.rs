@@ -16,11 +16,11 @@ const CORPUS: [&str; 9] = [
     include_str!("../../../tests/data/seed-example.yaml"),
     include_str!("../../../tests/data/cases/api-01-end-port-validation.yaml"),
     "apiVersion: v1\nkind: Namespace\nmetadata: {name: x, labels: {team: a}}\n",
-    "apiVersion: v1\nkind: Namespace\nmetadata: {name: y}\n",
-    "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: x}\nspec: {nodeName: n, containers: [{name: c, ports: [{name: http, containerPort: 80}]}]}\nstatus: {podIPs: [{ip: 10.0.0.1}, {ip: 'fd00::1'}], phase: Running}\n",
-    "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: b, namespace: x}}\n- &p {apiVersion: v1, kind: Pod, metadata: {name: a, namespace: y}}\n- *p\n",
+    "apiVersion: v1\nkind: Namespace\nmetadata: {name: z}\n",
+    "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: x}\nspec: {nodeName: m, containers: [{name: c, ports: [{name: http, containerPort: 80}]}]}\nstatus: {podIPs: [{ip: 10.0.0.1}, {ip: 'fd00::1'}], phase: Running}\n",
+    "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: b, namespace: x}}\n- &p {apiVersion: v1, kind: Pod, metadata: {name: a, namespace: z}}\n- *p\n",
     "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: x}\nspec:\n  podSelector: {}\n  ingress:\n  - from:\n    - ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}\n    ports:\n    - {port: 1, endPort: 9}\n",
-    "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: y}\nspec: {podSelector: {matchExpressions: [{key: a, operator: In, values: [b]}]}, egress: [{}]}\n",
+    "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: z}\nspec: {podSelector: {matchExpressions: [{key: a, operator: In, values: [b]}]}, egress: [{}]}\n",
     "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicyList\nitems: [{metadata: {name: q, namespace: x}, spec: {podSelector: {}}}]\n",
 ];
 

@@ -1,17 +1,16 @@
 //! On which line of a document a field is.
 
 use std::{
-    cell::RefCell,
     collections::BTreeMap,
     sync::{Arc, OnceLock},
 };
 
-use super::{tree::Progress, yaml::walk};
+use super::{compose::Tree, decode::decode};
 use crate::convert::Field;
 
 /// The text of a document, and the lines of its fields once somebody asks for one.
 #[derive(Debug)]
-pub(super) struct Text {
+pub(in super::super) struct Text {
     text: Box<str>,
     line: usize,
     lines: OnceLock<Lines>,
@@ -19,7 +18,7 @@ pub(super) struct Text {
 
 impl Text {
     /// A text that begins at this line of its file.
-    pub(super) fn new(text: impl Into<Box<str>>, line: usize) -> Arc<Self> {
+    pub(in super::super) fn new(text: impl Into<Box<str>>, line: usize) -> Arc<Self> {
         Arc::new(Self {
             text: text.into(),
             line,
@@ -28,7 +27,7 @@ impl Text {
     }
 
     /// The line of a field, of its first part, or else of what it is a part of.
-    pub(super) fn line_of(&self, field: &Field) -> Option<usize> {
+    pub(in super::super) fn line_of(&self, field: &Field) -> Option<usize> {
         let lines = self.lines.get_or_init(|| Lines::of(&self.text, self.line));
         lines.find(field)
     }
@@ -41,14 +40,9 @@ struct Lines(BTreeMap<String, usize>);
 impl Lines {
     /// Of a document's text that begins at this line, as far as it can be read.
     fn of(text: &str, line: usize) -> Self {
-        let progress = RefCell::new(Progress {
-            lines: Some(Vec::new()),
-            ..Progress::default()
-        });
         // How far it can be read is said by whoever reads the document itself.
-        let _ = walk(text, &progress);
         let mut lines = BTreeMap::new();
-        for (field, at) in progress.into_inner().lines.unwrap_or_default() {
+        for (field, at) in decode(&Tree::of(text), true).lines {
             // Of a key that is given twice, the second is the one to look at.
             lines.insert(field.as_str().to_owned(), line - 1 + at);
         }
