@@ -23,6 +23,7 @@ use super::{
     super::kernel::grace::Grace,
     failure::{Failure, cause, failure},
     load::{LoadError, TableSizes},
+    object,
     tables::Tables,
 };
 
@@ -63,16 +64,6 @@ enum Written {
     Visible,
 }
 
-/// The version of this agent, for whoever finds its tables.
-fn version() -> [u8; 3] {
-    let part = |text: &str| text.parse().unwrap_or_default();
-    [
-        part(env!("CARGO_PKG_VERSION_MAJOR")),
-        part(env!("CARGO_PKG_VERSION_MINOR")),
-        part(env!("CARGO_PKG_VERSION_PATCH")),
-    ]
-}
-
 impl TableWriter {
     /// Opens the tables of a loaded object, empty but for what is built in. `before` is what the
     /// generation before remembers: the epoch counter survives a change of layouts, so that a flow
@@ -86,7 +77,7 @@ impl TableWriter {
         let node = NodeState {
             epoch: before.map_or(0, |state| state.epoch),
             layout: LAYOUT_VERSION,
-            agent: version(),
+            agent: object::version(),
             ..NodeState::default()
         };
         tables.put_node_state(node)?;
