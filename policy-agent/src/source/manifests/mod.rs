@@ -3,7 +3,6 @@
 //! Bytes become objects in [`File`], the files together become what is in force in [`Manifests`];
 //! both are pure. Only the directory and its watch touch the file system.
 
-mod change;
 mod digest;
 mod directory;
 mod file;
