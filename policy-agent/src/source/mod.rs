@@ -6,6 +6,7 @@
 
 mod event;
 mod kept;
+mod log;
 pub mod manifests;
 mod refusal;
 pub mod store;

@@ -7,6 +7,7 @@ mod digest;
 mod directory;
 mod file;
 mod follow;
+mod keeping;
 mod kept;
 mod links;
 mod list;
