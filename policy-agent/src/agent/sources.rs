@@ -11,7 +11,7 @@ use super::Agent;
 use crate::source::{Event, Kept, Refusal, Revision};
 
 /// More lines of one kind at once are counted instead of written to the log.
-const MOST_LINES: usize = 50;
+const MOST_LINES: usize = 20;
 
 /// The source as `status` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +152,6 @@ mod tests {
         assert_eq!(lines(2), ["0", "1"]);
         let many = lines(5_000);
         assert_eq!(many.len(), MOST_LINES + 1);
-        assert_eq!(many[MOST_LINES], "4950 more, which `status` lists");
+        assert_eq!(many[MOST_LINES], "4980 more, which `status` lists");
     }
 }
