@@ -21,6 +21,8 @@ use crate::datapath::{AttachError, Attacher, Hook, Place, Programs};
 /// One hook of one interface during its life: indices are given again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct At {
+    /// The generation whose programs were there when the job was given.
+    pub(super) generation: u64,
     /// The interface.
     pub(super) ifindex: u32,
     /// Tells it from others that have or had the index.

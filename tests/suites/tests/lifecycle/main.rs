@@ -12,6 +12,7 @@ mod commits;
 mod editing;
 mod established;
 mod flows;
+mod growth;
 mod identity;
 mod leaks;
 mod masquerade;
