@@ -14,6 +14,7 @@ mod established;
 mod flows;
 mod growth;
 mod identity;
+mod kills;
 mod leaks;
 mod masquerade;
 mod newcomers;
