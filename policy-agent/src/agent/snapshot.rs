@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub ignored: Vec<String>,
     /// Objects that are refused, with the reason.
     pub refused: Vec<String>,
+    /// Objects that are in force in an earlier form than their source's, with the reason.
+    pub kept: Vec<String>,
     /// Addresses that several pods claim.
     pub conflicts: Vec<String>,
     /// Tables that could not be brought up to date.
@@ -208,6 +210,7 @@ impl Agent {
             unenforced,
             ignored: ignored.collect(),
             refused: self.source.refused().collect(),
+            kept: self.source.kept().to_vec(),
             conflicts: self.conflicts.clone(),
             failures: self.failures.clone(),
             waiting: self.waiting,
@@ -262,6 +265,7 @@ impl Agent {
         }
         let lists = [
             ("refused", &snapshot.refused),
+            ("kept", &snapshot.kept),
             ("address conflict", &snapshot.conflicts),
             ("not up to date", &snapshot.failures),
         ];

@@ -3,12 +3,15 @@
 //! Invariant: a revision is in force when every change of its batch is in the tables that packets
 //! meet, and nothing of it waits for room.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use super::Agent;
-use crate::source::{Event, Refusal, Revision};
+use crate::source::{Event, Kept, Refusal, Revision};
+
+/// More lines of one kind at once are counted instead of written to the log.
+const MOST_LINES: usize = 20;
 
 /// The source as `status` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +24,8 @@ pub struct SourceStatus {
     pub revision: Option<String>,
     /// How many refusals there are.
     pub refused: usize,
+    /// How many objects are in force in an earlier form than the source's.
+    pub kept: usize,
 }
 
 /// What a source has said.
@@ -32,6 +37,7 @@ pub(super) struct SourceState {
     applied: VecDeque<(u64, Revision)>,
     in_force: Option<Revision>,
     refused: Vec<Refusal>,
+    kept: Vec<String>,
 }
 
 impl SourceState {
@@ -42,6 +48,7 @@ impl SourceState {
             applied: VecDeque::new(),
             in_force: None,
             refused: Vec::new(),
+            kept: Vec::new(),
         }
     }
 
@@ -68,17 +75,41 @@ impl SourceState {
             synced: self.synced,
             revision: self.in_force.as_ref().map(ToString::to_string),
             refused: self.refused.len(),
+            kept: self.kept.len(),
         }
     }
 
-    fn refuse(&mut self, refused: Vec<Refusal>) {
-        for refusal in &refused {
-            if !self.refused.contains(refusal) {
-                tracing::error!("refused: {refusal}");
-            }
-        }
-        self.refused = refused;
+    /// What is in force in an earlier form, one line each.
+    pub(super) fn kept(&self) -> &[String] {
+        &self.kept
     }
+
+    fn refuse(&mut self, refused: Vec<Refusal>) {
+        let known: BTreeSet<String> = self.refused().collect();
+        self.refused = refused;
+        let new = self.refused().filter(|line| !known.contains(line));
+        for line in listed(new) {
+            tracing::error!("refused: {line}");
+        }
+    }
+
+    fn keep(&mut self, kept: &[Kept]) {
+        let known: BTreeSet<String> = std::mem::take(&mut self.kept).into_iter().collect();
+        self.kept = kept.iter().map(ToString::to_string).collect();
+        let new = self.kept.iter().filter(|line| !known.contains(*line));
+        for line in listed(new.cloned()) {
+            tracing::warn!("kept: {line}");
+        }
+    }
+}
+
+/// Lines for the log: the first ones, and how many more there are.
+fn listed(lines: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
+    let mut lines = lines.fuse();
+    let first: Vec<String> = lines.by_ref().take(MOST_LINES).collect();
+    let more = lines.count();
+    let more = (more > 0).then(|| format!("{more} more, which `status` lists"));
+    first.into_iter().chain(more)
 }
 
 impl Agent {
@@ -94,6 +125,7 @@ impl Agent {
             }
             Event::Synced => self.source.synced = true,
             Event::Refused(refused) => self.source.refuse(refused),
+            Event::Kept(kept) => self.source.keep(&kept),
         }
     }
 
@@ -108,5 +140,19 @@ impl Agent {
         if is_in_force {
             self.source.settled(self.written);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_lines_are_the_first_ones_and_a_count() {
+        let lines = |count: usize| listed((0..count).map(|n| n.to_string())).collect::<Vec<_>>();
+        assert_eq!(lines(2), ["0", "1"]);
+        let many = lines(5_000);
+        assert_eq!(many.len(), MOST_LINES + 1);
+        assert_eq!(many[MOST_LINES], "4980 more, which `status` lists");
     }
 }

@@ -148,7 +148,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<&'static str>,
+    kind: Option<&'a str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     namespace: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -182,9 +182,9 @@ impl<'a> Line<'a> {
             file: &finding.file,
             document,
             line,
-            kind: object.map(|object| object.kind.name()),
-            namespace: object.map_or("", |object| &object.name.namespace),
-            name: object.map_or("", |object| &object.name.name),
+            kind: object.map(|object| object.kind.as_str()),
+            namespace: object.map_or("", |object| &object.namespace),
+            name: object.map_or("", |object| &object.name),
             field: finding.field.as_str(),
             message: &finding.message,
             hint: finding.hint.as_deref(),

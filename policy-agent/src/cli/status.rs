@@ -254,6 +254,7 @@ fn write_text(out: &mut impl io::Write, report: &Report, pins: &PinDir) -> io::R
         &snapshot.ignored,
     )?;
     section(out, "refused objects", &snapshot.refused)?;
+    section(out, "in force in an earlier form", &snapshot.kept)?;
     section(out, "address conflicts", &snapshot.conflicts)?;
     section(out, "tables that are not up to date", &snapshot.failures)?;
     others(out, &report.other_agents)?;
@@ -326,6 +327,7 @@ pub(super) fn example() -> serde_json::Value {
             unenforced: vec![unenforced],
             ignored: one(),
             refused: one(),
+            kept: one(),
             conflicts: one(),
             failures: one(),
             ..Snapshot::default()

@@ -30,7 +30,7 @@ pub use block::InvalidBlock;
 pub use field::{Field, FieldError, Invalid};
 pub use name::InvalidName;
 pub use namespace::{NAME_LABEL, implied_namespace};
-pub use object::{Kind, Object, ObjectRef, identify};
+pub use object::{Kind, Object, ObjectRef, identify, is_foreign_policy};
 pub use peer::InvalidPeer;
 pub use pod::InvalidPod;
 pub use policy::InvalidPolicy;

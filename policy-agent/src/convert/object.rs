@@ -34,6 +34,12 @@ pub enum Object {
     },
 }
 
+/// Whether a kind of another group is a policy for networks too: one that has no effect here is
+/// worth more than a word.
+pub fn is_foreign_policy(kind: &str) -> bool {
+    kind.contains("NetworkPolicy")
+}
+
 /// The kinds that have an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {

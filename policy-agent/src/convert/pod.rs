@@ -6,9 +6,8 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use jiff::Timestamp;
 use policy_core::model::{ContainerPort, PodFact};
-use serde::Deserialize as _;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -73,7 +72,7 @@ pub(super) fn pod(written: &Value, context: &mut Context) -> Option<PodFact> {
     // A phase that is none, or that came after this build, is one of a pod that runs.
     let phase = text(get("phase"), &at.child("phase"), context).flatten();
     let finished = matches!(phase, Some("Succeeded" | "Failed"));
-    let started = get("startTime").and_then(|time| Time::deserialize(time).ok());
+    let started = get("startTime").and_then(|time| time.as_str()?.parse::<Timestamp>().ok());
 
     let unreadable = spec.is_none() || host_network.is_none() || meta.labels.is_none();
     let host_network = host_network.unwrap_or(false);
@@ -92,7 +91,7 @@ pub(super) fn pod(written: &Value, context: &mut Context) -> Option<PodFact> {
         host_network,
         finished,
         running: phase == Some("Running"),
-        started: started.map_or(0, |time| time.0.as_second()),
+        started: started.map_or(0, Timestamp::as_second),
     })
 }
 

@@ -5,13 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use policy_core::model::{ContainerPort, PodFact, PolicyFact, PortMatch, Ports, Protocol, Rule};
+use policy_core::model::{ContainerPort, PodFact, PolicyFact, PortMatch, Ports};
 
-use super::{Accepted, Finding};
+use super::{
+    Accepted, Finding, dns,
+    peers::{self, Namespaces},
+};
 use crate::convert::{Field, Object};
-
-/// The port of DNS.
-const DNS: u16 = 53;
 
 /// Looks at all accepted objects together.
 pub(super) fn check(accepted: &[Accepted<'_>], findings: &mut Vec<Finding>) {
@@ -22,37 +22,32 @@ pub(super) fn check(accepted: &[Accepted<'_>], findings: &mut Vec<Finding>) {
             _ => None,
         })
         .collect();
-    let policies = || {
-        accepted
-            .iter()
-            .filter_map(|accepted| match accepted.object {
-                Object::Policy(policy) => Some((accepted, policy)),
-                _ => None,
-            })
-    };
-    implied_namespaces(accepted, findings);
-    let resolvers: BTreeSet<&Arc<str>> = policies()
-        .filter(|(_, policy)| policy.egress.iter().flatten().any(allows_dns))
-        .map(|(_, policy)| &policy.name.namespace)
+    let policies: Vec<(&Accepted<'_>, &PolicyFact)> = accepted
+        .iter()
+        .filter_map(|accepted| match accepted.object {
+            Object::Policy(policy) => Some((accepted, policy)),
+            _ => None,
+        })
         .collect();
-    for (accepted, policy) in policies() {
+    let namespaces: Namespaces<'_> = accepted
+        .iter()
+        .filter_map(|accepted| match accepted.object {
+            Object::Namespace(namespace) => Some((&namespace.name, &namespace.labels)),
+            _ => None,
+        })
+        .collect();
+    implied_namespaces(accepted, findings);
+    for (accepted, policy) in &policies {
         // Without pods in the files, who is selected is not known.
         if !pods.is_empty() {
             selection(accepted, policy, &pods, findings);
+            if !namespaces.is_empty() {
+                peers::check(accepted, policy, &namespaces, &pods, findings);
+            }
         }
         unlisted_rules(accepted, policy, findings);
-        let rules = policy.egress.as_deref().unwrap_or_default();
-        if !rules.is_empty() && !resolvers.contains(&policy.name.namespace) {
-            findings.push(
-                accepted
-                    .finding(
-                        Field::root().child("spec").child("egress"),
-                        "allows no DNS: the pods cannot look up any name",
-                    )
-                    .hint("allow port 53, UDP and TCP, to the cluster's DNS if they use names"),
-            );
-        }
     }
+    dns::check(&policies, &pods, findings);
 }
 
 fn implied_namespaces(accepted: &[Accepted<'_>], findings: &mut Vec<Finding>) {
@@ -161,17 +156,4 @@ fn unlisted_rules(accepted: &Accepted<'_>, policy: &PolicyFact, findings: &mut V
             ));
         }
     }
-}
-
-fn allows_dns(rule: &Rule) -> bool {
-    let Ports::AnyOf(ports) = &rule.ports else {
-        return true;
-    };
-    ports.iter().any(|port| match port {
-        PortMatch::AnyPort(protocol) => *protocol == Protocol::Udp,
-        PortMatch::Range(protocol, first, last) => {
-            *protocol == Protocol::Udp && (*first..=*last).contains(&DNS)
-        }
-        PortMatch::Named(protocol, name) => *protocol == Protocol::Udp && name.contains("dns"),
-    })
 }

@@ -4,6 +4,9 @@
 //! about manifests that are accepted and do something else than their author thinks.
 
 mod cluster;
+mod dns;
+mod peers;
+mod subject;
 mod written;
 
 #[cfg(test)]
@@ -12,13 +15,15 @@ mod tests;
 use std::{fmt, sync::Arc};
 
 use crate::{
-    convert::{self, Field, Object, ObjectRef},
+    convert::{self, Field, Object},
     source::{
         Place, Problem, Refusal,
         manifests::{Entry, File, Manifests},
     },
     text::Printable,
 };
+
+pub use subject::Subject;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +57,7 @@ pub struct Finding {
     /// Where in the file; `None` when it is about the whole file.
     pub place: Option<Place>,
     /// The object, when it can be told.
-    pub object: Option<ObjectRef>,
+    pub object: Option<Subject>,
     /// The field; empty when it is about the whole object or document.
     pub field: Field,
     /// What there is to say.
@@ -96,7 +101,7 @@ impl Accepted<'_> {
             severity: Severity::Warning,
             file: Arc::clone(self.file),
             place: self.entry.place_of(&field),
-            object: self.entry.object.clone(),
+            object: Subject::of(self.entry),
             field,
             message: message.into(),
             hint: None,
@@ -144,8 +149,13 @@ pub fn lint(files: &[(Arc<str>, File)]) -> Vec<Finding> {
             Object::Policy(_) => written::check(accepted, &mut findings),
             Object::Ignored { api_version, kind } => {
                 let message = format!("{kind} of {api_version} has no effect here");
+                let severity = if convert::is_foreign_policy(kind) {
+                    Severity::Warning
+                } else {
+                    Severity::Notice
+                };
                 findings.push(Finding {
-                    severity: Severity::Notice,
+                    severity,
                     ..accepted.finding(Field::root(), message)
                 });
             }
@@ -167,12 +177,16 @@ fn error(refusal: Refusal) -> Option<Finding> {
         file: Arc::clone(file),
         place,
         message: refusal.problem.to_string(),
-        object: refusal.object,
+        object: refusal.object.map(Subject::from),
         field: refusal.field,
         hint: None,
     };
     Some(match refusal.problem {
         Problem::Field(convert::Problem::Unknown) => lost_label(finding),
+        Problem::Field(convert::Problem::Type {
+            found: found @ ("a boolean" | "a number"),
+            wanted: "a string",
+        }) => finding.hint(format!("YAML takes it for {found}: put it in quotes")),
         _ => finding,
     })
 }

@@ -35,11 +35,16 @@ pub(super) fn check(policy: &Accepted<'_>, findings: &mut Vec<Finding>) {
         for (index, rule) in items(spec.get(direction)).enumerate() {
             let at = at.index(index);
             for list in [peers, "ports"] {
-                if rule.get(list).is_some_and(Value::is_null) {
+                let how = match rule.get(list) {
+                    Some(Value::Null) => Some("has no value"),
+                    Some(Value::Array(items)) if items.is_empty() => Some("is empty"),
+                    _ => None,
+                };
+                if let Some(how) = how {
                     let what = if list == "ports" { "port" } else { "peer" };
                     findings.push(
                         policy
-                            .finding(at.child(list), format!("has no value: allows every {what}"))
+                            .finding(at.child(list), format!("{how}: allows every {what}"))
                             .hint(format!("leave {list:?} out if that is meant")),
                     );
                 }

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use policy_core::model::Change;
 
-use super::Refusal;
+use super::{Kept, Refusal};
 
 /// One thing that a source says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Event {
     Synced,
     /// All objects that are refused now, replacing the last list.
     Refused(Vec<Refusal>),
+    /// All objects that are in force in an earlier form than the source's, replacing the last list.
+    Kept(Vec<Kept>),
 }
 
 /// A name of what a source said, as whoever wrote it can tell: for manifests the digest of the

@@ -5,16 +5,21 @@
 //! refuses. Which source it is decides [`SourceOptions`] once; nobody else asks.
 
 mod event;
+mod kept;
+mod log;
 pub mod manifests;
 mod refusal;
+pub mod store;
 
 use std::path::PathBuf;
 
 use thiserror::Error;
 
 pub use event::{Event, Revision};
+pub use kept::Kept;
 use manifests::{ManifestSource, ManifestSourceError};
 pub use refusal::{Origin, Place, Problem, Refusal};
+pub use store::Store;
 
 /// Which source to follow, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]

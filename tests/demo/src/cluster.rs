@@ -10,7 +10,7 @@ use policy_harness::{
     traffic::{Protocol, Server},
 };
 
-use crate::manifests;
+use crate::manifests::{self, Metadata};
 
 /// The port that the policy allows.
 pub(crate) const OPEN_PORT: u16 = 80;
@@ -44,16 +44,8 @@ impl Cluster {
     pub(crate) fn new() -> Result<Self> {
         let mut node = Node::new(&format!("demo{}", std::process::id()), Wiring::Routed)?;
         for pod in manifests::pods()? {
-            let namespace = pod.metadata.namespace.context("a pod without namespace")?;
-            let name = pod.metadata.name.context("a pod without name")?;
-            let addresses = pod
-                .status
-                .and_then(|status| status.pod_ips)
-                .unwrap_or_default()
-                .iter()
-                .map(|address| address.ip.parse())
-                .collect::<Result<Vec<IpAddr>, _>>()
-                .context("an address of a pod")?;
+            let Metadata { namespace, name } = pod.metadata;
+            let addresses: Vec<IpAddr> = pod.status.pod_ips.iter().map(|one| one.ip).collect();
             node.add_pod(&format!("{namespace}/{name}"), &addresses)?;
         }
         for address in OFFICE {

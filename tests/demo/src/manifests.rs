@@ -2,11 +2,10 @@
 //!
 //! Invariant: the agent, the namespaces and this program read the same files.
 
-use std::{fs, path::Path};
+use std::{fs, net::IpAddr, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::Pod;
-use serde::Deserialize as _;
+use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::paint::Paint;
@@ -103,6 +102,33 @@ pub(crate) fn policy() -> String {
         .map(|line| format!("  {line}"))
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// As much of a Pod as its namespaces need.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Pod {
+    pub(crate) metadata: Metadata,
+    pub(crate) status: Status,
+}
+
+/// Its name.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Metadata {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+/// Where it is.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Status {
+    #[serde(rename = "podIPs")]
+    pub(crate) pod_ips: Vec<PodIp>,
+}
+
+/// One address.
+#[derive(Debug, Deserialize)]
+pub(crate) struct PodIp {
+    pub(crate) ip: IpAddr,
 }
 
 /// The pods of the manifests.

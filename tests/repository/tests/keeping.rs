@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use policy_repository::{Metadata, files, read};
+use policy_repository::{Metadata, files, read, root};
 
 /// The crates whose code becomes the eBPF object.
 const OF_THE_OBJECT: [&str; 2] = ["policy-common", "policy-ebpf"];
@@ -42,6 +42,18 @@ fn every_crate_has_the_version_of_the_newest_entry_of_the_changelog() {
         .unwrap();
     for package in Metadata::read().unwrap().own() {
         assert_eq!(package.version, newest, "{}", package.name);
+    }
+}
+
+#[test]
+fn every_release_keeps_its_object_for_the_tests_of_upgrades() {
+    let changelog = read("CHANGELOG.md").unwrap();
+    let entries = changelog
+        .lines()
+        .filter_map(|line| line.strip_prefix("## [")?.split_once(']'));
+    for (release, _) in entries.filter(|(_, date)| !date.contains("unreleased")) {
+        let object = format!("policy-agent/tests/releases/{release}.o.gz");
+        assert!(root().join(&object).is_file(), "{object}");
     }
 }
 

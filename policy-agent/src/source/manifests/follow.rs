@@ -8,7 +8,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use policy_core::model::Change;
@@ -17,16 +17,20 @@ use tokio::sync::{Notify, mpsc};
 use super::{
     ManifestSourceError, Manifests, directory,
     file::File,
-    kept::StateFile,
+    keeping::Keeping,
+    kept::{self, StateFile},
     links::{self, Entry},
     settle::{Settle, Touch},
     watch::Watch,
 };
 use crate::{
-    convert::Field,
-    source::{Event, Origin, Problem, Refusal, Revision},
+    convert::{self, Field, Kind, ObjectRef},
+    source::{Event, Kept, Origin, Problem, Refusal, Revision, log::PolicyLog},
     text::Printable,
 };
+
+/// How long a directory that cannot be read or watched is left alone.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What the thread that follows a directory begins with.
 pub(super) struct Thread {
@@ -47,10 +51,25 @@ impl Thread {
             .build()
             .map_err(ManifestSourceError::Thread)?;
         runtime.block_on(async {
-            // Watched before it is read, so that nothing is missed in between.
-            let watch = match Watch::new(self.directory.clone()) {
-                Ok(watch) => watch,
-                Err(error) => {
+            let kept = self.state.as_ref().map_or_else(Vec::new, restore);
+            let begin = |directory: &Path| {
+                let mut watch = Watch::new(directory.to_owned())?;
+                // Watched before it is read, so that nothing is missed in between.
+                let away = watch.follow(std::iter::empty()).err();
+                Ok((watch, away))
+            };
+            let watch = match begin(&self.directory) {
+                Ok((watch, None)) => watch,
+                // What an earlier run accepted is enforced until somebody says otherwise.
+                Ok((watch, Some(error))) if !kept.is_empty() => {
+                    tracing::error!(
+                        "{} cannot be read: {error}; {} objects that an earlier run accepted stay in force",
+                        Printable(self.directory.display()),
+                        kept.len()
+                    );
+                    watch
+                }
+                Ok((_, Some(error))) | Err(error) => {
                     let _ = begun.send(Err(error));
                     return Ok(());
                 }
@@ -58,25 +77,28 @@ impl Thread {
             let _ = begun.send(Ok(()));
             let follow = Follow {
                 directory: self.directory,
-                state: self.state,
+                keeping: self.state.map(Keeping::new),
                 watch,
                 manifests: Manifests::default(),
                 settle: Settle::default(),
                 links: BTreeMap::new(),
                 unlisted: None,
+                retry: None,
                 refused: Vec::new(),
+                kept: Vec::new(),
+                log: PolicyLog::default(),
                 revision: None,
                 reload: self.reload,
                 sender: self.sender,
             };
-            follow.run().await
+            follow.run(kept).await
         })
     }
 }
 
 struct Follow {
     directory: PathBuf,
-    state: Option<StateFile>,
+    keeping: Option<Keeping>,
     watch: Watch,
     manifests: Manifests,
     settle: Settle,
@@ -84,25 +106,29 @@ struct Follow {
     links: BTreeMap<Arc<str>, Vec<Entry>>,
     /// Why the directory could not be listed the last time.
     unlisted: Option<Refusal>,
+    /// When to look for the directory again: not everything that keeps it away is announced.
+    retry: Option<Instant>,
     /// What was sent last.
     refused: Vec<Refusal>,
+    kept: Vec<Kept>,
     revision: Option<Revision>,
+    log: PolicyLog,
     /// Somebody wants everything read again.
     reload: Arc<Notify>,
     sender: mpsc::Sender<Event>,
 }
 
 impl Follow {
-    async fn run(mut self) -> Result<(), ManifestSourceError> {
-        let mut changes = self.restore();
-        let kept = changes.len();
-        changes.extend(self.rescan()?);
-        self.watch_links()?;
+    async fn run(mut self, kept: Vec<kept::Kept>) -> Result<(), ManifestSourceError> {
+        let mut changes = self.manifests.restore(kept);
+        let is_kept = !changes.is_empty();
+        changes.extend(self.rescan());
+        self.watch_links();
         if self.unlisted.is_none() && self.manifests.files().next().is_none() {
             tracing::warn!(
                 "there are no manifests in {}{}",
                 Printable(self.directory.display()),
-                if kept > 0 {
+                if is_kept {
                     ": everything that an earlier run knew is gone"
                 } else {
                     ""
@@ -112,40 +138,14 @@ impl Follow {
         if self.send(changes).await && self.sender.send(Event::Synced).await.is_ok() {
             while self.turn().await? {}
         }
+        self.keep();
         Ok(())
-    }
-
-    /// What an earlier run had accepted.
-    fn restore(&mut self) -> Vec<Change> {
-        let Some(state) = &self.state else {
-            return Vec::new();
-        };
-        match state.read() {
-            Ok(kept) => self.manifests.restore(kept),
-            Err(error) => {
-                tracing::error!("what an earlier run accepted cannot be read: {error}");
-                Vec::new()
-            }
-        }
-    }
-
-    /// Keeps what is accepted for the next run.
-    fn keep(&mut self) {
-        let Some(state) = &self.state else {
-            return;
-        };
-        let kept = state.write(self.manifests.accepted());
-        if let Err(error) = kept {
-            let directory = Printable(state.directory().display());
-            tracing::error!(
-                "what is accepted cannot be kept for a restart in {directory} (--state-dir): {error}"
-            );
-        }
     }
 
     /// Waits for one thing and does it; false when nobody listens any more.
     async fn turn(&mut self) -> Result<bool, ManifestSourceError> {
-        let deadline = self.settle.deadline();
+        let due = self.settle.deadline();
+        let keep = self.keeping.as_ref().and_then(Keeping::deadline);
         tokio::select! {
             () = self.sender.closed() => return Ok(false),
             touched = self.watch.next() => {
@@ -153,13 +153,26 @@ impl Follow {
                 self.settle.touch(name, touch, Instant::now());
             }
             () = self.reload.notified() => self.settle.touch(None, Touch::Done, Instant::now()),
-            () = rest_until(deadline) => {
-                let changes = self.read_due()?;
-                self.watch_links()?;
+            () = rest_until(due) => {
+                let changes = self.read_due();
+                self.watch_links();
                 return Ok(self.send(changes).await);
             }
+            () = rest_until(self.retry) => {
+                let changes = self.rescan();
+                self.watch_links();
+                return Ok(self.send(changes).await);
+            }
+            () = rest_until(keep) => self.keep(),
         }
         Ok(true)
+    }
+
+    /// Keeps what is accepted for the next run.
+    fn keep(&mut self) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.write(&self.manifests);
+        }
     }
 
     async fn send(&mut self, changes: Vec<Change>) -> bool {
@@ -171,20 +184,40 @@ impl Follow {
                 return false;
             }
         }
+        let away = self.unlisted.as_ref().map(|refusal| &refusal.problem);
+        let kept = self.manifests.kept(away);
+        if kept != self.kept {
+            self.kept.clone_from(&kept);
+            if self.sender.send(Event::Kept(kept)).await.is_err() {
+                return false;
+            }
+        }
         let revision = self.manifests.revision();
         if changes.is_empty() && self.revision.as_ref() == Some(&revision) {
             return true;
         }
         self.revision = Some(revision.clone());
+        self.log.batch(&changes, &revision, |name| {
+            let owner = self.manifests.owner(&ObjectRef {
+                kind: Kind::NetworkPolicy,
+                name: name.clone(),
+            })?;
+            Some(Origin::File {
+                name: Arc::clone(owner),
+                place: None,
+            })
+        });
         let batch = Event::Batch { changes, revision };
         if self.sender.send(batch).await.is_err() {
             return false;
         }
-        self.keep();
+        if let Some(keeping) = &mut self.keeping {
+            keeping.touch(Instant::now());
+        }
         true
     }
 
-    fn read_due(&mut self) -> Result<Vec<Change>, ManifestSourceError> {
+    fn read_due(&mut self) -> Vec<Change> {
         let due = self.settle.due(Instant::now());
         if due.contains(&None) {
             return self.rescan();
@@ -195,13 +228,14 @@ impl Follow {
             .flatten()
             .partition(|name| self.directory.join(&**name).exists());
         let names = there.into_iter().chain(gone);
-        Ok(names.flat_map(|name| self.read(&name)).collect())
+        names.flat_map(|name| self.read(&name)).collect()
     }
 
     /// Reads every file, and forgets those that are gone.
-    fn rescan(&mut self) -> Result<Vec<Change>, ManifestSourceError> {
+    fn rescan(&mut self) -> Vec<Change> {
+        self.retry = None;
         // The directory may be another one by now: watched before it is read.
-        self.watch_links()?;
+        self.watch_links();
         let names = match directory::list_directory(&self.directory) {
             Ok(names) => names,
             Err(error) => {
@@ -215,7 +249,8 @@ impl Follow {
                     field: Field::root(),
                     problem: Problem::Unlisted(error.to_string()),
                 });
-                return Ok(Vec::new());
+                self.retry = Some(Instant::now() + RETRY);
+                return Vec::new();
             }
         };
         self.unlisted = None;
@@ -231,7 +266,7 @@ impl Follow {
                 changes.extend(self.forget(&name));
             }
         }
-        Ok(changes)
+        changes
     }
 
     fn read(&mut self, name: &Arc<str>) -> Vec<Change> {
@@ -248,7 +283,13 @@ impl Follow {
             }
         };
         for (api_version, kind) in file.ignored() {
-            tracing::info!(file = %name, api_version, kind, "manifest has no effect");
+            let (name, version) = (Printable(name), Printable(api_version));
+            let shown = Printable(kind);
+            if convert::is_foreign_policy(kind) {
+                tracing::warn!("{name}: {shown} of {version} has no effect here");
+            } else {
+                tracing::info!("{name}: {shown} of {version} has no effect here");
+            }
         }
         for (object, strange) in file.oddities() {
             tracing::warn!(
@@ -282,11 +323,14 @@ impl Follow {
         self.manifests.remove(name)
     }
 
-    /// Watches what decides where the files are. A directory that is gone is waited for.
-    fn watch_links(&mut self) -> Result<(), ManifestSourceError> {
-        match self.watch.follow(self.links.values().flatten()) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(self.failed(source)),
-            _ => Ok(()),
+    /// Watches what decides where the files are. What cannot be watched is looked at again later.
+    fn watch_links(&mut self) {
+        if let Err(error) = self.watch.follow(self.links.values().flatten()) {
+            if error.kind() != io::ErrorKind::NotFound && self.retry.is_none() {
+                let directory = Printable(self.directory.display());
+                tracing::error!("what changes in {directory} cannot be watched: {error}");
+            }
+            self.retry = Some(Instant::now() + RETRY);
         }
     }
 
@@ -296,6 +340,14 @@ impl Follow {
             source,
         }
     }
+}
+
+/// What an earlier run had accepted.
+fn restore(state: &StateFile) -> Vec<kept::Kept> {
+    state.read().unwrap_or_else(|error| {
+        tracing::error!("what an earlier run accepted cannot be read: {error}");
+        Vec::new()
+    })
 }
 
 async fn rest_until(deadline: Option<Instant>) {

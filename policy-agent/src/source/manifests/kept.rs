@@ -109,7 +109,8 @@ impl StateFile {
             .open(&aside)?;
         file.write_all(&render(objects)?)?;
         file.sync_all()?;
-        fs::rename(&aside, &self.path)
+        fs::rename(&aside, &self.path)?;
+        fs::File::open(&self.directory)?.sync_all()
     }
 
     /// The directory is ours and nobody else's.

@@ -135,7 +135,7 @@ proptest! {
             }
             let mut expected = Receiver::default();
             for (_, _, object) in manifests.objects() {
-                if let Some(change) = super::change::upsert(object) {
+                if let Some(change) = crate::source::store::upsert(object) {
                     expected.apply(change);
                 }
             }

@@ -3,11 +3,11 @@
 //! Bytes become objects in [`File`], the files together become what is in force in [`Manifests`];
 //! both are pure. Only the directory and its watch touch the file system.
 
-mod change;
 mod digest;
 mod directory;
 mod file;
 mod follow;
+mod keeping;
 mod kept;
 mod links;
 mod list;

@@ -15,18 +15,17 @@ use std::{
 use policy_core::model::Change;
 
 use super::{
-    change::{removal, upsert},
     digest::{self, Digest},
     file::{Entry, File},
     kept::Kept,
 };
 use crate::{
-    convert::{Field, Kind, Object, ObjectRef, implied_namespace},
-    source::{Origin, Place, Problem, Refusal, Revision},
+    convert::{Field, Object, ObjectRef},
+    source::{Kept as KeptObject, Origin, Place, Problem, Refusal, Revision, Store},
 };
 
 /// All files of a directory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Manifests {
     files: BTreeMap<Arc<str>, Held>,
     /// The files that define an object; the first is the one whose version is in force, the others
@@ -36,8 +35,20 @@ pub struct Manifests {
     contested: BTreeSet<ObjectRef>,
     /// The files of which something is refused.
     faulty: BTreeSet<Arc<str>>,
-    /// The number of pods and policies in force in each namespace.
-    inhabitants: BTreeMap<Arc<str>, usize>,
+    /// What is in force.
+    store: Store,
+}
+
+impl Default for Manifests {
+    fn default() -> Self {
+        Self {
+            files: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            contested: BTreeSet::new(),
+            faulty: BTreeSet::new(),
+            store: Store::with_implied_namespaces(),
+        }
+    }
 }
 
 /// What one file has in force, or would have if no other file came first.
@@ -46,17 +57,42 @@ struct Held {
     objects: BTreeMap<ObjectRef, Accepted>,
     refused: Vec<Refusal>,
     digest: Option<Digest>,
+    /// How many of the objects are there in an earlier form only.
+    kept: usize,
 }
 
 #[derive(Clone, Debug)]
 struct Accepted {
+    age: Age,
     place: Option<Place>,
     object: Arc<Object>,
     /// As it was written, for the next run; `None` of what was not accepted.
     written: Option<Arc<str>>,
 }
 
+/// When an object was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    /// It is what the file says now.
+    Current,
+    /// The file does not say it any more in a way that can be read.
+    Earlier,
+    /// An earlier run read it.
+    EarlierRun,
+}
+
 impl Accepted {
+    /// What it is when the file does not say it now.
+    fn kept(self) -> Self {
+        Self {
+            age: match self.age {
+                Age::Current | Age::Earlier => Age::Earlier,
+                Age::EarlierRun => Age::EarlierRun,
+            },
+            ..self
+        }
+    }
+
     /// A pod that was refused and never accepted.
     fn is_nobody(&self) -> bool {
         matches!(&*self.object, Object::Pod(pod) if pod.unreadable)
@@ -105,6 +141,7 @@ impl Manifests {
             present.insert(key.clone());
             if let Ok(object) = outcome {
                 let accepted = Accepted {
+                    age: Age::Current,
                     place,
                     object: Arc::new(object),
                     written: Some(written.to_string().into()),
@@ -112,6 +149,7 @@ impl Manifests {
                 held.objects.insert(key, accepted);
             } else if let Some(pod) = pod {
                 nobodies.entry(key).or_insert(Accepted {
+                    age: Age::Current,
                     place,
                     object: Arc::new(Object::Pod(*pod)),
                     written: None,
@@ -121,6 +159,7 @@ impl Manifests {
         for key in present {
             let last = last.remove(&key);
             let nobody = nobodies.remove(&key);
+            let last = last.map(Accepted::kept);
             let kept = match last {
                 Some(last) if last.is_nobody() => nobody.or(Some(last)),
                 last => last.or(nobody),
@@ -130,8 +169,12 @@ impl Manifests {
             }
         }
         if unidentified {
-            held.objects.extend(last);
+            let kept = last.into_iter();
+            held.objects
+                .extend(kept.map(|(key, last)| (key, last.kept())));
         }
+        let is_kept = |accepted: &&Accepted| accepted.age != Age::Current && !accepted.is_nobody();
+        held.kept = held.objects.values().filter(is_kept).count();
         self.put(name, Some(held))
     }
 
@@ -146,11 +189,14 @@ impl Manifests {
         } in kept
         {
             let accepted = Accepted {
+                age: Age::EarlierRun,
                 place: None,
                 object: Arc::new(object),
                 written: Some(written),
             };
-            files.entry(file).or_default().objects.insert(key, accepted);
+            let held = files.entry(file).or_default();
+            held.objects.insert(key, accepted);
+            held.kept = held.objects.len();
         }
         let files = files.into_iter();
         files
@@ -166,6 +212,42 @@ impl Manifests {
         })
     }
 
+    /// The objects in force of which the file says nothing now that can be read, and why; `away` is
+    /// why files could not even be looked at.
+    pub fn kept(&self, away: Option<&Problem>) -> Vec<KeptObject> {
+        let mut kept = Vec::new();
+        for (name, held) in self.files.iter().filter(|(_, held)| held.kept > 0) {
+            for (key, accepted) in &held.objects {
+                let is_owner = || self.owner(key) == Some(name);
+                if accepted.age == Age::Current || accepted.is_nobody() || !is_owner() {
+                    continue;
+                }
+                let own =
+                    |refusal: &&Refusal| refusal.object.as_ref().is_none_or(|object| object == key);
+                let problem = held
+                    .refused
+                    .iter()
+                    .find(own)
+                    .map(|refusal| &refusal.problem);
+                kept.push(KeptObject {
+                    object: key.clone(),
+                    origin: Origin::File {
+                        name: Arc::clone(name),
+                        place: None,
+                    },
+                    by_earlier_run: accepted.age == Age::EarlierRun,
+                    problem: problem.or(away).cloned(),
+                });
+            }
+        }
+        kept
+    }
+
+    /// The file that an object in force is in.
+    pub(super) fn owner(&self, key: &ObjectRef) -> Option<&Arc<str>> {
+        self.claims.get(key)?.first()
+    }
+
     /// Forgets a file that is gone.
     pub fn remove(&mut self, name: &Arc<str>) -> Vec<Change> {
         self.put(name, None)
@@ -178,11 +260,8 @@ impl Manifests {
 
     /// All objects in force, with the file that defines each.
     pub fn objects(&self) -> impl Iterator<Item = (&Arc<str>, &ObjectRef, &Object)> {
-        self.claims.iter().filter_map(|(key, claims)| {
-            let file = claims.first()?;
-            let accepted = self.files.get(file)?.objects.get(key)?;
-            Some((file, key, &*accepted.object))
-        })
+        let objects = self.store.objects();
+        objects.filter_map(|(key, object)| Some((self.owner(key)?, key, &**object)))
     }
 
     /// Everything that is refused, in the order of files and documents. Takes as long as there is to
@@ -235,9 +314,6 @@ impl Manifests {
         let defined = keys(new.as_ref());
         let mut touched = BTreeSet::from_iter(keys(self.files.get(name)));
         touched.extend(defined.iter().cloned());
-        let namespaces: BTreeSet<Arc<str>> = touched.iter().map(namespace_of).collect();
-        let namespaces_before: Vec<_> = self.namespace_changes(&namespaces);
-        let before: Vec<Option<Change>> = touched.iter().map(|key| self.change(key)).collect();
 
         for key in &touched {
             self.claim(key, name, defined.binary_search(key).is_ok());
@@ -251,39 +327,16 @@ impl Manifests {
             None => self.files.remove(name),
         };
 
-        let mut upserts = Vec::new();
-        let mut removals = Vec::new();
-        for (key, before) in touched.iter().zip(before) {
-            if key.kind == Kind::Namespace {
-                continue;
-            }
-            let after = self.change(key);
-            match (before.is_some(), after.is_some()) {
-                (false, true) => *self.inhabitants.entry(namespace_of(key)).or_default() += 1,
-                (true, false) => self.leave(&namespace_of(key)),
-                _ => {}
-            }
-            match after {
-                Some(change) if Some(&change) != before.as_ref() => upserts.push(change),
-                None if before.is_some() => removals.extend(removal(key)),
-                _ => {}
-            }
-        }
-        // Namespaces first, and last to go: whoever reads along meets no pod without its own.
-        let after = self.namespace_changes(&namespaces);
-        let mut changes = Vec::new();
-        for ((name, before), after) in namespaces.iter().zip(namespaces_before).zip(after) {
-            match after {
-                Some(change) if Some(&change) != before.as_ref() => changes.push(change),
-                None if before.is_some() => {
-                    removals.push(Change::NamespaceRemoved(Arc::clone(name)));
-                }
-                _ => {}
-            }
-        }
-        changes.extend(upserts);
-        changes.extend(removals);
-        changes
+        let updates: Vec<_> = touched
+            .into_iter()
+            .map(|key| {
+                let object = self
+                    .in_force(&key)
+                    .map(|accepted| Arc::clone(&accepted.object));
+                (key, object)
+            })
+            .collect();
+        self.store.update(updates)
     }
 
     fn claim(&mut self, key: &ObjectRef, name: &Arc<str>, defines: bool) {
@@ -309,31 +362,6 @@ impl Manifests {
         }
     }
 
-    fn leave(&mut self, namespace: &Arc<str>) {
-        if let Some(count) = self.inhabitants.get_mut(namespace) {
-            *count -= 1;
-            if *count == 0 {
-                self.inhabitants.remove(namespace);
-            }
-        }
-    }
-
-    fn change(&self, key: &ObjectRef) -> Option<Change> {
-        upsert(&self.in_force(key)?.object)
-    }
-
-    /// The namespaces as they are: defined, implied by what lives in them, or not at all.
-    fn namespace_changes(&self, names: &BTreeSet<Arc<str>>) -> Vec<Option<Change>> {
-        let of = |name: &Arc<str>| {
-            let key = ObjectRef::namespace(name);
-            self.change(&key).or_else(|| {
-                let implied = self.inhabitants.contains_key(name);
-                implied.then(|| Change::Namespace(implied_namespace(name)))
-            })
-        };
-        names.iter().map(of).collect()
-    }
-
     fn in_force(&self, key: &ObjectRef) -> Option<&Accepted> {
         let owner = self.claims.get(key)?.first()?;
         self.files.get(owner)?.objects.get(key)
@@ -356,12 +384,4 @@ impl Held {
             problem,
         });
     }
-}
-
-/// The namespace that an object lives in, or is.
-fn namespace_of(key: &ObjectRef) -> Arc<str> {
-    Arc::clone(match key.kind {
-        Kind::Namespace => &key.name.name,
-        Kind::Pod | Kind::Service | Kind::NetworkPolicy => &key.name.namespace,
-    })
 }

@@ -41,20 +41,18 @@ pub(super) struct Watch {
 pub(super) type Touched = (Option<Arc<str>>, Touch);
 
 impl Watch {
-    /// Begins to watch a directory, by its absolute path.
+    /// For a directory, by its absolute path; [`Self::follow`] begins to watch it.
     pub(super) fn new(directory: PathBuf) -> io::Result<Self> {
         let inotify = Inotify::init()?;
         let watches = inotify.watches();
         let stream = inotify.into_event_stream(vec![0; 64 * 1024])?;
-        let mut watch = Self {
+        Ok(Self {
             directory,
             watches,
             stream,
             watched: HashMap::new(),
             descriptors: BTreeMap::new(),
-        };
-        watch.follow(std::iter::empty())?;
-        Ok(watch)
+        })
     }
 
     /// Watches the directory where it is now, the links to it, and those of the files given.

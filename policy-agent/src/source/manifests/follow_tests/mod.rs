@@ -74,6 +74,7 @@ impl Followed {
                     return refused.iter().map(ToString::to_string).collect();
                 }
                 Event::Batch { changes, .. } if changes.is_empty() => {}
+                Event::Kept(_) => {}
                 other => panic!("{other:?} where refusals were expected"),
             }
         }

@@ -352,3 +352,30 @@ fn a_pod_that_is_refused_is_there_and_nobody_until_it_is_mended() {
     let changes = manifests.remove(&"a.yaml".into());
     assert!(changes.contains(&Change::PodRemoved(ObjectName::new("x", "a"))));
 }
+
+#[test]
+fn what_is_kept_in_an_earlier_form_is_named_with_the_reason_until_it_is_sound() {
+    let kept = |manifests: &Manifests| -> Vec<String> {
+        manifests
+            .kept(None)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    };
+    let mut manifests = Manifests::default();
+    replace(&mut manifests, "f.yaml", &(policy("a") + &policy("b")));
+    assert_eq!(kept(&manifests), [] as [String; 0]);
+    let broken = policy("a").replace("podSelector", "podSelectr") + &policy("b");
+    replace(&mut manifests, "f.yaml", &broken);
+    assert_eq!(
+        kept(&manifests),
+        ["f.yaml: NetworkPolicy x/a: its last form stays in force: unknown field"]
+    );
+    replace(&mut manifests, "f.yaml", "");
+    assert_eq!(kept(&manifests).len(), 2);
+    replace(&mut manifests, "f.yaml", &policy("a"));
+    assert_eq!(kept(&manifests), [] as [String; 0]);
+    replace(&mut manifests, "f.yaml", &broken);
+    manifests.remove(&"f.yaml".into());
+    assert_eq!(kept(&manifests), [] as [String; 0]);
+}
