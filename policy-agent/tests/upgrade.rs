@@ -2,7 +2,7 @@
 //! object's own programs make the connections, so that no layout is remembered wrong here.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod packet;
+mod generation;
 
 use std::{
     path::Path,
@@ -20,13 +20,12 @@ use aya::{
 };
 use nix::sched::{CloneFlags, unshare};
 use policy_agent::datapath::{
-    Attacher, Datapath, Hook, LoadOptions, Mechanism, PinDir, TableSizes, TestOrigin,
+    Attacher, Datapath, Hook, Mechanism, PinDir, TestOrigin,
     chain::{Attachment, chain},
 };
-use policy_common::{Config, EndpointId, PortSetId, RulesetId, names};
-use policy_core::plan::{DirectionEntry, EndpointEntry, Op};
+use policy_common::{Config, EndpointId, names};
 
-use crate::packet::frame;
+use crate::generation::{endpoint, frame, load};
 
 /// The object that a release was built with.
 fn object(release: &str) -> Vec<u8> {
@@ -147,51 +146,6 @@ fn passes(ebpf: &mut Ebpf, hook: Hook, packet: &[u8], origin: TestOrigin) -> boo
     result.return_value.cast_signed() == -1
 }
 
-fn load(pins: &PinDir) -> Datapath {
-    Datapath::load(&LoadOptions {
-        config: Config {
-            test_seam: 1,
-            ..Config::DEFAULT
-        },
-        sizes: TableSizes {
-            max_endpoints: 16,
-            max_addresses: 16,
-            max_cidrs: 4,
-            max_rules: 4,
-            max_port_sets: 8,
-            max_ports: 16,
-            max_flows: 64,
-        },
-        pins: Some(pins),
-        ..LoadOptions::embedded().unwrap()
-    })
-    .unwrap()
-}
-
-/// The endpoint as it was, wanted again.
-fn endpoint(ifindex: u32) -> Op {
-    let rules = |ruleset, default_ports| {
-        Some(DirectionEntry {
-            ruleset: RulesetId(ruleset),
-            default_ports,
-            has_blocks: false,
-        })
-    };
-    Op::PutEndpoint(EndpointEntry {
-        ifindex,
-        id: EndpointId(3),
-        bridge: None,
-        ingress: rules(5, PortSetId::DENY_ALL),
-        egress: rules(6, PortSetId::ALLOW_ALL),
-        addresses: vec!["10.0.0.9".parse().unwrap(), "fd00::9".parse().unwrap()],
-        unknown: false,
-        pod_tag: 77,
-        mac: None,
-        eui_64: false,
-        new_epoch: false,
-    })
-}
-
 fn upgrade() {
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
     let command = Command::new("ip")
@@ -220,7 +174,7 @@ fn upgrade() {
         (earlier.id, earlier.ifindex, earlier.epoch, earlier.pod_tag),
         (EndpointId(3), ifindex, 9, 77)
     );
-    let mut new = load(&pins.0);
+    let mut new = load(&pins.0, 64);
     assert!(new.apply(&[endpoint(ifindex)]).is_empty());
     new.publish().unwrap();
     let attacher = Attacher::new(pins.0.clone(), Mechanism::Tcx);
