@@ -99,14 +99,15 @@ fn agents_that_are_killed_at_any_moment_interrupt_nothing_and_let_nothing_slip()
         ];
         let mut idle = scene.connect("shop/client", "shop/web", false);
         let mut others = Vec::new();
-        for kill in 1..=kills.div_ceil(2) {
+        let last = kills.div_ceil(2);
+        for kill in 1..=last {
             trouble(&scene, &mut random, &mut others);
             thread::sleep(Duration::from_millis(random.below(1_200)));
             let agent = &mut scene.cluster.agent;
             agent.wait("it runs", |_| Ok(true)).unwrap();
             agent.kill().unwrap();
             trouble(&scene, &mut random, &mut others);
-            if kill.is_multiple_of(CALM) {
+            if kill.is_multiple_of(CALM) || kill == last {
                 scene.cluster.agent.start(&SIZES).unwrap();
                 scene.cluster.await_revision().unwrap();
                 others.clear();
