@@ -1,17 +1,14 @@
 //! Flows of two generations, in the kernel: needs root and the eBPF object.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod packet;
+mod generation;
 
 use std::{path::Path, process::Command};
 
-use policy_agent::datapath::{
-    Datapath, LoadOptions, PinDir, PinLock, TableSizes, TestOrigin, fill,
-};
-use policy_common::{Config, EndpointId, PortSetId, RulesetId, names};
-use policy_core::plan::{DirectionEntry, EndpointEntry, Op};
+use policy_agent::datapath::{Datapath, PinDir, PinLock, TestOrigin, fill};
+use policy_common::{EndpointId, names};
 
-use crate::packet::frame;
+use crate::generation::{endpoint, frame, load};
 
 /// A pin directory that is gone when this is dropped.
 struct Pins {
@@ -36,46 +33,8 @@ impl Pins {
     /// A generation with room for so many flows, in whose tables the pod may send everything and
     /// nobody may open a connection to it.
     fn load(&self, max_flows: u32) -> Datapath {
-        let mut datapath = Datapath::load(&LoadOptions {
-            config: Config {
-                test_seam: 1,
-                ..Config::DEFAULT
-            },
-            sizes: TableSizes {
-                max_endpoints: 16,
-                max_addresses: 16,
-                max_cidrs: 4,
-                max_rules: 4,
-                max_port_sets: 8,
-                max_ports: 16,
-                max_flows,
-            },
-            pins: Some(&self.dir),
-            ..LoadOptions::embedded().unwrap()
-        })
-        .unwrap();
-        let rules = |ruleset, default_ports| {
-            Some(DirectionEntry {
-                ruleset: RulesetId(ruleset),
-                default_ports,
-                has_blocks: false,
-            })
-        };
-        let failures = datapath.apply(&[Op::PutEndpoint(EndpointEntry {
-            ifindex: POD,
-            id: EndpointId(3),
-            bridge: None,
-            ingress: rules(5, PortSetId::DENY_ALL),
-            egress: rules(6, PortSetId::ALLOW_ALL),
-            addresses: vec!["10.0.0.9".parse().unwrap(), "fd00::9".parse().unwrap()],
-            unknown: false,
-            pod_tag: 77,
-            // As a restart does: the flows' epoch is the endpoint's.
-            mac: None,
-            eui_64: false,
-            new_epoch: false,
-        })]);
-        assert!(failures.is_empty());
+        let mut datapath = load(&self.dir, max_flows);
+        assert!(datapath.apply(&[endpoint(POD)]).is_empty());
         datapath
     }
 }

@@ -2,7 +2,7 @@
 //! object's own programs make the connections, so that no layout is remembered wrong here.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod packet;
+mod generation;
 
 use std::{
     path::Path,
@@ -20,13 +20,12 @@ use aya::{
 };
 use nix::sched::{CloneFlags, unshare};
 use policy_agent::datapath::{
-    Attacher, Datapath, Hook, LoadOptions, Mechanism, PinDir, TableSizes, TestOrigin,
+    Attacher, Datapath, Hook, Mechanism, PinDir, TestOrigin,
     chain::{Attachment, chain},
 };
-use policy_common::{Config, EndpointId, PortSetId, RulesetId, names};
-use policy_core::plan::{DirectionEntry, EndpointEntry, Op};
+use policy_common::{Config, EndpointId, names};
 
-use crate::packet::frame;
+use crate::generation::{endpoint, frame, load, load_object};
 
 /// The object that a release was built with.
 fn object(release: &str) -> Vec<u8> {
@@ -136,63 +135,47 @@ fn origin(ifindex: u32, ingress_ifindex: u32) -> TestOrigin {
     }
 }
 
-/// Runs a program of a kept object; the seam is that of today.
-fn passes(ebpf: &mut Ebpf, hook: Hook, packet: &[u8], origin: TestOrigin) -> bool {
-    let options = TestRunOptions {
-        data_in: Some(packet),
-        ctx_in: Some(&origin.context()),
-        ..TestRunOptions::default()
-    };
-    let result = program(ebpf, hook).test_run(options).unwrap();
-    result.return_value.cast_signed() == -1
+/// What an agent of a later release leaves; its layouts and its CONFIG are today's. One with others
+/// needs a function like the one above.
+fn leave(release: &str, pins: &PinDir, ifindex: u32) -> Datapath {
+    let mut old = load_object(&object(release), pins, 64);
+    assert!(old.apply(&[endpoint(ifindex)]).is_empty());
+    old.publish().unwrap();
+    let attacher = Attacher::new(pins.clone(), Mechanism::Tcx);
+    for hook in Hook::ENDPOINT {
+        attacher.attach(&mut old.programs, ifindex, hook).unwrap();
+    }
+    old
 }
 
-fn load(pins: &PinDir) -> Datapath {
-    Datapath::load(&LoadOptions {
-        config: Config {
-            test_seam: 1,
-            ..Config::DEFAULT
-        },
-        sizes: TableSizes {
-            max_endpoints: 16,
-            max_addresses: 16,
-            max_cidrs: 4,
-            max_rules: 4,
-            max_port_sets: 8,
-            max_ports: 16,
-            max_flows: 64,
-        },
-        pins: Some(pins),
-        ..LoadOptions::embedded().unwrap()
-    })
-    .unwrap()
+/// The programs of a kept object.
+enum Old {
+    Of010(Ebpf),
+    Later(Box<Datapath>),
 }
 
-/// The endpoint as it was, wanted again.
-fn endpoint(ifindex: u32) -> Op {
-    let rules = |ruleset, default_ports| {
-        Some(DirectionEntry {
-            ruleset: RulesetId(ruleset),
-            default_ports,
-            has_blocks: false,
-        })
-    };
-    Op::PutEndpoint(EndpointEntry {
-        ifindex,
-        id: EndpointId(3),
-        bridge: None,
-        ingress: rules(5, PortSetId::DENY_ALL),
-        egress: rules(6, PortSetId::ALLOW_ALL),
-        addresses: vec!["10.0.0.9".parse().unwrap(), "fd00::9".parse().unwrap()],
-        unknown: false,
-        pod_tag: 77,
-        mac: None,
-        eui_64: false,
-        new_epoch: false,
-    })
+impl Old {
+    /// Runs a program; the seam is that of today.
+    fn passes(&mut self, hook: Hook, packet: &[u8], origin: TestOrigin) -> bool {
+        match self {
+            Self::Of010(old) => {
+                let options = TestRunOptions {
+                    data_in: Some(packet),
+                    ctx_in: Some(&origin.context()),
+                    ..TestRunOptions::default()
+                };
+                let result = program(old, hook).test_run(options).unwrap();
+                result.return_value.cast_signed() == -1
+            }
+            Self::Later(old) => {
+                let outcome = old.test_run(hook.program(), packet, origin);
+                outcome.unwrap().passed
+            }
+        }
+    }
 }
 
-fn upgrade() {
+fn upgrade(release: &str) {
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
     let command = Command::new("ip")
         .args("link add pod0 type veth peer name eth0".split(' '))
@@ -205,22 +188,25 @@ fn upgrade() {
     )));
     let lock = pins.0.lock().unwrap();
     pins.0.prepare(&lock).unwrap();
-    let mut old = leave_0_1_0(&pins.0, ifindex);
+    let mut old = match release {
+        "0.1.0" => Old::Of010(leave_0_1_0(&pins.0, ifindex)),
+        later => Old::Later(Box::new(leave(later, &pins.0, ifindex))),
+    };
     // The pod asks over IPv4; nobody asked over IPv6.
     let (asks, hears) = (frame(true, false), frame(false, false));
     let (inside, outside) = (origin(ifindex, ifindex), origin(ifindex, 2));
-    assert!(!passes(&mut old, Hook::ToPod, &hears, outside));
-    assert!(passes(&mut old, Hook::FromPod, &asks, inside));
-    assert!(passes(&mut old, Hook::ToPod, &hears, outside));
+    assert!(!old.passes(Hook::ToPod, &hears, outside));
+    assert!(old.passes(Hook::FromPod, &asks, inside));
+    assert!(old.passes(Hook::ToPod, &hears, outside));
 
     let [earlier] = pins.0.endpoints().unwrap()[..] else {
         panic!("one endpoint");
     };
     assert_eq!(
-        (earlier.id, earlier.ifindex, earlier.epoch, earlier.pod_tag),
-        (EndpointId(3), ifindex, 9, 77)
+        (earlier.id, earlier.ifindex, earlier.pod_tag),
+        (EndpointId(3), ifindex, 77)
     );
-    let mut new = load(&pins.0);
+    let mut new = load(&pins.0, 64);
     assert!(new.apply(&[endpoint(ifindex)]).is_empty());
     new.publish().unwrap();
     let attacher = Attacher::new(pins.0.clone(), Mechanism::Tcx);
@@ -250,8 +236,17 @@ fn upgrade() {
 }
 
 #[test]
-fn connections_that_programs_of_0_1_0_know_live_on_and_links_move_in_place() {
-    if let Err(panic) = thread::spawn(upgrade).join() {
-        std::panic::resume_unwind(panic);
+fn connections_that_a_kept_releases_programs_know_live_on_and_links_move_in_place() {
+    let kept = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/releases"));
+    let names = kept.unwrap().map(|entry| entry.unwrap().file_name());
+    let releases: Vec<_> = names
+        .map(|name| name.to_string_lossy().replace(".o.gz", ""))
+        .collect();
+    assert!(releases.iter().any(|release| release == "0.1.0"));
+    for release in releases {
+        println!("from {release}");
+        if let Err(panic) = thread::spawn(move || upgrade(&release)).join() {
+            std::panic::resume_unwind(panic);
+        }
     }
 }

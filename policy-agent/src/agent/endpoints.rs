@@ -81,11 +81,10 @@ impl Agent {
 
     /// What is known of the pod behind an interface changed.
     pub(super) fn on_bind(&mut self, event: BindEvent) {
-        // `gone` says that it cannot be told whose the interface is; while it exists it stays a
-        // pod's, or else a pod could free itself by what it does to its end.
+        // While the interface exists it stays a pod's, also when it cannot be told whose any more: or
+        // else a pod could free itself by what it does to its end.
         let BindEvent {
             ifindex,
-            gone: _,
             pod,
             problem,
         } = event;
@@ -226,12 +225,10 @@ fn fact(interface: &Interface) -> InterfaceFact {
         .filter(|_| is_enforceable(interface));
     InterfaceFact {
         ifindex: interface.ifindex,
-        name: interface.name.clone(),
         netns: sandbox.map(|sandbox| sandbox.netns.0.to_string().into()),
         addresses: sandbox
             .map(|sandbox| sandbox.addresses.clone())
             .unwrap_or_default(),
-        bridge: interface.bridge,
         sandbox: sandbox.is_some(),
     }
 }

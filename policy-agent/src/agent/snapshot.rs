@@ -200,7 +200,7 @@ impl Agent {
                 pid: std::process::id(),
                 version: env!("CARGO_PKG_VERSION").into(),
                 enforcing: self.phase == Phase::Enforcing,
-                state: state(self.phase).into(),
+                state: state(self.phase, self.loaded).into(),
                 attach: mechanism(self.mechanism).into(),
                 age_ms: 0,
                 lost_log_lines: 0,
@@ -277,8 +277,9 @@ impl Agent {
     }
 }
 
-fn state(phase: Phase) -> &'static str {
+fn state(phase: Phase, loaded: bool) -> &'static str {
     match phase {
+        Phase::Waiting if !loaded => "loading the programs",
         Phase::Waiting => "waiting for its first complete view",
         Phase::Filling => "filling the tables",
         Phase::Attaching { .. } => "attaching programs",

@@ -148,8 +148,8 @@ impl Agent {
         self.attach
     }
 
-    /// Starts it, with further arguments, and waits until it enforces.
-    pub fn start(&mut self, arguments: &[&str]) -> Result<()> {
+    /// Starts it, with further arguments, and waits for nothing.
+    pub fn begin(&mut self, arguments: &[&str]) -> Result<()> {
         let mut command = self.command("run")?;
         let log = OpenOptions::new()
             .create(true)
@@ -168,6 +168,12 @@ impl Agent {
             .stderr(log);
         let child = self.host.run(|| command.spawn())??;
         self.child = Some(child);
+        Ok(())
+    }
+
+    /// Starts it, with further arguments, and waits until it enforces.
+    pub fn start(&mut self, arguments: &[&str]) -> Result<()> {
+        self.begin(arguments)?;
         // It does not answer while the kernel verifies its programs.
         self.wait("it enforces", |agent| {
             let snapshot = agent.query().ok().flatten();

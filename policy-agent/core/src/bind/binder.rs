@@ -87,7 +87,7 @@ impl Binder {
     pub fn synced(&mut self) -> Vec<BindEvent> {
         self.waiting = false;
         let all = self.interfaces.keys().copied().collect();
-        let mut events = self.settle(all);
+        let mut events = self.decide_all(all);
         let left = self.interfaces.iter();
         let left = left.filter(|(_, interface)| matches!(interface.state, State::Pinned(_)));
         events.extend(left.map(|(&ifindex, _)| self.event(ifindex)));
@@ -141,11 +141,11 @@ impl Binder {
         self.interfaces.insert(ifindex, interface);
         touched.extend(self.rivals(&addresses));
         touched.insert(ifindex);
-        let settled = self.settle(touched);
-        if is_new && !settled.iter().any(|event| event.ifindex == ifindex) {
+        let decided = self.decide_all(touched);
+        if is_new && !decided.iter().any(|event| event.ifindex == ifindex) {
             events.push(self.event(ifindex));
         }
-        events.extend(settled);
+        events.extend(decided);
         events
     }
 
@@ -170,11 +170,10 @@ impl Binder {
         }
         let mut events = vec![BindEvent {
             ifindex,
-            gone: true,
             pod: None,
             problem: None,
         }];
-        events.extend(self.settle(touched));
+        events.extend(self.decide_all(touched));
         events
     }
 
@@ -186,7 +185,7 @@ impl Binder {
             return self.pod_removed(&fact.name);
         }
         let was_unreadable = self.pods.get(&fact.name).map(|pod| pod.unreadable);
-        let mut touched = self.forget(&fact.name);
+        let mut touched = self.remove_record(&fact.name);
         let mut events = Vec::new();
         let ended = |uid: &Arc<str>| *uid != fact.uid;
         events.extend(self.end(&fact.name, ended, &mut touched));
@@ -205,7 +204,7 @@ impl Binder {
         }
         touched.extend(self.rivals(&fact.addresses));
         touched.extend(self.interfaces_of(&fact.name));
-        events.extend(self.settle(touched));
+        events.extend(self.decide_all(touched));
         if was_unreadable.is_some_and(|before| before != fact.unreadable)
             && let Some(&ifindex) = self.bound.get(&fact.name)
             && !events.iter().any(|event| event.ifindex == ifindex)
@@ -220,9 +219,9 @@ impl Binder {
         if let Some(pod) = self.pods.get(name) {
             self.spent.remove(name, &pod.uid);
         }
-        let mut touched = self.forget(name);
+        let mut touched = self.remove_record(name);
         let mut events = self.end(name, |_| true, &mut touched);
-        events.extend(self.settle(touched));
+        events.extend(self.decide_all(touched));
         events
     }
 
@@ -252,7 +251,7 @@ impl Binder {
     }
 
     /// Drops the record of a pod; returns the interfaces that it may have concerned.
-    fn forget(&mut self, name: &ObjectName) -> BTreeSet<u32> {
+    fn remove_record(&mut self, name: &ObjectName) -> BTreeSet<u32> {
         let Some(pod) = self.pods.remove(name) else {
             return BTreeSet::new();
         };
@@ -312,7 +311,7 @@ impl Binder {
         interface.map_or_else(Vec::new, |interface| interface.fact.addresses.clone())
     }
 
-    /// The interfaces that may be settled otherwise when something about these addresses changed:
+    /// The interfaces that may be decided otherwise when something about these addresses changed:
     /// those behind which one is seen, and those behind which a pod of these has another one.
     fn rivals(&self, addresses: &[IpAddr]) -> BTreeSet<u32> {
         let mut rivals = BTreeSet::new();
@@ -354,7 +353,6 @@ impl Binder {
         };
         BindEvent {
             ifindex,
-            gone: false,
             pod,
             problem,
         }

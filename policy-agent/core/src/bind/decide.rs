@@ -13,7 +13,7 @@ use crate::model::ObjectName;
 impl Binder {
     /// Decides what can be decided. All decisions are taken before the first is carried out, so
     /// that the order of interfaces does not matter.
-    pub(super) fn settle(&mut self, touched: BTreeSet<u32>) -> Vec<BindEvent> {
+    pub(super) fn decide_all(&mut self, touched: BTreeSet<u32>) -> Vec<BindEvent> {
         if self.waiting {
             return Vec::new();
         }

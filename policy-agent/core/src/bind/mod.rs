@@ -38,15 +38,11 @@ pub use pin::Pin;
 pub struct InterfaceFact {
     /// Its index on the host.
     pub ifindex: u32,
-    /// Its name, for people.
-    pub name: Arc<str>,
     /// What identifies the network namespace of its other end (path or id), if it is known.
     /// Another one under the same index is another interface.
     pub netns: Option<Arc<str>>,
     /// Addresses inside that namespace.
     pub addresses: Vec<IpAddr>,
-    /// Index of the bridge whose port the interface is.
-    pub bridge: Option<u32>,
     /// The other end is in another network namespace: the interface may be a pod's. Others are
     /// left alone.
     pub sandbox: bool,
@@ -98,9 +94,7 @@ fn list(names: &[ObjectName]) -> String {
 pub struct BindEvent {
     /// The interface.
     pub ifindex: u32,
-    /// The interface is gone, or cannot be a pod's any more: it is no endpoint.
-    pub gone: bool,
-    /// Its pod; `None`: unknown.
+    /// Its pod; `None`: unknown, also because the interface is gone or cannot be a pod's any more.
     pub pod: Option<ObjectName>,
     /// Why the pod is unknown, where more is to say than that it was not seen yet.
     pub problem: Option<BindProblem>,

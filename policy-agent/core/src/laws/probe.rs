@@ -47,7 +47,13 @@ pub fn probes() -> Vec<Probe> {
         (132, Some(81)),
         (1, None),
     ];
-    let addresses = V4.iter().chain(&V6).chain(&OUTSIDE);
+    every(&packets, &OUTSIDE)
+}
+
+/// These packets (protocol and destination port) in both directions between every endpoint and every
+/// address of the clusters, further ones, and the host.
+pub fn every(packets: &[(u8, Option<u16>)], outside: &[&str]) -> Vec<Probe> {
+    let addresses = V4.iter().chain(&V6).chain(outside);
     let peers: Vec<Peer> = addresses
         .map(|text| Peer::Address(address(text)))
         .chain([Peer::Host])
@@ -56,7 +62,7 @@ pub fn probes() -> Vec<Probe> {
     for ifindex in INTERFACES {
         for direction in [Direction::Ingress, Direction::Egress] {
             for &peer in &peers {
-                probes.extend(packets.map(|(protocol, port)| Probe {
+                probes.extend(packets.iter().map(|&(protocol, port)| Probe {
                     ifindex,
                     direction,
                     peer,

@@ -96,9 +96,4 @@ impl Resolver {
     pub fn collect_but(&mut self, held: &BTreeSet<RulesetId>) -> Vec<Op> {
         pass::collect_but(held, &mut self.facts, &mut self.active, &mut self.tables)
     }
-
-    /// How many rulesets, identities and port sets wait for [`Resolver::collect`].
-    pub fn uncollected(&self) -> usize {
-        self.tables.unused()
-    }
 }

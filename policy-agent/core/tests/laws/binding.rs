@@ -10,13 +10,11 @@ use crate::build::{name, pod};
 fn interface(ifindex: u32, netns: &str, addresses: &[&str]) -> InterfaceFact {
     InterfaceFact {
         ifindex,
-        name: format!("veth{ifindex}").into(),
         netns: Some(netns.into()),
         addresses: addresses
             .iter()
             .map(|text| text.parse().expect("an address"))
             .collect(),
-        bridge: None,
         sandbox: true,
     }
 }
@@ -31,7 +29,6 @@ fn with_uid(uid: &str, pod: PodFact) -> PodFact {
 fn bound(ifindex: u32, pod: &str) -> BindEvent {
     BindEvent {
         ifindex,
-        gone: false,
         pod: Some(name(pod)),
         problem: None,
     }
@@ -40,7 +37,6 @@ fn bound(ifindex: u32, pod: &str) -> BindEvent {
 fn unknown(ifindex: u32, problem: Option<BindProblem>) -> BindEvent {
     BindEvent {
         ifindex,
-        gone: false,
         pod: None,
         problem,
     }
@@ -49,7 +45,6 @@ fn unknown(ifindex: u32, problem: Option<BindProblem>) -> BindEvent {
 fn gone(ifindex: u32) -> BindEvent {
     BindEvent {
         ifindex,
-        gone: true,
         pod: None,
         problem: None,
     }

@@ -206,7 +206,7 @@ impl Sweeper {
     /// The counts to keep of an endpoint that lives.
     fn corrected(&self, before: &FlowCounts, after: FlowCounts, tally: Tally) -> FlowCounts {
         let side = |before: Side, after: Side, walked| {
-            let live = settle(before.live, after.live, walked);
+            let live = corrected(before.live, after.live, walked);
             // A ring that was much larger than needed begins anew: what is forgotten of the few flows
             // that are left, sweeps remove in their time.
             let is_too_large = after.slots > CHUNK_SLOTS && live < after.slots / 8;
@@ -259,7 +259,7 @@ impl Sweeper {
 
 /// The count to keep: the walk's, unless the difference may come from flows that began or ended
 /// while it walked.
-fn settle(before: u32, after: u32, walked: u32) -> u32 {
+fn corrected(before: u32, after: u32, walked: u32) -> u32 {
     if after.abs_diff(walked) > before.abs_diff(after) {
         walked
     } else {

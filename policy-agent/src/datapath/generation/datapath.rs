@@ -176,13 +176,6 @@ impl Datapath {
         self.events.read(most)
     }
 
-    /// Passes debug lines on that the programs wrote since the last call.
-    pub fn flush_debug(&mut self) {
-        if let Some(debug) = &mut self.debug {
-            debug.flush();
-        }
-    }
-
     /// See [`Counters::all`].
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod load;
 mod locals;
 mod object;
 mod programs;
+mod sizes;
 mod tables;
 mod writer;
 
@@ -20,7 +21,8 @@ pub use counters::Counters;
 pub use datapath::Datapath;
 pub use failure::Failure;
 pub use fill::{MapFill, fill};
-pub use load::{HostSockets, LoadError, LoadOptions, TableSizes};
+pub use load::{HostSockets, LoadError, LoadOptions};
 pub use object::EMBEDDED;
 pub use programs::Programs;
+pub use sizes::TableSizes;
 pub use writer::TableWriter;

@@ -20,8 +20,6 @@ pub mod flag {
     pub const SYN: u8 = 2;
     /// Reset.
     pub const RST: u8 = 4;
-    /// Push.
-    pub const PSH: u8 = 8;
     /// The acknowledgement number counts.
     pub const ACK: u8 = 16;
 }

@@ -5,7 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use policy_agent::datapath::{Datapath, LoadOptions, TestOrigin};
 use policy_common::{Config, Direction, names};
 use policy_core::{
-    laws::{Tables, strategies as generate},
+    laws::{
+        Probe, Tables,
+        probe::{self, ask},
+        strategies as generate,
+    },
     model::Peer,
     plan::Op,
     resolve::Resolver,
@@ -23,23 +27,9 @@ const UPLINK: u32 = 2_000;
 const TIMESTAMP: u8 = 13;
 const DATA: u8 = 0;
 
-/// One packet that opens nothing, so that no probe answers for a later one.
-#[derive(Clone, Copy, Debug)]
-struct Probe {
-    ifindex: u32,
-    direction: Direction,
-    peer: Peer,
-    protocol: u8,
-    port: Option<u16>,
-}
-
+/// Packets that open nothing, so that no probe answers for a later one.
 fn probes() -> Vec<Probe> {
     let outside = ["10.0.0.9", "192.168.0.1", "192.168.0.77", "2001:db8::1"];
-    let addresses = generate::V4.iter().chain(&generate::V6).chain(&outside);
-    let peers: Vec<Peer> = addresses
-        .map(|text| Peer::Address(text.parse().unwrap()))
-        .chain([Peer::Host])
-        .collect();
     let packets = [
         (6, Some(80)),
         (6, Some(81)),
@@ -47,86 +37,59 @@ fn probes() -> Vec<Probe> {
         (132, Some(80)),
         (1, None),
     ];
-    let mut probes = Vec::new();
-    for ifindex in generate::INTERFACES {
-        for direction in [Direction::Ingress, Direction::Egress] {
-            for &peer in &peers {
-                probes.extend(packets.map(|(protocol, port)| Probe {
-                    ifindex,
-                    direction,
-                    peer,
-                    protocol,
-                    port,
-                }));
-            }
-        }
-    }
-    probes
+    probe::every(&packets, &outside)
 }
 
-impl Probe {
-    /// The pod's address, when it has the same one before and after: a packet of an address that
-    /// is not the pod's is dropped for that.
-    fn own(&self, before: &Tables, after: &Tables) -> Option<IpAddr> {
-        let v6 = match self.peer {
-            Peer::Address(address) => address.is_ipv6(),
-            // As destination that is an address like another.
-            Peer::Host if self.direction == Direction::Egress => return None,
-            Peer::Host => false,
-        };
-        let own = |tables: &Tables| {
-            let entry = tables.contents().endpoints.get(&self.ifindex)?;
-            let mut addresses = entry.addresses.iter().copied();
-            addresses.find(|address| address.is_ipv6() == v6)
-        };
-        own(before).filter(|address| own(after) == Some(*address))
-    }
+/// The pod's address, when it has the same one before and after: a packet of an address that
+/// is not the pod's is dropped for that.
+fn own(probe: &Probe, before: &Tables, after: &Tables) -> Option<IpAddr> {
+    let v6 = match probe.peer {
+        Peer::Address(address) => address.is_ipv6(),
+        // As destination that is an address like another.
+        Peer::Host if probe.direction == Direction::Egress => return None,
+        Peer::Host => false,
+    };
+    let of = |tables: &Tables| {
+        let entry = tables.contents().endpoints.get(&probe.ifindex)?;
+        let mut addresses = entry.addresses.iter().copied();
+        addresses.find(|address| address.is_ipv6() == v6)
+    };
+    of(before).filter(|address| of(after) == Some(*address))
+}
 
-    fn expected(&self, tables: &Tables) -> bool {
-        let Self {
-            ifindex,
-            direction,
-            peer,
-            protocol,
-            port,
-        } = *self;
-        tables.verdict(ifindex, direction, peer, protocol, port)
-    }
-
-    fn passes(&self, kernel: &mut Datapath, own: IpAddr) -> bool {
-        let (peer, is_host) = match self.peer {
-            Peer::Address(address) => (address, false),
-            Peer::Host => ("203.0.113.1".parse().unwrap(), true),
-        };
-        let (program, source, destination) = match self.direction {
-            Direction::Ingress => (names::TO_POD, peer, own),
-            Direction::Egress => (names::FROM_POD, own, peer),
-        };
-        let origin = TestOrigin {
-            ifindex: self.ifindex,
-            ingress_ifindex: match self.direction {
-                Direction::Ingress if is_host => 0,
-                // What comes from the pod's own address came from the pod.
-                Direction::Ingress if peer != own => UPLINK,
-                _ => self.ifindex,
-            },
-            socket: is_host,
-            foreign_socket: false,
-            stamp: 0,
-        };
-        let port = self.port.unwrap_or_default();
-        let payload = match self.protocol {
-            6 => Tcp::new(0x10).segment(
-                SocketAddr::new(source, 40_000),
-                SocketAddr::new(destination, port),
-            ),
-            132 => sctp::packet(40_000, port, 1, &[DATA, 0, 0, 4]),
-            _ => icmp::message(source, destination, TIMESTAMP, 0, &[0; 16]),
-        };
-        let packet = ip::packet(source, destination, self.protocol, &payload);
-        let frame = Ethernet::new([2; 6], [2; 6]).ip(&packet);
-        kernel.test_run(program, &frame, origin).unwrap().passed
-    }
+fn passes(probe: &Probe, kernel: &mut Datapath, own: IpAddr) -> bool {
+    let (peer, is_host) = match probe.peer {
+        Peer::Address(address) => (address, false),
+        Peer::Host => ("203.0.113.1".parse().unwrap(), true),
+    };
+    let (program, source, destination) = match probe.direction {
+        Direction::Ingress => (names::TO_POD, peer, own),
+        Direction::Egress => (names::FROM_POD, own, peer),
+    };
+    let origin = TestOrigin {
+        ifindex: probe.ifindex,
+        ingress_ifindex: match probe.direction {
+            Direction::Ingress if is_host => 0,
+            // What comes from the pod's own address came from the pod.
+            Direction::Ingress if peer != own => UPLINK,
+            _ => probe.ifindex,
+        },
+        socket: is_host,
+        foreign_socket: false,
+        stamp: 0,
+    };
+    let port = probe.port.unwrap_or_default();
+    let payload = match probe.protocol {
+        6 => Tcp::new(0x10).segment(
+            SocketAddr::new(source, 40_000),
+            SocketAddr::new(destination, port),
+        ),
+        132 => sctp::packet(40_000, port, 1, &[DATA, 0, 0, 4]),
+        _ => icmp::message(source, destination, TIMESTAMP, 0, &[0; 16]),
+    };
+    let packet = ip::packet(source, destination, probe.protocol, &payload);
+    let frame = Ethernet::new([2; 6], [2; 6]).ip(&packet);
+    kernel.test_run(program, &frame, origin).unwrap().passed
 }
 
 /// Executes a plan step by step. How many verdicts changed.
@@ -136,8 +99,8 @@ fn check(kernel: &mut Datapath, tables: &mut Tables, ops: &[Op], probes: &[Probe
     let judged: Vec<_> = probes
         .iter()
         .filter_map(|probe| {
-            let own = probe.own(&before, tables)?;
-            Some((probe, own, probe.expected(&before), probe.expected(tables)))
+            let own = own(probe, &before, tables)?;
+            Some((probe, own, ask(&before, probe), ask(tables, probe)))
         })
         .collect();
     for (step, op) in ops.iter().enumerate() {
@@ -152,7 +115,7 @@ fn check(kernel: &mut Datapath, tables: &mut Tables, ops: &[Op], probes: &[Probe
             continue;
         }
         for &(probe, own, old, new) in &judged {
-            let now = probe.passes(kernel, own);
+            let now = passes(probe, kernel, own);
             assert!(
                 now == new || (now == old && !is_last),
                 "after step {step} of {ops:#?}: {probe:?} from or to {own} is {now}, was {old}, \

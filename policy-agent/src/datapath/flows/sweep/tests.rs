@@ -7,9 +7,9 @@ use super::*;
 
 #[test]
 fn a_count_is_corrected_only_beyond_what_moved_during_the_walk() {
-    assert_eq!(settle(10, 10, 7), 7);
-    assert_eq!(settle(10, 13, 11), 13);
-    assert_eq!(settle(u32::MAX, u32::MAX, 4), 4);
+    assert_eq!(corrected(10, 10, 7), 7);
+    assert_eq!(corrected(10, 13, 11), 13);
+    assert_eq!(corrected(u32::MAX, u32::MAX, 4), 4);
 }
 
 const HZ: u32 = 100;
