@@ -24,8 +24,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{AgentError, AgentOptions, causes};
 use crate::datapath::{
-    Carry, Datapath, DebugLines, EventReader, Failure, LoadOptions, PinDir, PinDirError, Programs,
-    Sweeper, TableWriter,
+    Attacher, Carry, Datapath, DebugLines, EventReader, Failure, LoadOptions, Mechanism, PinDir,
+    PinDirError, Programs, Sweeper, TableWriter,
 };
 
 /// How often events are read while there are some: the programs wake nobody.
@@ -41,6 +41,9 @@ const EVENTS_PER_TICK: usize = 512;
 const MOST_UNREAD: usize = 4;
 /// Requests that one turn takes.
 const MOST_REQUESTS: usize = 1_024;
+
+/// From so many interfaces on a host is taken to have many pods.
+const MANY_INTERFACES: usize = 8;
 
 /// What the tables are asked to do.
 #[derive(Debug)]
@@ -165,6 +168,7 @@ fn load(options: &AgentOptions) -> Result<Datapath, AgentError> {
         config: options.config,
         sizes: options.sizes,
         pins: Some(&options.pins),
+        stand_ins: may_bridge(options),
         ..LoadOptions::embedded()?
     })?;
     // Flows under numbers that nobody has must not be taken over by whoever gets the number.
@@ -173,6 +177,19 @@ fn load(options: &AgentOptions) -> Result<Datapath, AgentError> {
         tracing::warn!("sweeping flows: {}", causes(&error));
     }
     Ok(datapath)
+}
+
+/// Whether filters will perhaps bridge the wait for links: at a first start, or after one that was cut
+/// off, on a host with many interfaces.
+fn may_bridge(options: &AgentOptions) -> bool {
+    let mechanism = options.attach.mechanism();
+    let attacher = Attacher::new(options.pins.clone(), mechanism);
+    let is_first = attacher.records().is_ok_and(|records| records.is_empty())
+        || attacher.filters().is_ok_and(|filters| !filters.is_empty());
+    let interfaces = nix::net::if_::if_nameindex();
+    mechanism == Mechanism::Tcx
+        && is_first
+        && interfaces.is_ok_and(|all| all.iter().count() > MANY_INTERFACES)
 }
 
 struct Worker {

@@ -150,6 +150,16 @@ impl Agent {
 
     /// Starts it, with further arguments, and waits until it enforces.
     pub fn start(&mut self, arguments: &[&str]) -> Result<()> {
+        self.launch(arguments)?;
+        // It does not answer while the kernel verifies its programs.
+        self.wait("it enforces", |agent| {
+            let snapshot = agent.query().ok().flatten();
+            Ok(snapshot.is_some_and(|snapshot| snapshot.agent.enforcing))
+        })
+    }
+
+    /// Starts it, with further arguments, and waits for nothing.
+    pub fn launch(&mut self, arguments: &[&str]) -> Result<()> {
         let mut command = self.command("run")?;
         let log = OpenOptions::new()
             .create(true)
@@ -168,11 +178,7 @@ impl Agent {
             .stderr(log);
         let child = self.host.run(|| command.spawn())??;
         self.child = Some(child);
-        // It does not answer while the kernel verifies its programs.
-        self.wait("it enforces", |agent| {
-            let snapshot = agent.query().ok().flatten();
-            Ok(snapshot.is_some_and(|snapshot| snapshot.agent.enforcing))
-        })
+        Ok(())
     }
 
     /// Ends it as an operator does (SIGTERM); what it enforces stays.

@@ -13,6 +13,7 @@ mod locals;
 mod object;
 mod programs;
 mod tables;
+mod verify;
 mod writer;
 
 pub use carry::Carry;
