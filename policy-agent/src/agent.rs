@@ -15,6 +15,7 @@ mod controls;
 mod drops;
 mod endpoints;
 mod enforcement;
+mod growth;
 mod hook_state;
 mod hooks;
 mod options;
@@ -152,6 +153,7 @@ struct Agent {
     /// The turn that was sent last collects.
     collecting: bool,
     sizes: TableSizes,
+    growth: growth::Growth,
     next_retry: Instant,
     next_sweep: Instant,
     sweeping: bool,
@@ -314,6 +316,7 @@ impl Agent {
             held: BTreeSet::new(),
             collecting: false,
             sizes: options.sizes,
+            growth: growth::Growth::new(options.memory_limit, now),
             next_retry: now,
             next_sweep: now + SWEEP,
             sweeping: false,

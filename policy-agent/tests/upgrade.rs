@@ -25,7 +25,7 @@ use policy_agent::datapath::{
 };
 use policy_common::{Config, EndpointId, names};
 
-use crate::generation::{endpoint, frame, load};
+use crate::generation::{endpoint, frame, load, load_object};
 
 /// The object that a release was built with.
 fn object(release: &str) -> Vec<u8> {
@@ -135,18 +135,47 @@ fn origin(ifindex: u32, ingress_ifindex: u32) -> TestOrigin {
     }
 }
 
-/// Runs a program of a kept object; the seam is that of today.
-fn passes(ebpf: &mut Ebpf, hook: Hook, packet: &[u8], origin: TestOrigin) -> bool {
-    let options = TestRunOptions {
-        data_in: Some(packet),
-        ctx_in: Some(&origin.context()),
-        ..TestRunOptions::default()
-    };
-    let result = program(ebpf, hook).test_run(options).unwrap();
-    result.return_value.cast_signed() == -1
+/// What an agent of a later release leaves; its layouts and its CONFIG are today's. One with others
+/// needs a function like the one above.
+fn leave(release: &str, pins: &PinDir, ifindex: u32) -> Datapath {
+    let mut old = load_object(&object(release), pins, 64);
+    assert!(old.apply(&[endpoint(ifindex)]).is_empty());
+    old.publish().unwrap();
+    let attacher = Attacher::new(pins.clone(), Mechanism::Tcx);
+    for hook in Hook::ENDPOINT {
+        attacher.attach(&mut old.programs, ifindex, hook).unwrap();
+    }
+    old
 }
 
-fn upgrade() {
+/// The programs of a kept object.
+enum Old {
+    Of010(Ebpf),
+    Later(Box<Datapath>),
+}
+
+impl Old {
+    /// Runs a program; the seam is that of today.
+    fn passes(&mut self, hook: Hook, packet: &[u8], origin: TestOrigin) -> bool {
+        match self {
+            Self::Of010(old) => {
+                let options = TestRunOptions {
+                    data_in: Some(packet),
+                    ctx_in: Some(&origin.context()),
+                    ..TestRunOptions::default()
+                };
+                let result = program(old, hook).test_run(options).unwrap();
+                result.return_value.cast_signed() == -1
+            }
+            Self::Later(old) => {
+                let outcome = old.test_run(hook.program(), packet, origin);
+                outcome.unwrap().passed
+            }
+        }
+    }
+}
+
+fn upgrade(release: &str) {
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
     let command = Command::new("ip")
         .args("link add pod0 type veth peer name eth0".split(' '))
@@ -159,20 +188,23 @@ fn upgrade() {
     )));
     let lock = pins.0.lock().unwrap();
     pins.0.prepare(&lock).unwrap();
-    let mut old = leave_0_1_0(&pins.0, ifindex);
+    let mut old = match release {
+        "0.1.0" => Old::Of010(leave_0_1_0(&pins.0, ifindex)),
+        later => Old::Later(Box::new(leave(later, &pins.0, ifindex))),
+    };
     // The pod asks over IPv4; nobody asked over IPv6.
     let (asks, hears) = (frame(true, false), frame(false, false));
     let (inside, outside) = (origin(ifindex, ifindex), origin(ifindex, 2));
-    assert!(!passes(&mut old, Hook::ToPod, &hears, outside));
-    assert!(passes(&mut old, Hook::FromPod, &asks, inside));
-    assert!(passes(&mut old, Hook::ToPod, &hears, outside));
+    assert!(!old.passes(Hook::ToPod, &hears, outside));
+    assert!(old.passes(Hook::FromPod, &asks, inside));
+    assert!(old.passes(Hook::ToPod, &hears, outside));
 
     let [earlier] = pins.0.endpoints().unwrap()[..] else {
         panic!("one endpoint");
     };
     assert_eq!(
-        (earlier.id, earlier.ifindex, earlier.epoch, earlier.pod_tag),
-        (EndpointId(3), ifindex, 9, 77)
+        (earlier.id, earlier.ifindex, earlier.pod_tag),
+        (EndpointId(3), ifindex, 77)
     );
     let mut new = load(&pins.0, 64);
     assert!(new.apply(&[endpoint(ifindex)]).is_empty());
@@ -204,8 +236,17 @@ fn upgrade() {
 }
 
 #[test]
-fn connections_that_programs_of_0_1_0_know_live_on_and_links_move_in_place() {
-    if let Err(panic) = thread::spawn(upgrade).join() {
-        std::panic::resume_unwind(panic);
+fn connections_that_a_kept_releases_programs_know_live_on_and_links_move_in_place() {
+    let kept = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/releases"));
+    let names = kept.unwrap().map(|entry| entry.unwrap().file_name());
+    let releases: Vec<_> = names
+        .map(|name| name.to_string_lossy().replace(".o.gz", ""))
+        .collect();
+    assert!(releases.iter().any(|release| release == "0.1.0"));
+    for release in releases {
+        println!("from {release}");
+        if let Err(panic) = thread::spawn(move || upgrade(&release)).join() {
+            std::panic::resume_unwind(panic);
+        }
     }
 }

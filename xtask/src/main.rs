@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::workspace::Workspace;
+use crate::{test::soak, workspace::Workspace};
 
 /// Builds and launches the NetworkPolicy enforcer. Every task first installs what it lacks.
 #[derive(Parser)]
@@ -38,6 +38,7 @@ enum Task {
     BuildEbpf(build_ebpf::Args),
     Demo(demo::Args),
     Test(test::Args),
+    Soak(soak::Args),
     Conformance(conformance::Args),
     Bench(bench::Args),
     TestVm(test_vm::Args),
@@ -61,6 +62,7 @@ fn run(task: Task) -> Result<()> {
         Task::BuildEbpf(args) => build_ebpf::run(&workspace, &args),
         Task::Demo(args) => demo::run(&workspace, args),
         Task::Test(args) => test::run(&workspace, &args),
+        Task::Soak(args) => soak::run(&workspace, &args),
         Task::Bench(args) => bench::run(&workspace, args),
         Task::Conformance(args) => conformance::run(&workspace, args),
         Task::TestVm(args) => test_vm::run(&workspace, &args),

@@ -89,6 +89,7 @@ impl Agent {
         record.in_flight = true;
         self.jobs += 1;
         let place = At {
+            generation: self.growth.generation,
             ifindex,
             life,
             hook,
@@ -109,6 +110,7 @@ impl Agent {
 
     fn observe(&mut self, place: At, verb: Verb, seen: Seen, now: Instant) {
         let At {
+            generation,
             ifindex,
             life,
             hook,
@@ -131,6 +133,9 @@ impl Agent {
             record.forget();
         } else {
             record.observe(seen, now);
+            // What was done meanwhile was done with the programs before.
+            record.outdated |=
+                generation < self.growth.generation && record.state != HookState::Absent;
         }
         self.alarms.insert(ifindex);
     }

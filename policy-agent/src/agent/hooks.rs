@@ -16,11 +16,13 @@ use super::{
     hook_state::{Cause, Seen},
     reconcile::Verb,
 };
-use crate::datapath::{AttachError, Attacher, Hook, Place, Programs};
+use crate::datapath::{AttachError, Attacher, HeldLinks, Hook, Place, Programs};
 
 /// One hook of one interface during its life: indices are given again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct At {
+    /// The generation whose programs were there when the job was given.
+    pub(super) generation: u64,
     /// The interface.
     pub(super) ifindex: u32,
     /// Tells it from others that have or had the index.
@@ -85,6 +87,7 @@ impl Hooks {
 
 struct Worker {
     attacher: Attacher,
+    held: HeldLinks,
     /// `None` until they are loaded; nothing is attached before.
     programs: Option<Programs>,
     done: UnboundedSender<Done>,
@@ -94,6 +97,7 @@ impl Worker {
     fn new(attacher: Attacher, done: UnboundedSender<Done>) -> Self {
         Self {
             attacher,
+            held: HeldLinks::new(),
             programs: None,
             done,
         }
@@ -104,6 +108,9 @@ impl Worker {
             match job {
                 Job::At { place, verb } => self.at(place, verb),
                 Job::Forget(ifindex) => {
+                    for hook in Hook::ALL {
+                        self.held.release(ifindex, hook);
+                    }
                     if let Err(error) = self.attacher.forget(ifindex) {
                         tracing::warn!("forgetting interface {ifindex}: {}", causes(&error));
                     }
@@ -124,7 +131,10 @@ impl Worker {
     fn execute(&mut self, place: At, verb: Verb) -> Result<Seen, AttachError> {
         let At { ifindex, hook, .. } = place;
         let Self {
-            attacher, programs, ..
+            attacher,
+            held,
+            programs,
+            ..
         } = self;
         let Some(programs) = programs else {
             return Ok(Seen::Failed(Cause {
@@ -134,13 +144,24 @@ impl Worker {
         };
         match verb {
             Verb::Detach => {
+                held.release(ifindex, hook);
                 attacher.detach(ifindex, hook)?;
                 return Ok(Seen::Missing);
             }
             Verb::Bridge => return bridge(attacher, programs, ifindex, hook),
             Verb::Attach => attacher.attach(programs, ifindex, hook)?,
             Verb::Move => attacher.move_first(programs, ifindex, hook)?,
-            Verb::Look => {}
+            Verb::Look => match held.pin_again(attacher, ifindex, hook) {
+                Ok(false) => {}
+                Ok(true) => tracing::error!(
+                    program = hook.program(),
+                    "somebody removed the pin of its link on interface {ifindex}: pinned again"
+                ),
+                Err(error) => tracing::warn!("pinning a link again: {error}"),
+            },
+        }
+        if verb != Verb::Look {
+            held.hold(attacher, ifindex, hook);
         }
         Ok(match attacher.place(programs, ifindex, hook)? {
             Place::First { prog_id } => Seen::Front {

@@ -43,6 +43,8 @@ pub struct AgentOptions {
     pub config: Config,
     /// Sizes of the tables.
     pub sizes: TableSizes,
+    /// Memory up to which full tables of policy grow, in MiB; 0: they do not.
+    pub memory_limit: u32,
 }
 
 /// The agent stopped.

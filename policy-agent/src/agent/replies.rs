@@ -9,18 +9,22 @@ use super::{
     Agent, AgentError, LATEST_SWEEP, Phase, SWEEP, SWEEP_SHARE, URGENT_SWEEP,
     hooks::Job,
     shortage,
-    tables::{Reply, Request, State},
+    tables::{Reply, State},
 };
 
 impl Agent {
     pub(super) fn on_reply(&mut self, reply: Reply) -> Result<(), AgentError> {
         match reply {
-            Reply::Loaded(programs) => {
+            Reply::Loaded { programs, carries } => {
                 self.loaded = true;
+                self.growth.carries = carries;
                 self.hooks.give(Job::Programs(Box::new(programs)));
             }
             Reply::Applied { turn, state } => self.on_applied(turn, state),
             Reply::Incomplete => self.on_incomplete(),
+            Reply::Grown(datapath) => self.on_grown(datapath),
+            Reply::Replaced(programs) => self.on_replaced(programs),
+            Reply::NotReplaced(failure) => self.on_not_replaced(failure),
             Reply::Published => {
                 self.phase = Phase::Attaching {
                     since: Instant::now(),
@@ -44,11 +48,14 @@ impl Agent {
         self.is_exact = state.is_exact;
         self.held = state.held;
         self.is_refused = state.is_refused;
+        self.sizes = state.sizes;
+        self.growth.wanted = state.growth;
         let mut failures = state.failures;
         failures.extend(shortage::describe(
             &state.short,
             state.packed,
             &self.sizes,
+            self.growth.exhausted(),
             &self.resolver,
             |ifindex| self.pod_or_interface(ifindex),
         ));
@@ -62,9 +69,7 @@ impl Agent {
         }
         self.failures = failures;
         self.waiting = state.waiting;
-        if self.phase == Phase::Filling && self.written == self.turn {
-            self.tables.ask(Request::Publish);
-        }
+        self.publish_tables();
     }
 
     /// A table was full in the middle of a plan: from now on the tables are planned anew from all

@@ -19,9 +19,11 @@ pub(super) fn describe(
     short: &[Short],
     packed: Option<Table>,
     sizes: &TableSizes,
+    limit: Option<u32>,
     resolver: &Resolver,
     pod: impl Fn(u32) -> String,
 ) -> Vec<String> {
+    let full = |table| full(sizes, limit, table);
     let mut pods: BTreeMap<(Table, bool), Vec<String>> = BTreeMap::new();
     let mut lines = Vec::new();
     for short in short {
@@ -51,7 +53,7 @@ pub(super) fn describe(
                 let owner = owner.map(|pod| format!(" of {pod}")).unwrap_or_default();
                 lines.push(format!(
                     "{}: no rule for pods matches {count} addresses, the first is {first}{owner}",
-                    full(sizes, table)
+                    full(table)
                 ));
             }
         }
@@ -69,21 +71,26 @@ pub(super) fn describe(
         } else {
             "everything is denied, but for the host, for"
         };
-        let full = full(sizes, table);
+        let full = full(table);
         lines.push(format!("{full}: {what} {}{more}", named.join("; ")));
     }
     if let Some(table) = packed.filter(|_| lines.is_empty()) {
         lines.push(format!(
             "{}: all policies are in force, but written anew with every change",
-            full(sizes, table)
+            full(table)
         ));
     }
     lines
 }
 
-fn full(sizes: &TableSizes, table: Table) -> String {
+fn full(sizes: &TableSizes, limit: Option<u32>, table: Table) -> String {
     let (name, flag, size) = sizes.flag(table);
-    format!("{name} is full ({flag} {size})")
+    match limit {
+        Some(limit) => {
+            format!("{name} is full ({flag} {size}, no room to grow in --memory-limit {limit})")
+        }
+        None => format!("{name} is full ({flag} {size})"),
+    }
 }
 
 fn name(direction: Direction) -> &'static str {

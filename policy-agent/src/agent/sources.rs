@@ -135,7 +135,8 @@ impl Agent {
         let is_in_force = self.phase.is_begun()
             && self.waiting == 0
             && self.source.is_any_pending()
-            && !self.is_any_untried();
+            && !self.is_any_untried()
+            && !self.is_any_outdated();
         if is_in_force {
             self.source.settled(self.written);
         }

@@ -5,6 +5,9 @@
 //! interfaces. Invariant: requests are executed in the order in which they came, and everything
 //! that was queued is written before the tables are settled once.
 
+mod messages;
+mod replace;
+
 use std::{
     collections::BTreeSet,
     iter,
@@ -18,14 +21,15 @@ use std::{
 };
 
 use ipnet::IpNet;
-use policy_common::{EndpointId, Event, RulesetId, names};
-use policy_core::plan::{Op, Short, Table};
+use policy_common::names;
+use policy_core::plan::Op;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+pub(super) use self::messages::{Reply, Request, State};
 use super::{AgentError, AgentOptions, causes};
 use crate::datapath::{
     Attacher, Carry, Datapath, DebugLines, EventReader, Failure, LoadOptions, Mechanism, PinDir,
-    PinDirError, Programs, Sweeper, TableWriter,
+    PinDirError, Sweeper, TableSizes, TableWriter,
 };
 
 /// How often events are read while there are some: the programs wake nobody.
@@ -45,85 +49,11 @@ const MOST_REQUESTS: usize = 1_024;
 /// From so many interfaces on a host is taken to have many pods.
 const MANY_INTERFACES: usize = 8;
 
-/// What the tables are asked to do.
-#[derive(Debug)]
-pub(super) enum Request {
-    /// Execute these operations of a turn of the loop.
-    Apply {
-        /// The turn's number.
-        turn: u64,
-        /// The operations.
-        ops: Vec<Op>,
-    },
-    /// Make the tables equal to what fits of all that is wanted.
-    Fit {
-        /// The turn's number.
-        turn: u64,
-        /// Operations on empty tables.
-        wanted: Vec<Op>,
-    },
-    /// Tell the programs where this node unpacks tunnels.
-    TunnelPorts(Vec<u16>),
-    /// Tell the programs what this node delivers locally.
-    LocalRoutes(Vec<IpNet>),
-    /// No link leads to programs of the generation before any more.
-    FinishCarry,
-    /// Put the pins in the place of those of the run before.
-    Publish,
-    /// Sweep the flow tables; flows of other endpoints than these are removed.
-    Sweep(BTreeSet<EndpointId>),
-}
-
-/// What the tables answer.
-pub(super) enum Reply {
-    /// The programs are loaded.
-    Loaded(Programs),
-    /// What was asked up to a turn is written, and settled.
-    Applied {
-        /// The last turn.
-        turn: u64,
-        /// How the tables are now.
-        state: State,
-    },
-    /// Nothing of a turn was written, or not all: the tables ask for all that is wanted.
-    Incomplete,
-    /// The pins are those of this run.
-    Published,
-    /// A sweep is over.
-    Swept {
-        /// Nothing waits: endpoints that are gone make no flows any more.
-        clean: bool,
-        /// How long it took.
-        took: Duration,
-    },
-    /// What the programs told of single packets.
-    Events(Vec<Event>),
-    /// The agent cannot go on.
-    Failed(AgentError),
-}
-
-/// How the tables are after a write.
-#[derive(Debug, Default)]
-pub(super) struct State {
-    /// They are exactly what was wanted: plans of changes may follow.
-    pub(super) is_exact: bool,
-    /// The kernel refused a write that is to be tried again though nothing changes.
-    pub(super) is_refused: bool,
-    /// What the kernel refused.
-    pub(super) failures: Vec<String>,
-    /// How much of what is wanted is not in force.
-    pub(super) waiting: usize,
-    /// What has no room.
-    pub(super) short: Vec<Short>,
-    /// The table that has no room for what is wanted as it was meant.
-    pub(super) packed: Option<Table>,
-    /// Rulesets that are not to be collected.
-    pub(super) held: BTreeSet<RulesetId>,
-}
-
 /// The loop's end.
 pub(super) struct Tables {
+    options: AgentOptions,
     requests: Sender<Request>,
+    outbox: UnboundedSender<Reply>,
     pub(super) replies: UnboundedReceiver<Reply>,
     unread: Arc<AtomicUsize>,
 }
@@ -134,18 +64,21 @@ impl Tables {
         let (requests, inbox) = channel();
         let (outbox, replies) = unbounded_channel();
         let unread = Arc::new(AtomicUsize::new(0));
-        let options = options.clone();
+        let own = options.clone();
+        let sender = outbox.clone();
         let counted = Arc::clone(&unread);
         thread::Builder::new()
             .name("tables".into())
-            .spawn(move || match load(&options) {
-                Ok(datapath) => Worker::run(datapath, options.pins, outbox, counted, &inbox),
+            .spawn(move || match load(&own) {
+                Ok(datapath) => Worker::run(datapath, &own, outbox, counted, &inbox),
                 // The loop may have ended meanwhile.
                 Err(error) => drop(outbox.send(Reply::Failed(error))),
             })
             .map_err(AgentError::Thread)?;
         Ok(Self {
+            options: options.clone(),
             requests,
+            outbox: sender,
             replies,
             unread,
         })
@@ -162,15 +95,19 @@ impl Tables {
     }
 }
 
-fn load(options: &AgentOptions) -> Result<Datapath, AgentError> {
-    let earlier = options.pins.endpoints()?;
-    let mut datapath = Datapath::load(&LoadOptions {
+fn generation(options: &AgentOptions, sizes: TableSizes) -> Result<Datapath, AgentError> {
+    Ok(Datapath::load(&LoadOptions {
         config: options.config,
-        sizes: options.sizes,
+        sizes,
         pins: Some(&options.pins),
         stand_ins: may_bridge(options),
         ..LoadOptions::embedded()?
-    })?;
+    })?)
+}
+
+fn load(options: &AgentOptions) -> Result<Datapath, AgentError> {
+    let earlier = options.pins.endpoints()?;
+    let mut datapath = generation(options, options.sizes)?;
     // Flows under numbers that nobody has must not be taken over by whoever gets the number.
     let live = earlier.iter().map(|endpoint| endpoint.id).collect();
     if let Err(error) = datapath.sweep(&live) {
@@ -198,7 +135,14 @@ struct Worker {
     events: EventReader,
     debug: Option<DebugLines>,
     carry: Option<Carry>,
+    /// Of the generation before, while links lead to its programs.
+    events_before: Option<EventReader>,
+    /// What the programs were told of the node.
+    tunnel_ports: Vec<u16>,
+    local_routes: Vec<IpNet>,
     pins: PinDir,
+    published: bool,
+    memory_limit: u64,
     replies: UnboundedSender<Reply>,
     unread: Arc<AtomicUsize>,
     /// Written, but programs do not remember it yet.
@@ -210,7 +154,7 @@ impl Worker {
     /// Works until the loop ends.
     fn run(
         datapath: Datapath,
-        pins: PinDir,
+        options: &AgentOptions,
         replies: UnboundedSender<Reply>,
         unread: Arc<AtomicUsize>,
         inbox: &Receiver<Request>,
@@ -230,13 +174,19 @@ impl Worker {
             events,
             debug,
             carry,
-            pins,
+            events_before: None,
+            tunnel_ports: Vec::new(),
+            local_routes: Vec::new(),
+            pins: options.pins.clone(),
+            published: false,
+            memory_limit: u64::from(options.memory_limit) << 20,
             replies,
             unread,
             unsettled: false,
             last_event: None,
         };
-        worker.reply(Reply::Loaded(programs));
+        let carries = worker.carry.is_some();
+        worker.reply(Reply::Loaded { programs, carries });
         let mut next_tick = Instant::now() + IDLE_TICK;
         loop {
             let wait = next_tick.saturating_duration_since(Instant::now());
@@ -286,13 +236,21 @@ impl Worker {
                     let what = names::TUNNEL_PORTS;
                     self.reply(Reply::Failed(AgentError::Map { what, source }));
                 }
+                self.tunnel_ports = ports;
             }
             Request::LocalRoutes(routes) => {
                 if let Err(source) = self.tables.set_local_routes(&routes) {
                     let what = names::LOCALS_V4;
                     self.reply(Reply::Failed(AgentError::Map { what, source }));
                 }
+                self.local_routes = routes;
             }
+            Request::Replace {
+                turn,
+                datapath,
+                wanted,
+            } => self.replace(turn, *datapath, &wanted),
+            Request::Retire => self.events_before = None,
             Request::FinishCarry => {
                 let Some(carry) = &mut self.carry else { return };
                 match carry.finish(&mut self.tables) {
@@ -303,6 +261,7 @@ impl Worker {
             }
             Request::Publish => {
                 let published: Result<(), PinDirError> = self.pins.publish();
+                self.published = published.is_ok();
                 self.reply(match published {
                     Ok(()) => Reply::Published,
                     Err(error) => Reply::Failed(error.into()),
@@ -346,6 +305,8 @@ impl Worker {
                 waiting: tables.waiting(),
                 short: tables.short().to_vec(),
                 packed: tables.packed(),
+                sizes: *tables.sizes(),
+                growth: tables.grown(self.memory_limit),
                 held: if is_exact {
                     BTreeSet::new()
                 } else {
@@ -368,7 +329,10 @@ impl Worker {
             debug.flush();
         }
         if self.unread.load(Ordering::Relaxed) < MOST_UNREAD {
-            let events = self.events.read(EVENTS_PER_TICK);
+            let mut events = self.events.read(EVENTS_PER_TICK);
+            if let Some(before) = &mut self.events_before {
+                events.extend(before.read(EVENTS_PER_TICK));
+            }
             if !events.is_empty() {
                 self.last_event = Some(now);
                 self.unread.fetch_add(1, Ordering::Relaxed);

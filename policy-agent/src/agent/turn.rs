@@ -19,6 +19,7 @@ impl Agent {
         self.settle_source();
         self.report_alarms(now);
         self.maintain(now);
+        self.grow(now);
         self.publish(now);
     }
 

@@ -3,13 +3,8 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
-use netlink_packet_route::tc::TcHandle;
 
-use crate::datapath::{
-    Attacher, DEFAULT_PIN_PATH, Hook, Mechanism, PinDir, PinDirError,
-    chain::{self, Attachment},
-    interface_name,
-};
+use crate::datapath::{Attacher, DEFAULT_PIN_PATH, Mechanism, PinDir, PinDirError, interface_name};
 
 /// Ends enforcement: removes every program, link, filter, map and pin of a pin directory
 ///
@@ -67,9 +62,10 @@ fn clean(pins: &PinDir) -> anyhow::Result<()> {
         println!("took {} off interface {ifindex} ({name})", hook.program());
     }
     for ifindex in with_filters {
-        if !is_used(ifindex)? {
-            remove_clsact(ifindex)
-                .with_context(|| format!("removing the clsact qdisc of interface {ifindex}"))?;
+        let is_removed = attacher
+            .remove_unused_qdisc(ifindex)
+            .with_context(|| format!("removing the clsact qdisc of interface {ifindex}"))?;
+        if is_removed {
             println!("removed the clsact qdisc of interface {ifindex}");
         }
     }
@@ -80,46 +76,4 @@ fn clean(pins: &PinDir) -> anyhow::Result<()> {
     pins.remove_run_files(lock)?;
     println!("removed {}", pins.path().display());
     Ok(())
-}
-
-/// Whether somebody's filter stands in the interface's clsact qdisc.
-fn is_used(ifindex: u32) -> anyhow::Result<bool> {
-    for hook in [Hook::FromPod, Hook::ToPod] {
-        let chain = chain::chain(ifindex, hook.direction())?;
-        if chain
-            .entries
-            .iter()
-            .any(|entry| entry.attachment != Attachment::Tcx)
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Removes the qdisc; one that is gone, like its interface, is no error.
-fn remove_clsact(ifindex: u32) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(async {
-        let (connection, handle, _) = rtnetlink::new_connection().context("opening netlink")?;
-        tokio::spawn(connection);
-        let mut request = handle.qdisc().del(ifindex.cast_signed());
-        let header = &mut request.message_mut().header;
-        header.parent = TcHandle::CLSACT;
-        header.handle = TcHandle::from(CLSACT_HANDLE);
-        match request.execute().await {
-            Err(rtnetlink::Error::NetlinkError(error)) if is_gone(error.raw_code()) => Ok(()),
-            other => other.map_err(Into::into),
-        }
-    })
-}
-
-/// `TC_H_MAKE(TC_H_CLSACT, 0)` (linux/pkt_sched.h).
-const CLSACT_HANDLE: u32 = 0xffff_0000;
-
-fn is_gone(code: i32) -> bool {
-    matches!(-code, libc::ENOENT | libc::EINVAL | libc::ENODEV)
 }

@@ -13,6 +13,8 @@ use crate::{
     telemetry::{self, LogFormat},
 };
 
+/// Memory for tables of policy unless their sizes are given, in MiB.
+const MEMORY_LIMIT: u32 = 512;
 /// How long the last log lines wait for a reader.
 const PATIENCE: Duration = Duration::from_millis(300);
 
@@ -77,6 +79,20 @@ pub(super) struct RunArgs {
     drop_rate: u32,
     #[command(flatten, next_help_heading = "Sizes of the tables")]
     sizes: TableSizes,
+    /// Let full tables of policy grow while all of them together take at most so many MiB. Without
+    /// it: 512 where no size of such a table is given, else 0, that is, not at all
+    #[arg(long, value_name = "MIB", help_heading = "Sizes of the tables")]
+    memory_limit: Option<u32>,
+}
+
+/// Sizes that are given are meant.
+fn default_memory_limit(sizes: &TableSizes) -> u32 {
+    let as_given = TableSizes {
+        max_endpoints: sizes.max_endpoints,
+        max_flows: sizes.max_flows,
+        ..TableSizes::default()
+    };
+    if *sizes == as_given { MEMORY_LIMIT } else { 0 }
 }
 
 /// Runs until a signal comes.
@@ -115,6 +131,9 @@ pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         check_mac: !arguments.allow_any_link_address,
         config,
         sizes: arguments.sizes,
+        memory_limit: arguments
+            .memory_limit
+            .unwrap_or(default_memory_limit(&arguments.sizes)),
     };
     // One thread: every socket is to be opened in the namespace in which the process began.
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -32,8 +32,8 @@ pub use generation::{
     Programs, TableSizes, TableWriter, fill,
 };
 pub use hooks::{
-    AttachError, AttachMode, Attacher, ChainError, Hook, Mechanism, Place, chain, has_tcx,
-    interface_name,
+    AttachError, AttachMode, Attacher, ChainError, HeldLinks, Hook, Mechanism, Place, chain,
+    has_tcx, interface_name,
 };
 pub use kernel::{
     hz::HzError,

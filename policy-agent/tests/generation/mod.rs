@@ -37,7 +37,13 @@ pub(crate) fn frame(leaves: bool, v6: bool) -> Vec<u8> {
 
 /// A generation with room for so many flows, which may be run on packets.
 pub(crate) fn load(pins: &PinDir, max_flows: u32) -> Datapath {
+    load_object(LoadOptions::embedded().unwrap().object, pins, max_flows)
+}
+
+/// The same of another object than the one in this binary.
+pub(crate) fn load_object(object: &[u8], pins: &PinDir, max_flows: u32) -> Datapath {
     Datapath::load(&LoadOptions {
+        object,
         config: Config {
             test_seam: 1,
             ..Config::DEFAULT

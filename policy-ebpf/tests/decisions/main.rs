@@ -3,6 +3,7 @@
 mod addresses;
 mod budget;
 mod carrying;
+mod closing;
 mod copies;
 mod errors;
 mod flows;
@@ -22,4 +23,5 @@ mod reopening;
 mod rules;
 mod sequences;
 mod short_way;
+mod talk;
 mod unpoliced;

@@ -148,18 +148,8 @@ impl Agent {
         self.attach
     }
 
-    /// Starts it, with further arguments, and waits until it enforces.
-    pub fn start(&mut self, arguments: &[&str]) -> Result<()> {
-        self.launch(arguments)?;
-        // It does not answer while the kernel verifies its programs.
-        self.wait("it enforces", |agent| {
-            let snapshot = agent.query().ok().flatten();
-            Ok(snapshot.is_some_and(|snapshot| snapshot.agent.enforcing))
-        })
-    }
-
     /// Starts it, with further arguments, and waits for nothing.
-    pub fn launch(&mut self, arguments: &[&str]) -> Result<()> {
+    pub fn begin(&mut self, arguments: &[&str]) -> Result<()> {
         let mut command = self.command("run")?;
         let log = OpenOptions::new()
             .create(true)
@@ -179,6 +169,16 @@ impl Agent {
         let child = self.host.run(|| command.spawn())??;
         self.child = Some(child);
         Ok(())
+    }
+
+    /// Starts it, with further arguments, and waits until it enforces.
+    pub fn start(&mut self, arguments: &[&str]) -> Result<()> {
+        self.begin(arguments)?;
+        // It does not answer while the kernel verifies its programs.
+        self.wait("it enforces", |agent| {
+            let snapshot = agent.query().ok().flatten();
+            Ok(snapshot.is_some_and(|snapshot| snapshot.agent.enforcing))
+        })
     }
 
     /// Ends it as an operator does (SIGTERM); what it enforces stays.

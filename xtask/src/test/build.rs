@@ -42,6 +42,8 @@ pub(super) enum Selection {
     Host,
     /// All; those that need it become root so.
     All(Root),
+    /// Those that run the whole agent.
+    Suites(Root),
 }
 
 /// Builds the test programs, nothing of it as root.
@@ -55,6 +57,10 @@ pub(super) fn test_programs(workspace: &Workspace, selection: Selection) -> Resu
             jobs.extend(build(workspace, &library, None)?);
         }
         Selection::All(root) => jobs.extend(build(workspace, &["--workspace"], Some(root))?),
+        Selection::Suites(root) => {
+            let suites = ["--package", "policy-suites"];
+            jobs.extend(build(workspace, &suites, Some(root))?);
+        }
     }
     Ok(jobs)
 }

@@ -7,6 +7,7 @@
 mod build;
 mod job;
 mod lane;
+pub(crate) mod soak;
 
 use std::{thread, time::Instant};
 

@@ -8,7 +8,10 @@ use policy_common::{
 use serde::{Deserialize, Serialize};
 
 use super::super::{
-    kernel::abi::{Abi, Hash, Slots, Trie},
+    kernel::{
+        abi::{Abi, Slots, Trie},
+        sys,
+    },
     pins::{PinDir, PinDirError},
 };
 
@@ -67,8 +70,14 @@ const TABLES: [(&str, Count); 13] = [
 ];
 
 fn hash<K: bytemuck::Pod, V: bytemuck::Pod>(map: Map) -> Result<u64, MapError> {
-    let map: Hash<K, V> = map.try_into()?;
-    count(map.keys())
+    let _: aya::maps::HashMap<&MapData, Abi<K>, Abi<V>> = (&map).try_into()?;
+    let (Map::HashMap(data) | Map::LruHashMap(data)) = &map else {
+        return Ok(0);
+    };
+    // In batches: a walk from key to key begins anew where its key was removed meanwhile.
+    let mut entries = 0;
+    sys::for_each(data, |_: K, _: V| entries += 1)?;
+    Ok(entries)
 }
 
 fn trie<K: bytemuck::Pod, V: bytemuck::Pod>(map: Map) -> Result<u64, MapError> {

@@ -11,10 +11,9 @@ use aya::{
     maps::{MapError, MapInfo},
 };
 use policy_common::{
-    Chunk, Config, Counter, Flow, FlowCounts, FragmentPorts, LAYOUT_VERSION, NodeState, PortSetId,
-    Recent, limits, names, shares::CHUNK_SLOTS,
+    Chunk, Config, Counter, Flow, FlowCounts, FragmentPorts, LAYOUT_VERSION, NodeState, Recent,
+    names,
 };
-use policy_core::plan::{Room, Table};
 
 use super::{
     super::{
@@ -22,7 +21,9 @@ use super::{
         pins::{PinDir, PinDirError},
     },
     carry::{Before, PREVIOUS},
-    object, verify,
+    object,
+    sizes::TableSizes,
+    verify,
 };
 
 /// Loading failed.
@@ -52,118 +53,6 @@ pub enum LoadError {
     /// A table could not be prepared.
     #[error("preparing the tables")]
     Table(#[from] MapError),
-}
-
-/// Rules that every generation has ([`super::tables::BUILT_IN_RULES`]).
-const BUILT_IN: u32 = super::tables::BUILT_IN_RULES.len() as u32;
-
-/// Most entries of the tables. The defaults are what the object declares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
-pub struct TableSizes {
-    /// Most pods on this node
-    #[arg(long, value_name = "N", default_value_t = limits::MAX_ENDPOINTS, value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::MAX_ENDPOINTS)))]
-    pub max_endpoints: u32,
-    /// Most addresses of each family with an identity
-    #[arg(long, value_name = "N", default_value_t = limits::MAX_ADDRESSES, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_addresses: u32,
-    /// Most prefixes of each family
-    #[arg(long, value_name = "N", default_value_t = limits::MAX_CIDRS, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_cidrs: u32,
-    /// Most pairs of a ruleset and an identity
-    #[arg(long, value_name = "N", default_value_t = limits::MAX_RULES, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_rules: u32,
-    /// Most port sets
-    #[arg(long, value_name = "N", default_value_t = limits::MAX_PORT_SETS, value_parser = clap::value_parser!(u32).range(2..))]
-    pub max_port_sets: u32,
-    /// Most entries of port sets that are too large to stand inline
-    #[arg(long, value_name = "N", default_value_t = limits::MAX_PORTS, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_ports: u32,
-    /// Most tracked connections of each family
-    #[arg(long, value_name = "N", default_value_t = limits::MAX_FLOWS, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_flows: u32,
-}
-
-impl Default for TableSizes {
-    fn default() -> Self {
-        Self {
-            max_endpoints: limits::MAX_ENDPOINTS,
-            max_addresses: limits::MAX_ADDRESSES,
-            max_cidrs: limits::MAX_CIDRS,
-            max_rules: limits::MAX_RULES,
-            max_port_sets: limits::MAX_PORT_SETS,
-            max_ports: limits::MAX_PORTS,
-            max_flows: limits::MAX_FLOWS,
-        }
-    }
-}
-
-impl TableSizes {
-    /// How much fits besides what is built in.
-    pub(crate) fn room(&self) -> Room {
-        Room {
-            rules: self.max_rules as usize,
-            port_sets: self.max_port_sets.saturating_sub(PortSetId::FIRST.0) as usize,
-            ports: self.max_ports as usize,
-            addresses: self.max_addresses as usize,
-            cidrs: self.max_cidrs as usize,
-            inline_ports: limits::INLINE_PORTS,
-        }
-    }
-
-    /// The name of a table, the flag that sets its size, and its size.
-    pub fn flag(&self, table: Table) -> (&'static str, &'static str, u32) {
-        match table {
-            Table::Rules => (names::RULES, "--max-rules", self.max_rules),
-            Table::PortSets => (names::PORT_SETS, "--max-port-sets", self.max_port_sets),
-            Table::Ports => (names::PORTS, "--max-ports", self.max_ports),
-            Table::AddressesV4 => (names::ADDRESSES_V4, "--max-addresses", self.max_addresses),
-            Table::AddressesV6 => (names::ADDRESSES_V6, "--max-addresses", self.max_addresses),
-            Table::CidrsV4 => (names::CIDRS_V4, "--max-cidrs", self.max_cidrs),
-            Table::CidrsV6 => (names::CIDRS_V6, "--max-cidrs", self.max_cidrs),
-        }
-    }
-
-    /// The limits of both sides of an endpoint (what its pod opens, what peers open), made smaller in
-    /// proportion where they are more than a quarter of the flow table together.
-    #[must_use]
-    pub fn flow_limits(&self, pod: u32, peers: u32) -> (u32, u32) {
-        let quarter = u64::from(self.max_flows / 4);
-        let wanted = u64::from(pod) + u64::from(peers);
-        let share = |limit: u32| {
-            let part = u64::from(limit) * quarter / wanted.max(1);
-            u32::try_from(part).unwrap_or(limit)
-        };
-        if wanted <= quarter {
-            (pod, peers)
-        } else {
-            (share(pod), share(peers))
-        }
-    }
-
-    /// Entries per map, by name.
-    pub(crate) fn entries(&self) -> BTreeMap<&'static str, u32> {
-        // Arrays by number, of which 0 is nobody's.
-        let numbers = self.max_endpoints.saturating_add(1);
-        BTreeMap::from([
-            (names::INTERFACES, self.max_endpoints),
-            // An interface that changes its number has both for a moment.
-            (names::ENDPOINTS, numbers),
-            (names::ADDRESSES_V4, self.max_addresses),
-            (names::ADDRESSES_V6, self.max_addresses),
-            // A kernel may refuse to replace a prefix in a full trie.
-            (names::CIDRS_V4, self.max_cidrs.saturating_add(1)),
-            (names::CIDRS_V6, self.max_cidrs.saturating_add(1)),
-            (names::RULES, self.max_rules.saturating_add(BUILT_IN)),
-            (names::PORT_SETS, self.max_port_sets),
-            (names::PORTS, self.max_ports),
-            (names::FLOWS_V4, self.max_flows),
-            (names::FLOWS_V6, self.max_flows),
-            (names::FLOW_COUNTS, numbers),
-            (names::EVENT_BUDGETS, numbers),
-            (names::RECENT, numbers.saturating_mul(2 * CHUNK_SLOTS)),
-            (names::RECENT_CHUNKS, (self.max_flows / CHUNK_SLOTS).max(1)),
-        ])
-    }
 }
 
 /// Whose sockets are the host's.
@@ -340,26 +229,6 @@ fn kept_value_size(name: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn sized(max_flows: u32, max_endpoints: u32) -> TableSizes {
-        TableSizes {
-            max_flows,
-            max_endpoints,
-            ..TableSizes::default()
-        }
-    }
-
-    #[test]
-    fn an_endpoint_holds_at_most_a_quarter_of_the_table() {
-        let limits = Config::DEFAULT;
-        let (pod, peer) = (limits.pod_opened_limit, limits.peer_opened_limit);
-        assert_eq!(TableSizes::default().flow_limits(pod, peer), (pod, peer));
-        assert_eq!(sized(65_536, 4).flow_limits(pod, peer), (4_096, 12_288));
-        assert_eq!(sized(400, 4).flow_limits(50, 50), (50, 50));
-        let (pod, peer) = sized(400, 4).flow_limits(u32::MAX, u32::MAX);
-        assert_eq!((pod, peer), (50, 50));
-        assert_eq!(sized(400, 4).flow_limits(0, 0), (0, 0));
-    }
-
     #[test]
     fn own_and_shared_flows_fit_in_the_table_together() {
         for (flows, endpoints) in [
@@ -373,7 +242,11 @@ mod tests {
                 object: &[],
                 config: Config::DEFAULT,
                 hz: None,
-                sizes: sized(flows, endpoints),
+                sizes: TableSizes {
+                    max_flows: flows,
+                    max_endpoints: endpoints,
+                    ..TableSizes::default()
+                },
                 pins: None,
                 host_sockets: HostSockets::Here,
                 stand_ins: false,

@@ -4,6 +4,9 @@
 //! which is a state that the plan allows, and the next one begins with all that is wanted. Invariant:
 //! at every step a packet is allowed only if the old or the new tables allow it.
 
+mod growth;
+mod slots;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -22,8 +25,9 @@ use policy_core::plan::{
 use super::{
     super::kernel::grace::Grace,
     failure::{Failure, cause, failure},
-    load::{LoadError, TableSizes},
+    load::LoadError,
     object,
+    sizes::TableSizes,
     tables::Tables,
 };
 
@@ -45,6 +49,8 @@ pub struct TableWriter {
     refused: Option<Failure>,
     short: Vec<Short>,
     packed: Option<Table>,
+    /// What all that was wanted last takes.
+    needed: Option<Room>,
     sizes: TableSizes,
     node: NodeState,
     /// What was written since the last grace period.
@@ -80,7 +86,10 @@ impl TableWriter {
             agent: object::version(),
             ..NodeState::default()
         };
-        tables.put_node_state(node)?;
+        // Else a generation that is in force counts epochs there at this moment.
+        if before != Some(node) {
+            tables.put_node_state(node)?;
+        }
         tables.put_built_in()?;
         Ok(Self {
             tables,
@@ -93,6 +102,7 @@ impl TableWriter {
             refused: None,
             short: Vec::new(),
             packed: None,
+            needed: None,
             sizes: *sizes,
             node,
             written: Written::Nothing,
@@ -127,6 +137,7 @@ impl TableWriter {
     /// [`TableWriter::short`].
     pub fn fit(&mut self, wanted: &[Op]) -> Vec<Failure> {
         let wanted = Contents::of(wanted);
+        self.needed = Some(Room::of(&wanted, self.room.inline_ports));
         self.is_exact = false;
         self.refused = None;
         for _ in 0..PLANS {
@@ -269,60 +280,6 @@ impl TableWriter {
     fn touch(&mut self, written: Written) -> &mut Tables {
         self.written = self.written.max(written);
         &mut self.tables
-    }
-
-    /// Says of an operation on port sets in which slots they stand. Returns the slot that is free
-    /// when it is executed.
-    fn place(&mut self, op: &mut Op) -> Result<Option<PortSetId>, MapError> {
-        match op {
-            Op::PutPortSet(id, _) => *id = self.take_slot(*id)?,
-            Op::DeletePortSet(id, _) => {
-                *id = self.slot(*id);
-                return Ok(Some(*id));
-            }
-            Op::PutRule(_, _, ports) => *ports = self.slot(*ports),
-            Op::PutEndpoint(entry) => {
-                let directions = [&mut entry.ingress, &mut entry.egress];
-                for rules in directions.into_iter().flatten() {
-                    rules.default_ports = self.slot(rules.default_ports);
-                }
-            }
-            _ => {}
-        }
-        Ok(None)
-    }
-
-    /// The slot of a new port set: that of its number, or the first that is free.
-    fn take_slot(&mut self, id: PortSetId) -> Result<PortSetId, MapError> {
-        let all = PortSetId::FIRST.0..self.room_for_slots();
-        let is_free = |slot: &u32| !self.taken_slots.contains(&PortSetId(*slot));
-        let slot = Some(id.0)
-            .filter(|slot| all.contains(slot) && is_free(slot))
-            .or_else(|| all.clone().find(is_free));
-        let slot = slot.ok_or(MapError::OutOfBounds {
-            index: id.0,
-            max_entries: all.end,
-        })?;
-        let slot = PortSetId(slot);
-        self.slots.insert(id, slot);
-        self.taken_slots.insert(slot);
-        Ok(slot)
-    }
-
-    fn room_for_slots(&self) -> u32 {
-        u32::try_from(self.room.port_sets)
-            .unwrap_or(u32::MAX)
-            .saturating_add(PortSetId::FIRST.0)
-    }
-
-    fn give_back(&mut self, slot: PortSetId) {
-        self.slots.retain(|_, taken| *taken != slot);
-        self.taken_slots.remove(&slot);
-    }
-
-    /// Where a port set stands.
-    fn slot(&self, id: PortSetId) -> PortSetId {
-        self.slots.get(&id).copied().unwrap_or(id)
     }
 }
 

@@ -151,6 +151,14 @@ impl Attacher {
             .collect())
     }
 
+    /// Removes the clsact qdisc of an interface unless somebody's filter stands in it; whether it did.
+    ///
+    /// # Errors
+    /// The kernel's reason; a qdisc or an interface that is gone is no error.
+    pub fn remove_unused_qdisc(&self, index: u32) -> Result<bool, AttachError> {
+        clsact::remove_unused(index)
+    }
+
     /// Forgets an interface that the kernel removed, with its links and filters.
     ///
     /// # Errors

@@ -39,6 +39,8 @@ const TCA_BPF_ID: u16 = 11;
 /// How often a list that changed while it was read is read again.
 const ATTEMPTS: usize = 8;
 
+/// The handle of clsact (linux/pkt_sched.h).
+const CLSACT_HANDLE: u32 = 0xffff_0000;
 /// The parent of clsact, and of the `ingress` qdisc.
 const CLSACT: u32 = 0xffff_fff1;
 /// Parents of clsact's two blocks.
@@ -190,6 +192,32 @@ pub(super) fn ingress_qdisc(ifindex: u32) -> Result<Option<String>, ChainError> 
         source,
     })?;
     Ok(found.into_iter().next())
+}
+
+/// Removes the clsact qdisc of an interface; one that is gone, like its interface, is no error.
+pub(super) fn remove_clsact(ifindex: u32) -> Result<(), ChainError> {
+    let mut body = vec![0; TCMSG];
+    body.splice(4..8, ifindex.to_ne_bytes());
+    body.splice(8..12, CLSACT_HANDLE.to_ne_bytes());
+    body.splice(12..16, CLSACT.to_ne_bytes());
+    let mut requests = Requests::open(rtnetlink::sys::protocols::NETLINK_ROUTE)?;
+    match requests.get(libc::RTM_DELQDISC.into(), &body, |_| None::<()>) {
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ENOENT | libc::EINVAL | libc::ENODEV)
+            ) =>
+        {
+            Ok(())
+        }
+        result => result.map(drop).map_err(|source| {
+            NetlinkError::Request {
+                what: "the removal of clsact",
+                source,
+            }
+            .into()
+        }),
+    }
 }
 
 fn decode(message: &Message<'_>) -> Option<Entry> {

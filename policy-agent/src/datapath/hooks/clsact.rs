@@ -114,6 +114,19 @@ pub(crate) fn move_first(
     remove_one(interface, hook, old)
 }
 
+/// Removes the qdisc of an interface unless somebody's filter stands in it; whether it did.
+pub(super) fn remove_unused(ifindex: u32) -> Result<bool, AttachError> {
+    for hook in [Hook::FromPod, Hook::ToPod] {
+        let chain = chain::chain(ifindex, hook.direction())?;
+        let mut entries = chain.entries.iter();
+        if entries.any(|entry| entry.attachment != Attachment::Tcx) {
+            return Ok(false);
+        }
+    }
+    chain::remove_clsact(ifindex)?;
+    Ok(true)
+}
+
 /// Removes the filter; one that is gone is no error.
 pub(crate) fn remove(interface: &Interface, hook: Hook) -> Result<(), AttachError> {
     HANDLES

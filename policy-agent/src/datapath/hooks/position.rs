@@ -48,7 +48,7 @@ impl Attacher {
         } else {
             programs.classifier(hook.program())?
         };
-        let fresh = self.pins.next().join(record(interface.index, hook));
+        let fresh = self.pins.moving(&record(interface.index, hook));
         tcx::remove(&fresh)?;
         tcx::attach_first(program, interface, hook, &fresh)?;
         tcx::replace(&fresh, &self.link_pin(interface.index, hook)).map_err(Into::into)

@@ -19,6 +19,7 @@ use aya::{
 };
 
 const BPF_MAP_CREATE: libc::c_long = 0;
+const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_PROG_QUERY: libc::c_long = 16;
@@ -77,7 +78,7 @@ struct Query {
     revision: u64,
 }
 
-/// `union bpf_attr` as `BPF_OBJ_GET` reads it.
+/// `union bpf_attr` as `BPF_OBJ_GET` and `BPF_OBJ_PIN` read it.
 #[repr(C)]
 struct ObjectGet {
     path: u64,
@@ -145,6 +146,30 @@ pub(crate) fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
         )
     };
     owned(fd)
+}
+
+/// Pins an object.
+pub(crate) fn pin(object: &OwnedFd, pin: &Path) -> io::Result<()> {
+    let path = CString::new(pin.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    let attributes = ObjectGet {
+        path: path.as_ptr() as u64,
+        fd: object.as_raw_fd().cast_unsigned(),
+        flags: 0,
+    };
+    // SAFETY: the kernel reads the structure and the string that ends with zero; both outlive the
+    // call, as the descriptor does.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_OBJ_PIN,
+            &raw const attributes,
+            size_of::<ObjectGet>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Takes a link off its interface at once (Linux 5.9 and later). Removing the pin does the same,

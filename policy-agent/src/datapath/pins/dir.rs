@@ -28,6 +28,9 @@ use super::{
 /// Where pins stand unless `--pin-path` says otherwise.
 pub const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/policy-agent";
 
+/// How the pins of links begin that are to take the place of others.
+const MOVING: &str = "new-";
+
 /// A pin directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinDir {
@@ -135,10 +138,29 @@ impl PinDir {
                 .create(&directory)
                 .map_err(io_error("making", &directory))?;
         }
-        for leftover in entries(&self.next())? {
-            remove(&leftover)?;
-        }
-        Ok(())
+        self.clear_next()?;
+        self.clear_moves()
+    }
+
+    /// Removes a generation that is not in force and shall not be.
+    pub(crate) fn clear_next(&self) -> Result<(), PinDirError> {
+        entries(&self.next())?
+            .iter()
+            .try_for_each(|leftover| remove(leftover))
+    }
+
+    /// Removes links that a run which was cut off had not put in the place of others yet: those
+    /// others still stand.
+    fn clear_moves(&self) -> Result<(), PinDirError> {
+        let links = entries(&self.links())?;
+        let is_move = |path: &&PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(MOVING)
+        };
+        links
+            .iter()
+            .filter(is_move)
+            .try_for_each(|link| remove(link))
     }
 
     /// Pins the maps of a new generation beside those in force.
@@ -188,6 +210,11 @@ impl PinDir {
     /// Pins of the programs of clsact filters, which have no links.
     pub(crate) fn filters(&self) -> PathBuf {
         self.path.join("filters")
+    }
+
+    /// The pin of a link until it takes the place of the one of this name.
+    pub(crate) fn moving(&self, record: &str) -> PathBuf {
+        self.links().join(format!("{MOVING}{record}"))
     }
 
     /// What is not in force yet.

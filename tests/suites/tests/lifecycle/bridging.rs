@@ -128,7 +128,7 @@ fn an_agent_that_is_killed_while_filters_stand_in_leaves_enforcement_and_the_nex
     scene.policy("deny", DENY_ALL);
     scene.passes("outside", "shop/web-25");
     for attempt in 0.. {
-        scene.cluster.agent.launch(&[]).unwrap();
+        scene.cluster.agent.begin(&[]).unwrap();
         eventually("every hook has a program", || is_covered(&stands(&scene)));
         scene.cluster.agent.kill().unwrap();
         if stands(&scene).iter().any(|one| !one.iter().any(is_link)) {

@@ -64,7 +64,7 @@ fn a_namespace_counts_with_the_labels_that_it_has_now() {
             scene.cluster.apply("team.yaml", &project).unwrap();
             scene.passes("team/peer", "shop/web");
             let mut open = scene.connect("team/peer", "shop/web", false);
-            let other = namespace("team", "project: y");
+            let other = namespace("team", "project: other");
             scene.cluster.apply("team.yaml", &other).unwrap();
             scene.is_silent("team/peer", "shop/web");
             assert_eq!(open.exchange(SILENCE).unwrap(), Outcome::Denied);

@@ -6,9 +6,12 @@ use aya::{
 };
 use policy_agent::datapath::chain;
 use policy_common::names;
-use policy_harness::{Attach, Foreign, foreign::Place, traffic::Outcome};
+use policy_harness::{Attach, Foreign, Wiring, foreign::Place, traffic::Outcome};
 
-use crate::scene::{DENY_ALL, Scene, in_every_setting};
+use crate::{
+    scene::{DENY_ALL, Scene, eventually, in_every_setting},
+    steady::Steady,
+};
 
 const UNSPEC: i32 = -1;
 const OK: i32 = 0;
@@ -143,4 +146,30 @@ fn a_program_that_has_no_opinion_changes_nothing() {
         scene.policy("deny", DENY_ALL);
         scene.is_silent("outside", "shop/web");
     });
+}
+
+#[test]
+fn a_pin_that_somebody_removes_opens_nothing_and_is_made_again() {
+    let mut scene = Scene::stopped(Wiring::Bridged, Attach::Tcx);
+    scene.cluster.agent.start(&[]).unwrap();
+    scene.pod("shop/web", "app: web", 10);
+    scene.policy("deny", DENY_ALL);
+    let web = scene.server("shop/web", false);
+    let forbidden = Steady::forbidden(scene.netns("outside"), web);
+    let links = scene.cluster.agent.pin_path().join("links");
+    let pins = || -> Vec<_> {
+        let entries = std::fs::read_dir(&links).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let before = pins().len();
+    assert!(before > 0);
+    for pin in pins() {
+        std::fs::remove_file(pin).unwrap();
+    }
+    scene.is_silent("outside", "shop/web");
+    eventually("the pins are there again", || pins().len() == before);
+    // They hold what they held.
+    scene.cluster.agent.kill().unwrap();
+    scene.is_silent("outside", "shop/web");
+    assert!(forbidden.end() > 100);
 }

@@ -56,6 +56,28 @@ pub struct Room {
     pub inline_ports: usize,
 }
 
+impl Room {
+    /// What some contents take, where sets of so many entries stand inline.
+    pub fn of(contents: &Contents, inline_ports: usize) -> Self {
+        let of_families = |all: &mut dyn Iterator<Item = bool>| {
+            let [mut v4, mut v6] = [0usize; 2];
+            for is_v4 in all {
+                *(if is_v4 { &mut v4 } else { &mut v6 }) += 1;
+            }
+            v4.max(v6)
+        };
+        let sets = contents.port_sets.values().map(|entries| entries.len());
+        Self {
+            rules: contents.rules.len(),
+            port_sets: contents.port_sets.len(),
+            ports: sets.filter(|entries| *entries > inline_ports).sum(),
+            addresses: of_families(&mut contents.addresses.keys().map(IpAddr::is_ipv4)),
+            cidrs: of_families(&mut contents.cidrs.keys().map(|net| net.addr().is_ipv4())),
+            inline_ports,
+        }
+    }
+}
+
 /// A table that has no room left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
