@@ -52,7 +52,9 @@ where
     B: Bytes + ?Sized,
 {
     let key = case.key();
-    if let Some((state, last_seen)) = Recall::<F>::known_flow(world, &key)
+    // What begins anew asks no copy: its place would be read in vain.
+    if !case.reopens()
+        && let Some((state, last_seen)) = Recall::<F>::known_flow(world, &key)
         && rides_unchanged(case, &state, last_seen, world.now(), world.hz())
     {
         return Decision::of(Reason::Flow);

@@ -9,7 +9,7 @@ mod bpf;
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC},
+    bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC},
     helpers::generated::bpf_jiffies64,
     macros::classifier,
     programs::TcContext,
@@ -28,6 +28,18 @@ use crate::bpf::{frame::Frame, globals::config, metadata, report, world::Kernel}
 /// TC ingress of a pod's host-side interface.
 #[classifier]
 fn from_pod(ctx: TcContext) -> i32 {
+    judge_from_pod(ctx)
+}
+
+/// The same, and no other program runs after it: stands for a moment as a link before a filter of the
+/// same program, so that a packet is judged and counted once.
+#[classifier]
+fn from_pod_last(ctx: TcContext) -> i32 {
+    last(judge_from_pod(ctx))
+}
+
+#[inline(always)]
+fn judge_from_pod(ctx: TcContext) -> i32 {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
     let origin = metadata::origin(skb);
     let frame = Frame::<ETHERNET>::new(skb);
@@ -55,6 +67,17 @@ fn from_pod(ctx: TcContext) -> i32 {
 /// TC egress of a pod's host-side interface.
 #[classifier]
 fn to_pod(ctx: TcContext) -> i32 {
+    judge_to_pod(ctx)
+}
+
+/// The same, and no other program runs after it.
+#[classifier]
+fn to_pod_last(ctx: TcContext) -> i32 {
+    last(judge_to_pod(ctx))
+}
+
+#[inline(always)]
+fn judge_to_pod(ctx: TcContext) -> i32 {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
     let origin = metadata::origin(skb);
     let frame = Frame::<ETHERNET>::new(skb);
@@ -97,6 +120,17 @@ fn jiffies(ctx: TcContext) -> i32 {
     half as i32
 }
 
+/// What passes is accepted, which ends the chain; the kernel then takes the stamp from the class, where
+/// it stands too.
+#[inline(always)]
+fn last(action: i32) -> i32 {
+    if action == TC_ACT_UNSPEC {
+        TC_ACT_OK as i32
+    } else {
+        action
+    }
+}
+
 /// Counts and reports each judgement, and turns them into an action. Later programs on the interface
 /// run too, whatever they are.
 #[inline(always)]
@@ -113,7 +147,14 @@ fn finish<const LINK: usize, const COUNT: usize>(
         report::count(judgement.direction, judgement.decision, frame.length());
         let is_event = judgement.decision.drops() && !report::is_suppressed(judgement.id());
         if is_event || config!(debug) != 0 {
-            report::report(frame, origin, judgement);
+            // In parts: to pass a judgement, every packet would write it to the stack.
+            report::report(
+                frame,
+                origin,
+                judgement.endpoint,
+                judgement.direction,
+                judgement.decision,
+            );
         }
     }
     if drops(&judgements) {

@@ -251,14 +251,20 @@ impl Shares for MemoryWorld {
         recent.as_ref().map(then)
     }
 
-    fn put_recent(&self, endpoint: EndpointId, opener: u8, slot: u32, recent: &Recent) -> bool {
+    fn put_recent(
+        &self,
+        endpoint: EndpointId,
+        opener: u8,
+        slot: u32,
+        write: impl FnOnce(&mut Recent),
+    ) -> bool {
         let mut slots = self.recent.borrow_mut();
         let key = (endpoint, opener, slot);
         let has_memory = slot < CHUNK_SLOTS || slots.contains_key(&key);
         if !has_memory && slots.len() >= self.max_recent {
             return false;
         }
-        slots.insert(key, *recent);
+        write(slots.entry(key).or_default());
         true
     }
 }

@@ -14,6 +14,7 @@ mod object;
 mod programs;
 mod sizes;
 mod tables;
+mod verify;
 mod writer;
 
 pub use carry::Carry;
