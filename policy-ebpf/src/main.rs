@@ -125,7 +125,7 @@ fn jiffies(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn last(action: i32) -> i32 {
     if action == TC_ACT_UNSPEC {
-        TC_ACT_OK as i32
+        TC_ACT_OK
     } else {
         action
     }
