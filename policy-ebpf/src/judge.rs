@@ -52,9 +52,7 @@ where
     B: Bytes + ?Sized,
 {
     let key = case.key();
-    // What begins anew asks no copy: its place would be read in vain.
-    if !case.reopens()
-        && let Some((state, last_seen)) = Recall::<F>::known_flow(world, &key)
+    if let Some((state, last_seen)) = Recall::<F>::known_flow(world, &key)
         && rides_unchanged(case, &state, last_seen, world.now(), world.hz())
     {
         return Decision::of(Reason::Flow);

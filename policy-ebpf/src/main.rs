@@ -147,14 +147,7 @@ fn finish<const LINK: usize, const COUNT: usize>(
         report::count(judgement.direction, judgement.decision, frame.length());
         let is_event = judgement.decision.drops() && !report::is_suppressed(judgement.id());
         if is_event || config!(debug) != 0 {
-            // In parts: to pass a judgement, every packet would write it to the stack.
-            report::report(
-                frame,
-                origin,
-                judgement.endpoint,
-                judgement.direction,
-                judgement.decision,
-            );
+            report::report(frame, origin, judgement);
         }
     }
     if drops(&judgements) {

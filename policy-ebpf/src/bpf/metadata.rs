@@ -1,7 +1,5 @@
 //! What the kernel says about a packet besides its bytes, and the stamp.
 
-use core::arch::asm;
-
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_get_netns_cookie};
 use policy_ebpf::{Origin, Stamp};
 
@@ -11,24 +9,9 @@ use super::globals;
 /// interface, 1 for a socket of this host and 2 for another's, stamp.
 #[inline(always)]
 pub(crate) fn origin(skb: *mut __sk_buff) -> Origin {
-    // SAFETY: the context is valid, and TC programs may read these fields.
+    // SAFETY: the context is valid, and TC programs may read these fields. Volatile, because the
+    // compiler would choose between addresses first and read once, which the verifier refuses.
     unsafe {
-        let has_vlan_tag = (&raw const (*skb).vlan_present).read_volatile() != 0;
-        if globals::is_test_run() {
-            let socket = (&raw const (*skb).cb[2]).read_volatile();
-            let origin = Origin {
-                ifindex: (&raw const (*skb).cb[0]).read_volatile(),
-                ingress_ifindex: (&raw const (*skb).cb[1]).read_volatile(),
-                has_socket: socket == 1,
-                has_foreign_socket: socket == 2,
-                stamp: (&raw const (*skb).cb[3]).read_volatile() as u16,
-                has_vlan_tag,
-            };
-            // Else the compiler would choose between addresses, here and below, and read once, which the
-            // verifier refuses.
-            asm!("", options(nostack, preserves_flags));
-            return origin;
-        }
         let ingress_ifindex = (&raw const (*skb).ingress_ifindex).read_volatile();
         let has_socket = !(&raw const (*skb).__bindgen_anon_2.sk)
             .read_volatile()
@@ -38,14 +21,26 @@ pub(crate) fn origin(skb: *mut __sk_buff) -> Origin {
         let is_foreign = cookie != 0
             && has_socket
             && ingress_ifindex == 0
+            && !globals::is_test_run()
             && bpf_get_netns_cookie(skb.cast()) != cookie;
-        Origin {
+        let origin = Origin {
             ifindex: (&raw const (*skb).ifindex).read_volatile(),
             ingress_ifindex,
             has_socket: has_socket && !is_foreign,
             has_foreign_socket: is_foreign,
             stamp: (&raw const (*skb).tc_index).read_volatile() as u16,
-            has_vlan_tag,
+            has_vlan_tag: (&raw const (*skb).vlan_present).read_volatile() != 0,
+        };
+        if !globals::is_test_run() {
+            return origin;
+        }
+        Origin {
+            ifindex: (&raw const (*skb).cb[0]).read_volatile(),
+            ingress_ifindex: (&raw const (*skb).cb[1]).read_volatile(),
+            has_socket: (&raw const (*skb).cb[2]).read_volatile() == 1,
+            has_foreign_socket: (&raw const (*skb).cb[2]).read_volatile() == 2,
+            stamp: (&raw const (*skb).cb[3]).read_volatile() as u16,
+            ..origin
         }
     }
 }

@@ -5,7 +5,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns},
     maps::ring_buf::RingBufEntry,
 };
-use policy_common::{Direction, Endpoint, EndpointId, Event, Reason, V4, V6};
+use policy_common::{Direction, EndpointId, Event, Reason, V4, V6};
 use policy_ebpf::{
     Decision, Judgement, Origin,
     budget::Allowance,
@@ -69,15 +69,9 @@ fn now() -> u32 {
 pub(crate) fn report<const LINK: usize>(
     frame: &Frame<LINK>,
     origin: &Origin,
-    endpoint: Option<&Endpoint>,
-    direction: Direction,
-    decision: Decision,
+    judgement: &Judgement<'_>,
 ) -> bool {
-    let judgement = Judgement {
-        endpoint,
-        direction,
-        decision,
-    };
+    let decision = judgement.decision;
     if config!(debug) != 0 {
         aya_log_ebpf::debug!(
             &frame.context(),

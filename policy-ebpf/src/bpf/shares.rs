@@ -15,7 +15,7 @@ use policy_ebpf::{
     lookup::Shares,
 };
 
-use super::{globals::config, maps, world::Kernel};
+use super::{globals::config, known::copy, maps, world::Kernel};
 
 impl Shares for Kernel {
     fn charge(&self, endpoint: EndpointId, opener: u8) -> Charge {
@@ -49,14 +49,7 @@ impl Shares for Kernel {
         element(endpoint, opener, slot).map(|element| then(unsafe { &*element }))
     }
 
-    #[inline(always)]
-    fn put_recent(
-        &self,
-        endpoint: EndpointId,
-        opener: u8,
-        slot: u32,
-        write: impl FnOnce(&mut Recent),
-    ) -> bool {
+    fn put_recent(&self, endpoint: EndpointId, opener: u8, slot: u32, recent: &Recent) -> bool {
         let mut place = element(endpoint, opener, slot);
         if place.is_none()
             && let Some(empty) = maps::EMPTY_CHUNK.get(0)
@@ -73,7 +66,7 @@ impl Shares for Kernel {
         };
         // SAFETY: elements stay writable while the program runs; a slot is one processor's until the
         // ring comes round, and what two mix names no flow.
-        write(unsafe { &mut *place });
+        unsafe { copy(bytemuck::cast_ref::<_, [u64; 6]>(recent), place.cast()) };
         true
     }
 }

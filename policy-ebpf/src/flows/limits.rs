@@ -162,14 +162,14 @@ fn give_way<F: Family, W: Tables<F>>(world: &W, recent: &Recent, asks: u8) -> u3
 
 /// Puts a flow into its side's ring, in the place of the oldest.
 #[inline(never)]
-pub(super) fn remember<F: Family, W: Shares>(
+pub(super) fn remember<W: Shares>(
     world: &W,
     endpoint: EndpointId,
     opener: u8,
     slot: u32,
-    key: &F::Key,
+    new: &Recent,
 ) -> bool {
-    if !world.put_recent(endpoint, opener, slot, |recent| F::remember(key, recent)) {
+    if !world.put_recent(endpoint, opener, slot, new) {
         world.cut_ring(endpoint, opener, slot);
     }
     true

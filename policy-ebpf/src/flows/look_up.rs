@@ -86,7 +86,7 @@ pub(crate) fn look_up<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
     MAY_OPEN
 }
 
-/// Whether the packet, which does not reopen a connection, passes by this flow and changes nothing about it: then a copy that is not older
+/// Whether the packet passes by this flow and changes nothing about it: then a copy that is not older
 /// than a second is as good as the entry. A verdict that changed has another epoch, and an entry that
 /// was used within the last second is removed only with its endpoint, whose successor has another
 /// epoch too.
@@ -106,6 +106,7 @@ pub(crate) fn rides_unchanged<F: Family, B: Bytes + ?Sized>(
         && state.phase == FlowState::PHASE_ESTABLISHED
         && state.seen & !STANDING == 0
         && case.segment.tcp_flags() & ORDINARY == 0
+        && !case.reopens()
         && now.wrapping_sub(last_seen) < u64::from(hz)
 }
 

@@ -1,6 +1,6 @@
 //! A packet that opens a connection, and the entry that it gets in the flow table.
 
-use policy_common::{Direction, EndpointId, Flow, FlowState, IdentityId, Reason};
+use policy_common::{Direction, EndpointId, Flow, FlowState, IdentityId, Reason, Recent};
 
 use super::{
     life::is_expired,
@@ -26,6 +26,8 @@ pub(crate) struct Found<K> {
     pub(crate) before: Flow,
     /// What the packet would make of it.
     pub(crate) flow: Flow,
+    /// How it is remembered.
+    pub(crate) recent: Recent,
     /// [`Self::PRESENT`], [`Self::LIVE`].
     pub(crate) status: u64,
 }
@@ -66,12 +68,19 @@ pub(crate) fn open<F: Family, W: Tables<F> + World, B: Bytes + ?Sized>(
     if identity == IdentityId::SELF {
         return passes;
     }
+    F::remember(&found.key, &mut found.recent);
     let opener = found.flow.state.opener;
     // Most new flows are the first with their key: no look at the table before.
     let charge = world.charge(case.endpoint.id, opener);
     if charge.is_taken() {
         if Flows::<F>::add_flow(world, &found.key, &found.flow) {
-            remember::<F, W>(world, case.endpoint.id, opener, charge.slot(), &found.key);
+            remember(
+                world,
+                case.endpoint.id,
+                opener,
+                charge.slot(),
+                &found.recent,
+            );
             return passes;
         }
         world.release(case.endpoint.id, opener);
@@ -162,12 +171,12 @@ fn track<F: Family, W: Tables<F> + World>(
                 return Err(reason(charge));
             }
             world.release(endpoint, before);
-            remember::<F, W>(world, endpoint, opener, charge.slot(), &found.key);
+            remember(world, endpoint, opener, charge.slot(), &found.recent);
         }
         return Flows::<F>::replace_flow(world, &found.key, &found.flow)
             .map_err(|Full| Reason::FlowTableFull);
     }
-    let slot = make_room(world, endpoint, opener, F::peer_hash(&found.key));
+    let slot = make_room(world, endpoint, opener, found.recent.peer_hash);
     if !is_slot(slot) {
         return Err(reason(refused));
     }
@@ -176,7 +185,7 @@ fn track<F: Family, W: Tables<F> + World>(
         world.release(endpoint, opener);
         return Err(Reason::FlowTableFull);
     }
-    remember::<F, W>(world, endpoint, opener, slot, &found.key);
+    remember(world, endpoint, opener, slot, &found.recent);
     Ok(())
 }
 

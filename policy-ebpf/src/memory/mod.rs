@@ -251,20 +251,14 @@ impl Shares for MemoryWorld {
         recent.as_ref().map(then)
     }
 
-    fn put_recent(
-        &self,
-        endpoint: EndpointId,
-        opener: u8,
-        slot: u32,
-        write: impl FnOnce(&mut Recent),
-    ) -> bool {
+    fn put_recent(&self, endpoint: EndpointId, opener: u8, slot: u32, recent: &Recent) -> bool {
         let mut slots = self.recent.borrow_mut();
         let key = (endpoint, opener, slot);
         let has_memory = slot < CHUNK_SLOTS || slots.contains_key(&key);
         if !has_memory && slots.len() >= self.max_recent {
             return false;
         }
-        write(slots.entry(key).or_default());
+        slots.insert(key, *recent);
         true
     }
 }
