@@ -177,6 +177,12 @@ impl Policy for MemoryWorld {
         self.endpoints.get(&id)
     }
 
+    fn is_pod_link(&self, ifindex: u32) -> bool {
+        let is_link = |one: u32| one != 0 && one % limits::POD_LINKS == ifindex % limits::POD_LINKS;
+        self.interfaces.keys().any(|&one| is_link(one))
+            || self.endpoints.values().any(|one| is_link(one.bridge))
+    }
+
     fn is_tunnel_port(&self, port: u16) -> bool {
         self.tunnel_ports.contains(&port)
     }

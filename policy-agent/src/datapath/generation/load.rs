@@ -24,6 +24,7 @@ use super::{
         },
         pins::{PinDir, PinDirError},
     },
+    calls,
     carry::{Before, PREVIOUS},
     object,
     sizes::TableSizes,
@@ -182,6 +183,7 @@ pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<(Ebpf, Before),
     if ebpf.program(names::CLEAR_STAMP).is_some() {
         load_program(&mut ebpf, names::CLEAR_STAMP)?;
     }
+    calls::load(&mut ebpf)?;
     if let Some(pins) = options.pins {
         // What is another's need not live longer because of our pins.
         let others = PREVIOUS.map(|(_, previous)| previous);

@@ -3,6 +3,7 @@
 //! Knows operations of `policy-core` and layouts of `policy-common`; must not know interfaces.
 //! Invariant: a write that fails leaves what was enforced before.
 
+mod calls;
 mod carry;
 mod counters;
 mod datapath;
@@ -16,6 +17,7 @@ mod sizes;
 mod tables;
 mod writer;
 
+pub use calls::CallsBefore;
 pub use carry::Carry;
 pub use counters::Counters;
 pub use datapath::Datapath;

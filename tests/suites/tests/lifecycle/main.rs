@@ -26,4 +26,5 @@ mod scene;
 mod sift;
 mod steady;
 mod table;
+mod translated;
 mod world;
