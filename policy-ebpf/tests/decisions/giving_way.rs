@@ -126,9 +126,9 @@ fn a_limit_of_none_opens_nothing() {
     assert_eq!(node.world.flows(), 0);
 }
 
-#[test]
-fn what_peers_open_takes_nothing_away_from_what_the_pod_opened() {
-    // All of the pod's flows are remembered, and none is answered yet.
+/// A node whose pod opened as many flows as it may, none of them answered yet, and was then flooded by
+/// a peer.
+fn flooded() -> Node {
     let node = limited(16, 16);
     for port in 1..=16 {
         assert_eq!(node.sends(&question(port)), Allowed);
@@ -137,6 +137,12 @@ fn what_peers_open_takes_nothing_away_from_what_the_pod_opened() {
         let flood = ip(FRIEND[0], OWN[0], UDP, &udp(port, 7000));
         assert_eq!(node.receives(&flood), Allowed);
     }
+    node
+}
+
+#[test]
+fn what_peers_open_takes_nothing_away_from_what_the_pod_opened() {
+    let node = flooded();
     assert_eq!(counted(&node), (16, 16));
     for port in 1..=16 {
         assert_eq!(node.receives(&answer(port)), Rides, "port {port}");
@@ -145,14 +151,7 @@ fn what_peers_open_takes_nothing_away_from_what_the_pod_opened() {
 
 #[test]
 fn what_peers_open_does_not_make_the_pods_spare_flows_forgotten() {
-    let node = limited(16, 16);
-    for port in 1..=16 {
-        assert_eq!(node.sends(&question(port)), Allowed);
-    }
-    for port in 1..=500 {
-        let flood = ip(FRIEND[0], OWN[0], UDP, &udp(port, 7000));
-        assert_eq!(node.receives(&flood), Allowed);
-    }
+    let node = flooded();
     for port in 101..=200 {
         assert_eq!(node.sends(&question(port)), Allowed, "port {port}");
     }

@@ -98,13 +98,18 @@ impl<'a> Tree<'a> {
             block_nesting_limit: MAX_DEPTH,
             // A directive may change what a tag means; `kubectl` takes it for a document.
             disallow_directives: true,
+            emit_anchor_events: true,
         };
         let mut composer = Composer::default();
         for event in Parser::new_from_str_with_options(text, options) {
             let (line, message) = match event {
                 Ok((event, span)) => {
                     let line = span.start.line();
-                    match composer.take(event, line) {
+                    // What is not there has its place, too.
+                    let end = span.end.byte_offset().filter(|_| !span.is_empty());
+                    let rest = end.and_then(|end| text.get(end..));
+                    let taken = check(&event, rest.unwrap_or_default());
+                    match taken.and_then(|()| composer.take(event, line)) {
                         Ok(()) => continue,
                         Err(message) => (line, message.to_owned()),
                     }
@@ -128,6 +133,32 @@ impl<'a> Tree<'a> {
 
     pub(super) fn node(&self, id: Id) -> Option<&Node<'a>> {
         self.nodes.get(id)
+    }
+}
+
+/// Refuses what YAML 1.2 and `kubectl`'s parser take for different things; `rest` is the text after
+/// it.
+fn check(event: &Event<'_>, rest: &str) -> Result<(), &'static str> {
+    match event {
+        Event::Scalar(text, ScalarStyle::Plain, ..) if !text.is_empty() => {
+            let mut rest = rest.trim_start().chars();
+            let colon = rest.next() == Some(':');
+            if colon && matches!(rest.next(), Some(',' | '[' | ']' | '{' | '}')) {
+                Err("a space belongs after this colon, which is part of the key otherwise")
+            } else if text.starts_with('?') {
+                Err("a plain text must not begin with a question mark")
+            } else {
+                Ok(())
+            }
+        }
+        Event::Anchor(_, name)
+            if !name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) =>
+        {
+            Err("an anchor's name has letters, digits, '-' and '_' only")
+        }
+        _ => Ok(()),
     }
 }
 

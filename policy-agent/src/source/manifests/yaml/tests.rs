@@ -244,3 +244,25 @@ fn characters_that_end_a_line_only_for_others_are_refused() {
         assert_eq!(value(&format!("{{\"a\": \"{end}\"}}")), json!({"a": end}));
     }
 }
+
+#[test]
+fn what_others_take_for_another_text_is_refused() {
+    for text in [
+        "{podSelector:}\n",
+        "{podSelector:, a: b}\n",
+        "{port :}\n",
+        "[a:, b]\n",
+        "{a:[b]}\n",
+        "{a:{b: c}}\n",
+        "{?a: b}\n",
+        "a: &b:c d\n",
+        "a: &b.c d\n",
+    ] {
+        assert_eq!(said(text).len(), 1, "{text}");
+    }
+    assert_eq!(
+        value("{a: , b: {c: }, \"d\":, e: 'x:,', f: &g-1_h i}\n"),
+        json!({"a": null, "b": {"c": null}, "d": null, "e": "x:,", "f": "i"})
+    );
+    assert_eq!(value("{\"a\":[1],\"b\":{}}\n"), json!({"a": [1], "b": {}}));
+}
