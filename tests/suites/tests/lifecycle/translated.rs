@@ -34,7 +34,7 @@ fn translate(scene: &Scene) {
             chain out {{
                 type nat hook postrouting priority srcnat
                 oifname {BRIDGE} masquerade
-                ct original proto-dst {} masquerade
+                meta l4proto {{ tcp, udp }} ct original proto-dst {} masquerade
             }}
         }}\n",
         ports.concat(),
