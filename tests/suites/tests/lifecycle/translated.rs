@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use policy_harness::{
+    Wiring,
     topology::BRIDGE,
     traffic::{Connection, Outcome, Protocol, probe},
 };
@@ -20,6 +21,13 @@ const ITSELF: (u16, u8) = (8082, 12);
 
 /// As container runtimes and kube-proxy do it; masquerading where the answer would find another way.
 fn translate(scene: &Scene) {
+    let node = &scene.cluster.node;
+    if node.wiring() == Wiring::Bridged {
+        // Else a bridge that translates gives no port what came by it.
+        let port = &node.pod(CLIENT).unwrap().interface;
+        let hairpin = format!("link set {port} type bridge_slave hairpin on");
+        node.host.ip(&[hairpin]).unwrap();
+    }
     let ports = [WEB, OTHER, ITSELF].map(|(port, number)| {
         let [v4, v6] = addresses(number);
         let to = format!("fib daddr type local meta l4proto {{ tcp, udp }} th dport {port} dnat");
