@@ -1,23 +1,26 @@
 //! Egress that is judged at the pod that a packet reaches, because its sender's hook could not: this host
 //! passes on what is sent to its own addresses (host ports, node ports, Services on a dummy interface).
 //!
-//! Nothing is remembered of such a judgement: the answers come back by the flow of the address that the
-//! pod asked. Invariants: every packet that was stamped as owed is judged, and one from a pod's interface
-//! that lost its stamp too; a packet that was judged where it began costs a look at the stamp.
+//! Nothing but the ports of first fragments is remembered of such a judgement: the answers come back by the
+//! flow of the address that the pod asked. Invariants: every packet that was stamped as owed is judged, and
+//! one from a pod's interface that lost its stamp too; one that was judged where it began costs a look at the
+//! stamp.
 
 use policy_common::{Direction, Endpoint, EndpointId, Reason, V4, V6};
 
 use crate::{
     decision::Decision,
     flows::life::is_expired,
+    fragment,
     lookup::{Policy, Tables, World},
     neighbour::Neighbour,
     origin::{Origin, Stamp},
     packet::{
-        Bytes, Wire,
+        Bytes, IpPacket, Segment, Wire,
         ethernet::{self, ethertype},
         protocol,
     },
+    read::read,
     rules::{ask_as_opened, identify},
 };
 
@@ -112,98 +115,72 @@ fn decide<W: World, B: Bytes + ?Sized>(
     }
 }
 
-/// Judges by addresses, protocol and port. What is cut or carries more headers has no port here, and
-/// passes where the rules allow all of them: the verifier has no patience left for another parser.
 #[inline(never)]
 fn weigh<F, W, B>(world: &W, frame: &B, source: &Endpoint, way: u64) -> Decision
 where
     F: Wire,
-    W: Tables<F>,
+    W: Tables<F> + World,
     B: Bytes + ?Sized,
 {
-    let Some(ends) = Ends::<F>::read(frame) else {
-        return Decision::of(Reason::Malformed);
+    let direction = Direction::Egress;
+    let (packet, plain) = match read::<F, W, B>(world, frame) {
+        Ok(read) => read,
+        Err(error) => return error.into(),
     };
-    let was_stamped = Stamp(way as u16).is_stamp();
-    let is_icmp = matches!(ends.protocol, protocol::ICMP | protocol::ICMPV6);
-    if !was_stamped && (is_icmp || ends.destination.is_multicast()) {
+    let peer = packet.destination;
+    let is_icmp = matches!(packet.protocol(), protocol::ICMP | protocol::ICMPV6);
+    if !Stamp(way as u16).is_stamp() && (is_icmp || peer.is_multicast()) {
         // Its destination was judged where it began: it is no translated one.
         return NOTHING;
     }
     if source.has(Endpoint::UNKNOWN) {
         return Decision::of(Reason::UnknownEndpoint);
     }
-    let direction = Direction::Egress;
-    let peer = ends.destination;
-    let identity = identify(world, source, direction, None, Neighbour::ANYBODY, peer);
-    let port = ends
-        .has_ports
-        .then_some(u16::from_be_bytes(ends.destination_port));
-    let answer = ask_as_opened(world, source, direction, identity, ends.protocol, port);
-    // An answer to who opened a connection to the pod needs no rule.
-    if answer.verdict().allows() || (ends.has_ports && belongs(world, source, &ends)) {
-        NOTHING
-    } else {
-        Decision::by_rules(Reason::Policy, answer)
-    }
-}
-
-/// From where to where a packet goes, as far as it can be told without following its headers.
-struct Ends<F> {
-    source: F,
-    destination: F,
-    protocol: u8,
-    has_ports: bool,
-    source_port: [u8; 2],
-    destination_port: [u8; 2],
-}
-
-impl<F: Wire> Ends<F> {
-    #[inline(always)]
-    fn read<B: Bytes + ?Sized>(frame: &B) -> Option<Self> {
-        let start = B::LINK_HEADER;
-        let (source, transport, protocol, is_whole) = if F::VERSION == 4 {
-            let header: [u8; 10] = frame.bytes(start)?;
-            let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff;
-            (12, 20, header[9], header[0] == 0x45 && fragment == 0)
-        } else {
-            let header: [u8; 7] = frame.bytes(start)?;
-            (8, 40, header[6], true)
-        };
-        let has_ports =
-            is_whole && matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
-        let mut ports = [0; 4];
-        if has_ports {
-            ports = frame.bytes(start + transport)?;
+    let segment = match plain {
+        Segment::NONE => {
+            match fragment::segment(world, frame, source, direction, &packet).segment() {
+                Ok(segment) => segment,
+                Err(decision) => return decision,
+            }
         }
-        Some(Self {
-            source: F::address_at(frame, start + source)?,
-            destination: F::address_at(frame, start + source + size_of::<F>())?,
-            protocol,
-            has_ports,
-            source_port: [ports[0], ports[1]],
-            destination_port: [ports[2], ports[3]],
-        })
+        segment => segment,
+    };
+    let identity = identify(world, source, direction, None, Neighbour::ANYBODY, peer);
+    let port = segment
+        .has_ports()
+        .then_some(u16::from_be_bytes(segment.destination_port()));
+    let answer = ask_as_opened(world, source, direction, identity, packet.protocol(), port);
+    // An answer to who opened a connection to the pod needs no rule.
+    if !answer.verdict().allows() && !belongs(world, source, &packet, segment) {
+        return Decision::by_rules(Reason::Policy, answer);
     }
+    if packet.is_first_fragment() {
+        fragment::remember(world, source, direction, &packet, segment);
+    }
+    NOTHING
 }
 
 /// Whether the packet belongs to a flow that its sender's hook allowed just before.
 #[inline(never)]
-fn belongs<F, W>(world: &W, source: &Endpoint, ends: &Ends<F>) -> bool
+fn belongs<F, W>(world: &W, source: &Endpoint, packet: &IpPacket<F>, segment: Segment) -> bool
 where
     F: Wire,
     W: Tables<F>,
 {
+    if !segment.is_tracked() {
+        return false;
+    }
+    let (source_port, destination_port) = segment.flow_ports();
     let is_current = world.lend_for_flow(|key| {
-        let pod = (ends.source, ends.source_port);
-        let peer = (ends.destination, ends.destination_port);
-        *key = F::key(source.id, ends.protocol, pod, peer);
+        let pod = (packet.source, source_port);
+        let peer = (packet.destination, destination_port);
+        *key = F::key(source.id, segment.protocol(), pod, peer);
         let Some(flow) = world.flow(key) else {
             return false;
         };
         flow.state.epoch == source.epoch
             && flow.state.verdict.allows()
-            && !is_expired(&flow, ends.protocol, world.now(), world.hz())
+            && !is_expired(&flow, segment.protocol(), world.now(), world.hz())
     });
     is_current.unwrap_or(false)
 }

@@ -2,7 +2,7 @@
 
 use policy_common::{
     DirectionRules, Endpoint, EndpointId, IdentityId, PortSetId,
-    Reason::{self, Allowed, Flow, Host, NotIsolated, Policy, UnknownEndpoint},
+    Reason::{self, Allowed, Flow, Host, NotIsolated, Policy, UnknownEndpoint, UnseenFragment},
     RuleKey, RulesetId,
 };
 use policy_ebpf::{Decision, Origin, Stamp, from_pod, owed};
@@ -316,30 +316,42 @@ fn a_pod_whose_egress_is_open_owes_nothing() {
 }
 
 #[test]
-fn fragments_pass_where_the_rules_allow_every_port() {
+fn fragments_are_judged_by_the_ports_of_the_first_one() {
     let mut node = node();
     let owed = Stamp::owed(CALLER).0;
-    let part = |fragment| Header { fragment, ..PLAIN };
-    let begins = ip_with(part((0, true, 9)), HOST[0], OWN[0], UDP, &udp(4000, 53));
-    let ends = ip_with(part((1480, false, 9)), HOST[0], OWN[0], UDP, &[0; 40]);
-    let header = fragment_header(0, true, 9);
-    let extensions = &[(44, &header[..])];
-    let v6 = Header {
-        extensions,
-        ..PLAIN
+    let parts = |id: u8, port: u16| {
+        let part = |fragment| Header { fragment, ..PLAIN };
+        let begins = part((0, true, id.into()));
+        let ends = part((1480, false, id.into()));
+        [
+            ip_with(begins, HOST[0], OWN[0], UDP, &udp(4000, port)),
+            ip_with(ends, HOST[0], OWN[0], UDP, &[0; 40]),
+        ]
     };
-    let of_v6 = ip_with(v6, HOST[1], OWN[1], UDP, &udp(4000, 53));
-    for fragment in [&begins, &ends, &of_v6] {
-        assert_eq!(arrives(&node, fragment, BRIDGE, owed), Some(Policy));
-    }
-    let key = RuleKey {
-        ruleset: RULESET,
-        identity: IdentityId(20),
+    let parts_v6 = |id: u8, port: u16| {
+        [(0, true), (1448, false)].map(|(offset, more)| {
+            let header = fragment_header(offset, more, id);
+            let extensions = &[(44, &header[..])];
+            let header = Header {
+                extensions,
+                ..PLAIN
+            };
+            ip_with(header, HOST[1], OWN[1], UDP, &udp(4000, port))
+        })
     };
-    node.world.rules.insert(key, PortSetId::ALLOW_ALL);
-    for fragment in [&begins, &ends, &of_v6] {
-        assert_eq!(arrives(&node, fragment, BRIDGE, owed), None);
+    for (id, port, reasons) in [
+        (9, 53, [None, None]),
+        (10, 54, [Some(Policy), Some(UnseenFragment)]),
+    ] {
+        for fragments in [parts(id, port), parts_v6(id, port)] {
+            let judged = fragments.map(|fragment| arrives(&node, &fragment, BRIDGE, owed));
+            assert_eq!(judged, reasons);
+        }
     }
+    // Whose egress is open owes nothing.
+    caller(&mut node).flags = 0;
+    let [_, ends] = parts(11, 54);
+    assert_eq!(arrives(&node, &ends, BRIDGE, owed), None);
 }
 
 #[test]
