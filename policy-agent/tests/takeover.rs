@@ -25,6 +25,7 @@ struct Host {
     pins: PinDir,
     lock: Option<PinLock>,
     ifindex: u32,
+    stand_ins: bool,
 }
 
 impl Host {
@@ -41,6 +42,7 @@ impl Host {
             ifindex: nix::net::if_::if_nametoindex("pod0").unwrap(),
             pins,
             lock: Some(lock),
+            stand_ins: false,
         }
     }
 
@@ -48,6 +50,7 @@ impl Host {
         Datapath::load(&LoadOptions {
             sizes: small(),
             pins: Some(&self.pins),
+            stand_ins: self.stand_ins,
             ..LoadOptions::embedded().unwrap()
         })
         .unwrap()
@@ -261,6 +264,90 @@ fn a_filter_that_came_before_ours_is_overtaken() {
                 .move_first(&mut datapath.programs, host.ifindex, Hook::FromPod)
                 .unwrap();
             assert_eq!(host.names(Hook::FromPod), ["from_pod", "bpf"]);
+        }
+    });
+}
+
+#[test]
+fn a_filter_stands_in_for_a_link_only_where_nobody_else_has_a_program() {
+    on_own_thread(|| {
+        let mut host = Host::new("bridge-foreign");
+        host.stand_ins = true;
+        let mut datapath = host.load();
+        let attacher = host.attacher(Mechanism::Tcx);
+        let programs = &mut datapath.programs;
+        let foreign = attach_foreign_first(Hook::FromPod);
+        assert_eq!(
+            attacher
+                .bridge(programs, host.ifindex, Hook::FromPod)
+                .unwrap(),
+            None
+        );
+        drop(foreign);
+        run("tc", "qdisc add dev pod0 clsact");
+        let command = Command::new("tc")
+            .args("filter add dev pod0 egress pref 7 bpf bytecode".split(' '))
+            .arg("1,6 0 0 0,")
+            .status();
+        assert!(command.unwrap().success());
+        assert_eq!(
+            attacher
+                .bridge(programs, host.ifindex, Hook::ToPod)
+                .unwrap(),
+            None
+        );
+        assert_eq!(host.names(Hook::FromPod), [""; 0]);
+        assert_eq!(host.names(Hook::ToPod), ["bpf"]);
+        assert!(attacher.records().unwrap().is_empty());
+        let stands = attacher.bridge(programs, host.ifindex, Hook::FromPod);
+        let own = programs.ids(names::FROM_POD).first().copied();
+        assert!(stands.unwrap() == own && own.is_some());
+        // The interface has the place of clsact taken by a qdisc that runs all on ingress.
+        ip("link add pod1 type veth peer name eth1");
+        run("tc", "qdisc add dev pod1 ingress");
+        let other = nix::net::if_::if_nametoindex("pod1").unwrap();
+        let refused = attacher.bridge(programs, other, Hook::ToPod);
+        assert!(refused.is_err(), "{refused:?}");
+    });
+}
+
+#[test]
+fn a_link_takes_over_from_a_filter_of_whichever_generation() {
+    on_own_thread(|| {
+        let mut host = Host::new("bridge");
+        host.stand_ins = true;
+        let attacher = host.attacher(Mechanism::Tcx);
+        for is_same in [true, false] {
+            let mut datapath = host.load();
+            datapath.publish().unwrap();
+            for hook in Hook::ENDPOINT {
+                attacher
+                    .bridge(&mut datapath.programs, host.ifindex, hook)
+                    .unwrap()
+                    .unwrap();
+                assert_ne!(host.chain(hook)[0].attachment, Attachment::Tcx);
+            }
+            if !is_same {
+                drop(datapath);
+                datapath = host.load();
+                datapath.publish().unwrap();
+            }
+            assert_eq!(attacher.records().unwrap().len(), 2);
+            for hook in Hook::ENDPOINT {
+                attacher
+                    .attach(&mut datapath.programs, host.ifindex, hook)
+                    .unwrap();
+                let own = datapath.programs.ids(hook.program()).first().copied();
+                let [entry] = &host.chain(hook)[..] else {
+                    panic!("one program on the hook: {:?}", host.chain(hook));
+                };
+                assert_eq!((entry.attachment, entry.prog_id), (Attachment::Tcx, own));
+                assert!(attacher.filters().unwrap().len() <= 1);
+            }
+            assert!(attacher.filters().unwrap().is_empty());
+            for hook in Hook::ENDPOINT {
+                attacher.detach(host.ifindex, hook).unwrap();
+            }
         }
     });
 }

@@ -82,6 +82,10 @@ pub const TO_POD_OWED: &str = "to_pod_owed";
 pub const CALL_TO_POD_OWED: u32 = 0;
 /// Element of [`CALLS`].
 pub const CALL_TO_POD: u32 = 1;
+/// [`FROM_POD`], and no program runs after it: a link's, while a filter of the same stands behind it.
+pub const FROM_POD_LAST: &str = "from_pod_last";
+/// [`TO_POD`], and no program runs after it.
+pub const TO_POD_LAST: &str = "to_pod_last";
 /// TC ingress of bridge ports that are not pods: clears a stamp that came from outside.
 pub const CLEAR_STAMP: &str = "clear_stamp";
 /// Returns the low half of jiffies to a frame of even length, the high half to one of odd length; run by

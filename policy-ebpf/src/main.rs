@@ -9,7 +9,7 @@ mod bpf;
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC},
+    bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC},
     helpers::generated::bpf_jiffies64,
     macros::classifier,
     programs::TcContext,
@@ -28,6 +28,18 @@ use crate::bpf::{frame::Frame, globals::config, maps, metadata, report, world::K
 /// TC ingress of a pod's host-side interface.
 #[classifier]
 fn from_pod(ctx: TcContext) -> i32 {
+    judge_from_pod(ctx)
+}
+
+/// The same, and no other program runs after it: stands for a moment as a link before a filter of the
+/// same program, so that a packet is judged and counted once.
+#[classifier]
+fn from_pod_last(ctx: TcContext) -> i32 {
+    last(judge_from_pod(ctx))
+}
+
+#[inline(always)]
+fn judge_from_pod(ctx: TcContext) -> i32 {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
     let origin = metadata::origin(skb);
     let frame = Frame::<ETHERNET>::new(skb);
@@ -62,6 +74,17 @@ fn from_pod(ctx: TcContext) -> i32 {
 /// the verifier would follow it once for every way through the rest.
 #[classifier]
 fn to_pod(ctx: TcContext) -> i32 {
+    judge_to_pod(ctx)
+}
+
+/// The same, and no other program runs after it.
+#[classifier]
+fn to_pod_last(ctx: TcContext) -> i32 {
+    last(judge_to_pod(ctx))
+}
+
+#[inline(always)]
+fn judge_to_pod(ctx: TcContext) -> i32 {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
     let frame = Frame::<ETHERNET>::new(skb);
     let is_owed = owed::way(&Kernel, &metadata::origin(skb)) != 0;
@@ -145,6 +168,17 @@ fn jiffies(ctx: TcContext) -> i32 {
     let now = unsafe { bpf_jiffies64() };
     let half = if ctx.len() & 1 == 0 { now } else { now >> 32 };
     half as i32
+}
+
+/// What passes is accepted, which ends the chain; the kernel then takes the stamp from the class, where
+/// it stands too.
+#[inline(always)]
+fn last(action: i32) -> i32 {
+    if action == TC_ACT_UNSPEC {
+        TC_ACT_OK
+    } else {
+        action
+    }
 }
 
 /// Counts and reports a judgement, and turns it into an action. Later programs on the interface run too,

@@ -11,14 +11,16 @@ use super::{
     Agent, Phase,
     hook_state::{HookRecord, HookState, Seen},
     hooks::{At, Done, Job},
-    ports::{Action, Port},
+    ports::{Action, ISOLATED, Port},
     reconcile::Verb,
 };
-use crate::datapath::Hook;
+use crate::datapath::{Hook, Mechanism};
 
 /// Jobs that the thread has at a time: it never waits for the loop, and what becomes urgent waits
 /// for few.
 const MOST_JOBS: usize = 4;
+/// Isolated pods whose links are made without filters that stand in for them meanwhile.
+const FEW: usize = 4;
 
 impl Agent {
     /// Gives the most urgent jobs.
@@ -28,7 +30,8 @@ impl Agent {
         }
         let rank = |ifindex: u32, port: &Port| match &port.fact {
             None => 2,
-            Some(_) => u8::from(!self.is_isolated(ifindex, port)),
+            Some(_) if self.is_isolated(ifindex, port) => ISOLATED,
+            Some(_) => 1,
         };
         let actions = self.ports.actions(self.written, now, rank);
         if actions.is_empty() && self.jobs == 0 {
@@ -204,8 +207,21 @@ impl Agent {
         }
     }
 
+    /// At a first start with many isolated pods filters stand in until it is their links' turn: a link
+    /// is slow to make. They are not worth what they cost where few wait: a qdisc keeps the interface
+    /// from sending for some milliseconds when it is made.
+    pub(super) fn begin_bridging(&mut self) {
+        let waiting = self.ports.iter().filter(|(ifindex, port)| {
+            let has_none = |hook: &HookRecord| hook.state == HookState::Absent;
+            port.hooks.iter().all(has_none) && self.is_isolated(*ifindex, port)
+        });
+        let are_many = waiting.count() > FEW;
+        self.ports.bridge = are_many && self.mechanism == Mechanism::Tcx;
+    }
+
     /// Nothing is left to attach for the first time.
     fn all_in_place(&mut self) {
+        self.ports.bridge = false;
         if let Phase::Attaching { since } = self.phase {
             self.phase = Phase::Enforcing;
             tracing::info!(

@@ -148,7 +148,7 @@ impl Worker {
                 attacher.detach(ifindex, hook)?;
                 return Ok(Seen::Missing);
             }
-            Verb::Bridge => return Ok(Seen::NoBridge),
+            Verb::Bridge => return bridge(attacher, programs, ifindex, hook),
             Verb::Attach => attacher.attach(programs, ifindex, hook)?,
             Verb::Move => attacher.move_first(programs, ifindex, hook)?,
             Verb::Look => match held.pin_again(attacher, ifindex, hook) {
@@ -187,6 +187,27 @@ impl Worker {
     fn say(&self, done: Done) {
         // The loop may have ended: then this thread ends too.
         drop(self.done.send(done));
+    }
+}
+
+/// Whatever keeps a filter from standing there, the link is still to come.
+fn bridge(
+    attacher: &Attacher,
+    programs: &mut Programs,
+    ifindex: u32,
+    hook: Hook,
+) -> Result<Seen, AttachError> {
+    match attacher.bridge(programs, ifindex, hook) {
+        Ok(Some(prog_id)) => Ok(Seen::Front {
+            prog_id,
+            bridged: true,
+        }),
+        Ok(None) => Ok(Seen::NoBridge),
+        Err(error @ AttachError::Gone { .. }) => Err(error),
+        Err(error) => {
+            tracing::debug!("no filter until the link stands: {}", causes(&error));
+            Ok(Seen::NoBridge)
+        }
     }
 }
 

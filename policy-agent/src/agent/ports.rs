@@ -165,12 +165,15 @@ pub(super) fn is_enforceable(interface: &Interface) -> bool {
     interface.kind == InterfaceKind::Veth
 }
 
+/// The rank of a pod that policies isolate.
+pub(super) const ISOLATED: u8 = 0;
+
 /// An action at a hook of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Action {
     /// What.
     pub(super) verb: Verb,
-    /// How many others go first: a pod that policies isolate is 0.
+    /// How many others go first.
     pub(super) rank: u8,
     /// Where.
     pub(super) ifindex: u32,
@@ -183,7 +186,7 @@ pub(super) struct Action {
 pub(super) struct Ports {
     by_index: BTreeMap<u32, Port>,
     lives: u64,
-    /// Filters may bridge the wait for links.
+    /// Filters bridge the wait for links where pods are isolated.
     pub(super) bridge: bool,
 }
 
@@ -260,7 +263,7 @@ impl Ports {
         Wanted {
             endpoint,
             clear_stamp: !endpoint && on_pod_bridge,
-            bridge: self.bridge,
+            bridge: false,
         }
     }
 
@@ -279,11 +282,15 @@ impl Ports {
             if port.fact.is_some() && port.entry > written {
                 continue;
             }
-            let todo = reconcile(self.wanted(port, &pod_bridges), &port.hooks, now);
+            let mut wanted = self.wanted(port, &pod_bridges);
+            let bridge = self.bridge && port.is_untried();
+            let rank_of = || rank(ifindex, port);
+            wanted.bridge = bridge && rank_of() == ISOLATED;
+            let todo = reconcile(wanted, &port.hooks, now);
             if todo.is_empty() {
                 continue;
             }
-            let rank = rank(ifindex, port);
+            let rank = rank_of();
             actions.extend(todo.into_iter().map(|(hook, verb)| Action {
                 verb,
                 rank,

@@ -30,6 +30,7 @@ impl Agent {
                     since: Instant::now(),
                 };
                 self.take_records();
+                self.begin_bridging();
                 tracing::info!("the tables are filled; attaching programs");
             }
             Reply::Swept { clean, took } => self.on_swept(clean, took),

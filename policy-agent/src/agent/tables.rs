@@ -28,8 +28,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 pub(super) use self::messages::{Reply, Request, State};
 use super::{AgentError, AgentOptions, causes};
 use crate::datapath::{
-    CallsBefore, Carry, Datapath, DebugLines, EventReader, Failure, LoadOptions, PinDir,
-    PinDirError, Sweeper, TableSizes, TableWriter,
+    Attacher, CallsBefore, Carry, Datapath, DebugLines, EventReader, Failure, LoadOptions,
+    Mechanism, PinDir, PinDirError, Sweeper, TableSizes, TableWriter,
 };
 
 /// How often events are read while there are some: the programs wake nobody.
@@ -45,6 +45,9 @@ const EVENTS_PER_TICK: usize = 512;
 const MOST_UNREAD: usize = 4;
 /// Requests that one turn takes.
 const MOST_REQUESTS: usize = 1_024;
+
+/// From so many interfaces on a host is taken to have many pods.
+const MANY_INTERFACES: usize = 8;
 
 /// The loop's end.
 pub(super) struct Tables {
@@ -97,6 +100,7 @@ fn generation(options: &AgentOptions, sizes: TableSizes) -> Result<Datapath, Age
         config: options.config,
         sizes,
         pins: Some(&options.pins),
+        stand_ins: may_bridge(options),
         ..LoadOptions::embedded()?
     })?)
 }
@@ -110,6 +114,19 @@ fn load(options: &AgentOptions) -> Result<Datapath, AgentError> {
         tracing::warn!("sweeping flows: {}", causes(&error));
     }
     Ok(datapath)
+}
+
+/// Whether filters will perhaps bridge the wait for links: at a first start, or after one that was cut
+/// off, on a host with many interfaces.
+fn may_bridge(options: &AgentOptions) -> bool {
+    let mechanism = options.attach.mechanism();
+    let attacher = Attacher::new(options.pins.clone(), mechanism);
+    let is_first = attacher.records().is_ok_and(|records| records.is_empty())
+        || attacher.filters().is_ok_and(|filters| !filters.is_empty());
+    let interfaces = nix::net::if_::if_nameindex();
+    mechanism == Mechanism::Tcx
+        && is_first
+        && interfaces.is_ok_and(|all| all.iter().count() > MANY_INTERFACES)
 }
 
 struct Worker {

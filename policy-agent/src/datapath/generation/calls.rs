@@ -11,18 +11,17 @@ use policy_common::names;
 
 use super::{
     super::{
-        kernel::part::{PartError, classifier, load_program, open},
+        kernel::part::{PartError, classifier, open},
         pins::PinDir,
     },
     load::LoadError,
 };
 
-/// Loads the program that others only call, and has it found. Objects of earlier versions have none.
-pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+/// Has programs that are loaded find those that they call. Objects of earlier versions have none.
+pub(super) fn fill(ebpf: &mut Ebpf) -> Result<(), LoadError> {
     if ebpf.program(names::TO_POD_OWED).is_none() {
         return Ok(());
     }
-    load_program(ebpf, names::TO_POD_OWED)?;
     let mut calls: ProgramArray<MapData> = open(ebpf, names::CALLS)?;
     for (call, name) in [
         (names::CALL_TO_POD, names::TO_POD),

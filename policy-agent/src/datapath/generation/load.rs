@@ -17,17 +17,14 @@ use policy_common::{
 
 use super::{
     super::{
-        kernel::{
-            abi::Abi,
-            hz, netns,
-            part::{PartError, load_program},
-        },
+        kernel::{abi::Abi, hz, netns, part::PartError},
         pins::{PinDir, PinDirError},
     },
     calls,
     carry::{Before, PREVIOUS},
     object,
     sizes::TableSizes,
+    verify,
 };
 
 /// Loading failed.
@@ -84,6 +81,9 @@ pub struct LoadOptions<'a> {
     pub pins: Option<&'a PinDir>,
     /// Whose sockets are the host's.
     pub host_sockets: HostSockets,
+    /// Load also what [`Attacher::bridge`](super::super::Attacher::bridge) needs. The kernel verifies it beside the
+    /// others, which takes a second processor and 150 MB for some seconds.
+    pub stand_ins: bool,
 }
 
 impl LoadOptions<'static> {
@@ -99,6 +99,7 @@ impl LoadOptions<'static> {
             sizes: TableSizes::default(),
             pins: None,
             host_sockets: HostSockets::Here,
+            stand_ins: false,
         })
     }
 }
@@ -177,13 +178,8 @@ pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<(Ebpf, Before),
         }
     }
     let mut ebpf = loader.load(options.object)?;
-    for name in [names::FROM_POD, names::TO_POD, names::JIFFIES] {
-        load_program(&mut ebpf, name)?;
-    }
-    if ebpf.program(names::CLEAR_STAMP).is_some() {
-        load_program(&mut ebpf, names::CLEAR_STAMP)?;
-    }
-    calls::load(&mut ebpf)?;
+    verify::programs(&mut ebpf, options.stand_ins)?;
+    calls::fill(&mut ebpf)?;
     if let Some(pins) = options.pins {
         // What is another's need not live longer because of our pins.
         let others = PREVIOUS.map(|(_, previous)| previous);
@@ -255,6 +251,7 @@ mod tests {
                 },
                 pins: None,
                 host_sockets: HostSockets::Here,
+                stand_ins: false,
             };
             let config = options.config(100);
             assert_eq!(config.own_flows, flows / (2 * endpoints));

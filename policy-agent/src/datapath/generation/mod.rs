@@ -15,6 +15,7 @@ mod object;
 mod programs;
 mod sizes;
 mod tables;
+mod verify;
 mod writer;
 
 pub use calls::CallsBefore;

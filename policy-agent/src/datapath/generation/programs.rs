@@ -66,6 +66,15 @@ impl Programs {
         }
     }
 
+    /// A program that not every generation has loaded; `None` when this one has not.
+    pub(in crate::datapath) fn loaded(
+        &mut self,
+        name: &'static str,
+    ) -> Option<&mut SchedClassifier> {
+        let program = part::classifier(&mut self.ebpf, name).ok()?;
+        program.fd().is_ok().then_some(program)
+    }
+
     /// A second copy of a program over the same maps: a kernel refuses one program twice on one
     /// hook, so a program moves ahead of others only with the help of its twin.
     pub(in crate::datapath) fn twin(

@@ -87,6 +87,9 @@ impl Attacher {
         hook: Hook,
     ) -> Result<(), AttachError> {
         let interface = interface(index)?;
+        if self.mechanism == Mechanism::Tcx {
+            self.relieve(programs, &interface, hook)?;
+        }
         let program = programs.classifier(hook.program())?;
         match self.mechanism {
             Mechanism::Tcx => {
@@ -169,7 +172,11 @@ impl Attacher {
     }
 
     /// Removes the clsact filter when the records say that there is one.
-    fn remove_filter(&self, interface: &Interface, hook: Hook) -> Result<(), AttachError> {
+    pub(super) fn remove_filter(
+        &self,
+        interface: &Interface,
+        hook: Hook,
+    ) -> Result<(), AttachError> {
         let pin = self.filter_pin(interface.index, hook);
         if pin.exists() {
             clsact::remove(interface, hook)?;

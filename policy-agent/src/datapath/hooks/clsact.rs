@@ -86,6 +86,17 @@ fn refused(interface: &Interface, hook: Hook, error: ProgramError) -> AttachErro
     program_error(interface, hook, error)
 }
 
+/// Whether this is the filter of ours, of whichever generation.
+pub(crate) fn is_ours(attachment: Attachment) -> bool {
+    HANDLES.iter().any(|own| {
+        attachment
+            == Attachment::Clsact {
+                preference: PREFERENCE,
+                handle: u32::from(*own),
+            }
+    })
+}
+
 /// Moves the filter ahead of others of its preference: the new one is there before the old one goes.
 pub(crate) fn move_first(
     program: &mut SchedClassifier,

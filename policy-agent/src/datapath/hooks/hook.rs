@@ -31,6 +31,15 @@ impl Hook {
         }
     }
 
+    /// The name of the program that does the same and ends the chain, where there is one.
+    pub(super) const fn last(self) -> Option<&'static str> {
+        match self {
+            Self::FromPod => Some(names::FROM_POD_LAST),
+            Self::ToPod => Some(names::TO_POD_LAST),
+            Self::ClearStamp => None,
+        }
+    }
+
     /// The direction from the interface's side, as TC has it.
     pub const fn direction(self) -> TcAttachType {
         match self {

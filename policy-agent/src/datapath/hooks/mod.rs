@@ -4,6 +4,7 @@
 //! keeps them – links and filters are replaced in place, never taken off first.
 
 mod attach;
+mod bridge;
 pub mod chain;
 mod clsact;
 mod error;

@@ -56,15 +56,6 @@ impl Attacher {
             programs.ids(hook.program()).contains(&id)
         }))
     }
-
-    /// Whether a filter may stand in for a TCX link that is still to come: nobody else has a link
-    /// here, before which the filter could not run.
-    ///
-    /// # Errors
-    /// The interface is gone, or its programs cannot be listed.
-    pub fn may_bridge(&self, index: u32, hook: Hook) -> Result<bool, AttachError> {
-        Ok(self.mechanism == Mechanism::Tcx && first_link(index, hook)?.is_none())
-    }
 }
 
 /// The first TCX program of a hook.
@@ -80,7 +71,7 @@ fn first_link(index: u32, hook: Hook) -> Result<Option<u32>, AttachError> {
     }
 }
 
-fn place(chain: &Chain, mechanism: Mechanism, is_ours: impl Fn(u32) -> bool) -> Place {
+pub(super) fn place(chain: &Chain, mechanism: Mechanism, is_ours: impl Fn(u32) -> bool) -> Place {
     let by_tcx = mechanism == Mechanism::Tcx;
     let found = chain.entries.iter().enumerate().find_map(|(place, entry)| {
         let prog_id = entry.prog_id.filter(|id| is_ours(*id))?;

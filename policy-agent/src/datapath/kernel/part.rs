@@ -87,10 +87,3 @@ pub(crate) fn classifier<'a>(
         .try_into()
         .map_err(|source| PartError::Program { name, source })
 }
-
-/// Has the kernel verify a program.
-pub(crate) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), PartError> {
-    classifier(ebpf, name)?
-        .load()
-        .map_err(|source| PartError::Program { name, source })
-}

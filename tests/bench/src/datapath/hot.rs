@@ -77,12 +77,13 @@ impl Flows {
         Self { family, per_peer }
     }
 
-    /// Has every peer connect: SYN and SYN-ACK of all of them pass through the programs.
+    /// Has every peer connect: SYN, SYN-ACK and ACK of all of them pass through the programs.
     pub(crate) fn establish(scene: &mut Scene, family: Family, per_peer: u32) -> Result<Self> {
         let flows = Self::of(family, per_peer);
         for (direction, flags, reason) in [
             (Direction::Ingress, flag::SYN, Reason::Allowed),
             (Direction::Egress, flag::SYN | flag::ACK, Reason::Flow),
+            (Direction::Ingress, flag::ACK, Reason::Flow),
         ] {
             let each = (
                 Draw::InTurn {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use policy_agent::datapath::{AttachMode, Attacher, Datapath, Hook, LoadOptions, PinDir, PinLock};
+use policy_agent::datapath::{
+    AttachError, AttachMode, Attacher, Datapath, Hook, LoadOptions, PinDir, PinLock, Programs,
+};
 use policy_common::{Config, Reason};
 use policy_core::{model::Change, plan::Op, resolve::Resolver};
 use policy_harness::{
@@ -22,14 +24,24 @@ const COMMITS: usize = 1000;
 
 /// The datapath of the scene's node without an agent: whoever holds it says when what is written.
 /// The scene's agent, which never ran, cleans up.
-struct Direct {
+pub(crate) struct Direct {
     resolver: Resolver,
-    datapath: Datapath,
+    pub(crate) datapath: Datapath,
+    pub(crate) attacher: Attacher,
     _lock: PinLock,
 }
 
 impl Direct {
     fn new(scene: &Scene, world: &mut World) -> Self {
+        let mut direct = Self::unattached(scene, world, false);
+        direct.at_every_hook(scene, world, |attacher, programs, ifindex, hook| {
+            attacher.attach(programs, ifindex, hook)
+        });
+        direct
+    }
+
+    /// The tables are filled, and nothing is on an interface.
+    pub(crate) fn unattached(scene: &Scene, world: &mut World, stand_ins: bool) -> Self {
         let pins = PinDir::new(scene.cluster.agent.pin_path());
         let lock = pins.lock().unwrap();
         pins.prepare(&lock).unwrap();
@@ -40,11 +52,17 @@ impl Direct {
                 peer_opened_limit: many,
                 ..Config::DEFAULT
             },
+            stand_ins,
             ..LoadOptions::embedded().unwrap()
         });
+        let mechanism = match scene.cluster.agent.attach() {
+            Attach::Tcx => AttachMode::Tcx,
+            Attach::Clsact => AttachMode::Clsact,
+        };
         let mut direct = Self {
             resolver: Resolver::new(),
             datapath: datapath.unwrap(),
+            attacher: Attacher::new(pins, mechanism.mechanism()),
             _lock: lock,
         };
         let host = [HOST_V4, HOST_V6, "169.254.1.1", "fe80::1"];
@@ -54,23 +72,27 @@ impl Direct {
             direct.resolver.apply(change);
         }
         assert!(direct.commit());
-        let mechanism = match scene.cluster.agent.attach() {
-            Attach::Tcx => AttachMode::Tcx,
-            Attach::Clsact => AttachMode::Clsact,
-        };
-        let attacher = Attacher::new(pins, mechanism.mechanism());
-        let attach = || {
-            for endpoint in &world.facts.endpoints {
-                for hook in Hook::ENDPOINT {
-                    let datapath = &mut direct.datapath;
-                    attacher
-                        .attach(&mut datapath.programs, endpoint.ifindex, hook)
-                        .unwrap();
-                }
-            }
-        };
-        scene.netns("host").run(attach).unwrap();
         direct
+    }
+
+    /// Does the same at every hook of every pod.
+    pub(crate) fn at_every_hook<T: Send>(
+        &mut self,
+        scene: &Scene,
+        world: &World,
+        action: impl Fn(&Attacher, &mut Programs, u32, Hook) -> Result<T, AttachError> + Sync + Send,
+    ) -> Vec<T> {
+        let Self {
+            attacher, datapath, ..
+        } = self;
+        let all = || {
+            let pods = world.facts.endpoints.iter();
+            let hooks = pods.flat_map(|pod| Hook::ENDPOINT.map(|hook| (pod.ifindex, hook)));
+            hooks
+                .map(|(ifindex, hook)| action(attacher, &mut datapath.programs, ifindex, hook))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        scene.netns("host").run(all).unwrap().unwrap()
     }
 
     /// Commits what was applied, and says whether that wrote anything.

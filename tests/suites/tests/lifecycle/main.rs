@@ -6,6 +6,7 @@
 
 mod alone;
 mod arithmetic;
+mod bridging;
 mod changes;
 mod claims;
 mod commits;

@@ -324,12 +324,18 @@ impl<'t, 'a> Decoder<'t, 'a> {
 
     fn json(&mut self, scalar: Scalar, id: Id, path: &Path<'_>) -> Value {
         let tree = self.tree;
-        let text = match tree.node(id).map(|node| &node.content) {
-            Some(Content::Scalar { text, .. }) => &**text,
-            _ => "",
+        let (text, tag) = match tree.node(id).map(|node| &node.content) {
+            Some(Content::Scalar { text, tag, .. }) => (&**text, *tag),
+            _ => ("", Type::Untagged),
         };
         match scalar {
             Scalar::Null => Value::Null,
+            // Whoever writes one letter means it.
+            Scalar::Bool(_) if tag == Type::Untagged && text.len() == 1 => {
+                let written = text.to_owned();
+                self.note(path, id, Oddity::Letter { written });
+                text.into()
+            }
             Scalar::Bool(value) => value.into(),
             Scalar::Text => text.into(),
             Scalar::Integer { value, octal } => {

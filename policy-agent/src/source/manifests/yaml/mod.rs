@@ -1,7 +1,8 @@
 //! From text to JSON values, as `kubectl` reads it. A document that breaks does not hide the ones
 //! after it.
 //!
-//! YAML 1.1 as go-yaml has it: `on` and `no` are booleans, also as keys. Where that, or `kubectl`'s
+//! YAML 1.1 as go-yaml has it: `on` and `no` are booleans, also as keys; only the letters `y` and `n`
+//! stay letters where they are values. Where that, or `kubectl`'s
 //! way to JSON, makes something else of what is written, an [`Oddity`] says so. Knows nothing of
 //! Kubernetes.
 
@@ -84,6 +85,13 @@ pub enum Oddity {
         /// As it is written.
         written: String,
     },
+    /// A `y` or `n` for a value: read as the letter, where `kubectl` refuses the object because YAML
+    /// 1.1 has a boolean there.
+    #[error("is read as the letter {written}, which kubectl takes for a boolean: put it in quotes")]
+    Letter {
+        /// As it is written.
+        written: String,
+    },
     /// A merge key after it that has another value, which counts.
     #[error("is overridden by a merge key (<<) that stands after it: put that first")]
     Overridden,
@@ -94,7 +102,7 @@ impl Oddity {
     pub fn is_error(&self) -> bool {
         match self {
             Self::Twice | Self::Octal { .. } | Self::Unfit(_) => true,
-            Self::Key { .. } | Self::Overridden => false,
+            Self::Key { .. } | Self::Letter { .. } | Self::Overridden => false,
         }
     }
 }

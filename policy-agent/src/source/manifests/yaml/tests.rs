@@ -54,6 +54,21 @@ fn words_are_booleans_unless_they_are_quoted_or_tagged() {
 }
 
 #[test]
+fn a_letter_stays_one_where_it_is_a_value_and_that_is_said() {
+    let (values, said) = read("{name: y, n: 1, list: [N, 'n', !!bool y]}\n");
+    assert_eq!(
+        values,
+        [json!({"name": "y", "false": 1, "list": ["N", "n", true]})]
+    );
+    let letters: Vec<_> = said.iter().filter(|one| one.contains("letter")).collect();
+    assert_eq!(letters.len(), 2, "{said:?}");
+    assert!(
+        letters[0].starts_with("1:name: odd: is read as the letter y,"),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn numbers_are_those_of_yaml_1_1() {
     assert_eq!(
         value("[80, 80.0, 080, 8e1, 0x50, 1_000, '0777', !!float 3, 00]\n"),
