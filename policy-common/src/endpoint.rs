@@ -7,7 +7,7 @@ use crate::{
     identity::{PortSetId, RulesetId},
 };
 
-/// Number of an endpoint on this node: 1 to [`crate::limits::MAX_ENDPOINTS`]; it fits the 15
+/// Number of an endpoint on this node: 1 to [`crate::limits::MAX_ENDPOINTS`]; it fits the 14
 /// bits of the stamp. A number is used again only after its flows are gone.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]

@@ -46,6 +46,12 @@ pub const EVENT_BUDGETS: &str = "EVENT_BUDGETS";
 pub const EVENTS: &str = "EVENTS";
 /// direction × [`crate::Reason::COUNT`] + reason → [`crate::Counter`] (per-CPU array).
 pub const METRICS: &str = "METRICS";
+/// interface index modulo [`crate::limits::POD_LINKS`] → 1 where packets of pods come by: pods'
+/// interfaces and their bridges (array).
+pub const POD_LINKS: &str = "POD_LINKS";
+/// The programs that call one another: [`TO_POD_OWED`] at [`CALL_TO_POD_OWED`], [`TO_POD`] at
+/// [`CALL_TO_POD`] (program array).
+pub const CALLS: &str = "CALLS";
 /// UDP destination port / 64 → bit per port on which this node decapsulates (array).
 pub const TUNNEL_PORTS: &str = "TUNNEL_PORTS";
 /// 0 → [`crate::Control`] (array). The pin's name: in the object it is [`crate::Control::MAP`].
@@ -70,6 +76,12 @@ pub const KEPT: [&str; 9] = [
 pub const FROM_POD: &str = "from_pod";
 /// TC egress of the pod's host-side interface.
 pub const TO_POD: &str = "to_pod";
+/// Called by [`TO_POD`] where the sender's egress is still to be judged; calls it again when it is.
+pub const TO_POD_OWED: &str = "to_pod_owed";
+/// Element of [`CALLS`].
+pub const CALL_TO_POD_OWED: u32 = 0;
+/// Element of [`CALLS`].
+pub const CALL_TO_POD: u32 = 1;
 /// [`FROM_POD`], and no program runs after it: a link's, while a filter of the same stands behind it.
 pub const FROM_POD_LAST: &str = "from_pod_last";
 /// [`TO_POD`], and no program runs after it.

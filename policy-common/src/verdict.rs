@@ -25,11 +25,14 @@ impl Verdict {
     pub const REJECT: Self = Self(2);
     /// Reserved: report what would have been dropped.
     pub const AUDIT: u8 = 0x80;
+    /// Beside an action, in answers and flows: whoever is reached may be another than the packet says,
+    /// so that egress is judged once more at the pod that it reaches.
+    pub const OWED: u8 = 0x40;
 
     /// The action; everything that is not an allow denies.
     #[inline(always)]
     pub const fn action(self) -> Action {
-        if self.0 & !Self::AUDIT == Self::ALLOW.0 {
+        if self.0 & !(Self::AUDIT | Self::OWED) == Self::ALLOW.0 {
             Action::Allow
         } else {
             Action::Deny
@@ -40,6 +43,12 @@ impl Verdict {
     #[inline(always)]
     pub const fn allows(self) -> bool {
         matches!(self.action(), Action::Allow)
+    }
+
+    /// Whether egress is judged once more.
+    #[inline(always)]
+    pub const fn is_owed(self) -> bool {
+        self.0 & Self::OWED != 0
     }
 }
 
@@ -139,4 +148,6 @@ reasons! {
     LinkData = 38, "link-data";
     /// The Ethernet source is not the pod's.
     LinkAddress = 39, "link-address";
+    /// Egress is to be judged where the packet arrives, and the program for it cannot be called.
+    Unjudged = 40, "unjudged";
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: an answer is remembered only if it depends on nothing but its question.
 
-use policy_common::Direction;
+use policy_common::{Direction, IdentityId};
 
 use crate::{
     case::Case,
@@ -10,7 +10,7 @@ use crate::{
     lookup::Tables,
     packet::Bytes,
     question::{Answer, Question},
-    rules::{ask_as_opened, identify},
+    rules::{ask_as_opened, identify, is_isolated},
 };
 
 /// What the rules say of a connection opened in `direction`. `is_first`: the packet opens it, so
@@ -61,12 +61,21 @@ fn consult<F: Family, W: Tables<F>, B: ?Sized + Bytes>(
         case.neighbour,
         case.peer(),
     );
-    ask_as_opened(
+    let answer = ask_as_opened(
         world,
         case.endpoint,
         direction,
         identity,
         case.segment.protocol(),
         case.judged_port(direction),
-    )
+    );
+    // What goes to this host may be translated to a pod that the rules do not allow.
+    let may_be_translated = matches!(direction, Direction::Egress)
+        && answer.identity() == IdentityId::HOST
+        && is_isolated(case.endpoint, direction);
+    if may_be_translated {
+        answer.owed()
+    } else {
+        answer
+    }
 }

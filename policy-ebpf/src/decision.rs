@@ -24,10 +24,28 @@ impl Decision {
         Self(reason as u64 | (identity.0 as u64) << 32)
     }
 
+    /// For a flow that may.
+    #[inline(always)]
+    pub const fn by_flow(verdict: Verdict) -> Self {
+        Self(Reason::Flow as u64 | (verdict.0 as u64) << 8)
+    }
+
     /// For a reason that rules gave: with their verdict and the peer.
     #[inline(always)]
     pub const fn by_rules(reason: Reason, answer: Answer) -> Self {
         Self(reason as u64 | (answer.verdict().0 as u64) << 8 | (answer.identity().0 as u64) << 32)
+    }
+
+    /// The same, while egress is still to be judged at the pod that the packet reaches.
+    #[inline(always)]
+    pub const fn owed(self) -> Self {
+        Self(self.0 | (Verdict::OWED as u64) << 8)
+    }
+
+    /// Whether egress is still to be judged at the pod that the packet reaches.
+    #[inline(always)]
+    pub const fn is_owed(&self) -> bool {
+        self.verdict().is_owed()
     }
 
     /// Whether the packet is dropped.

@@ -125,11 +125,12 @@ where
     let to_host = world
         .address(packet.destination)
         .is_some_and(|entry| entry.is_host());
-    Decision::of(if to_host {
-        Reason::Host
+    if to_host {
+        // Of this host, and of nobody to whom it passes the packet on.
+        Decision::of(Reason::Host).owed()
     } else {
-        Reason::UnknownEndpoint
-    })
+        Decision::of(Reason::UnknownEndpoint)
+    }
 }
 
 /// The transport header of a packet of an endpoint without policy, as far as the checks of the

@@ -55,7 +55,7 @@ where
     if let Some((state, last_seen)) = Recall::<F>::known_flow(world, &key)
         && rides_unchanged(case, &state, last_seen, world.now(), world.hz())
     {
-        return Decision::of(Reason::Flow);
+        return Decision::by_flow(state.verdict);
     }
     world
         .lend_for_flow(|found: &mut Found<F::Key>| {

@@ -43,11 +43,3 @@ impl Judgement<'_> {
         self.endpoint.map_or(0, |endpoint| endpoint.epoch)
     }
 }
-
-/// Whether the packet is dropped.
-#[inline(always)]
-pub fn drops(judgements: &[Judgement<'_>]) -> bool {
-    judgements
-        .iter()
-        .any(|judgement| judgement.decision.drops())
-}

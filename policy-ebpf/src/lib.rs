@@ -27,6 +27,7 @@ pub mod lookup;
 pub mod memory;
 pub mod neighbour;
 pub mod origin;
+pub mod owed;
 pub mod packet;
 pub mod question;
 pub mod read;

@@ -14,16 +14,16 @@ use aya_ebpf::{
     macros::classifier,
     programs::TcContext,
 };
-use policy_common::{Direction, EndpointId, Reason};
+use policy_common::{Direction, EndpointId, Reason, names};
 use policy_ebpf::{
     Decision, Judgement, Origin, Stamp, from_pod,
-    judgement::drops,
     lookup::Policy as _,
+    owed,
     packet::{Bytes as _, ethernet},
     to_pod,
 };
 
-use crate::bpf::{frame::Frame, globals::config, metadata, report, world::Kernel};
+use crate::bpf::{frame::Frame, globals::config, maps, metadata, report, world::Kernel};
 
 /// TC ingress of a pod's host-side interface.
 #[classifier]
@@ -53,18 +53,25 @@ fn judge_from_pod(ctx: TcContext) -> i32 {
         Some(endpoint) => from_pod::decide(&Kernel, &frame, &origin, endpoint),
         None => UNKNOWN,
     };
+    if decision.is_owed() {
+        metadata::stamp(
+            skb,
+            Stamp::owed(endpoint.map_or(EndpointId::NONE, |endpoint| endpoint.id)),
+        );
+    }
     finish(
         &frame,
         &origin,
-        [Judgement {
+        &Judgement {
             endpoint,
             direction: Direction::Egress,
             decision,
-        }],
+        },
     )
 }
 
-/// TC egress of a pod's host-side interface.
+/// TC egress of a pod's host-side interface. What is owed is judged by a program of its own: in this one
+/// the verifier would follow it once for every way through the rest.
 #[classifier]
 fn to_pod(ctx: TcContext) -> i32 {
     judge_to_pod(ctx)
@@ -79,8 +86,14 @@ fn to_pod_last(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn judge_to_pod(ctx: TcContext) -> i32 {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
-    let origin = metadata::origin(skb);
     let frame = Frame::<ETHERNET>::new(skb);
+    let is_owed = owed::way(&Kernel, &metadata::origin(skb)) != 0;
+    // Read anew: what the verifier has just learned of it would have it follow all that comes more than once.
+    let origin = metadata::origin(skb);
+    if is_owed {
+        call(&ctx, names::CALL_TO_POD_OWED);
+        return finish(&frame, &origin, &UNJUDGED);
+    }
     let endpoint = Kernel.endpoint_at(origin.ifindex);
     metadata::clear_stamp(skb);
     let decision = match endpoint {
@@ -90,13 +103,50 @@ fn judge_to_pod(ctx: TcContext) -> i32 {
     finish(
         &frame,
         &origin,
-        [Judgement {
+        &Judgement {
             endpoint,
             direction: Direction::Ingress,
             decision,
-        }],
+        },
     )
 }
+
+/// Judges the sender's egress where its packet arrives, and calls [`to_pod`] if nothing is said against it.
+#[classifier]
+fn to_pod_owed(ctx: TcContext) -> i32 {
+    let skb: *mut __sk_buff = ctx.as_ptr().cast();
+    let origin = metadata::origin(skb);
+    let frame = Frame::<ETHERNET>::new(skb);
+    let against = owed::against(&Kernel, &frame, owed::way(&Kernel, &origin));
+    if against == 0 {
+        metadata::settle(skb, Stamp(origin.stamp).paid());
+        call(&ctx, names::CALL_TO_POD);
+        return finish(&frame, &origin, &UNJUDGED);
+    }
+    finish(
+        &frame,
+        &origin,
+        &Judgement {
+            endpoint: Kernel.source_endpoint(EndpointId((against >> 16) as u16)),
+            direction: Direction::Egress,
+            decision: Decision(against),
+        },
+    )
+}
+
+/// Goes on in another program and does not come back, unless there is none.
+#[inline(always)]
+fn call(ctx: &TcContext, program: u32) {
+    // SAFETY: nothing is left to be dropped here.
+    unsafe { maps::CALLS.tail_call(ctx, program) };
+}
+
+/// Nobody judged the packet, so that it must not pass.
+const UNJUDGED: Judgement<'static> = Judgement {
+    endpoint: None,
+    direction: Direction::Egress,
+    decision: Decision::of(Reason::Unjudged),
+};
 
 /// Bytes of the link header of pods' interfaces.
 const ETHERNET: usize = ethernet::HEADER_LEN;
@@ -131,26 +181,24 @@ fn last(action: i32) -> i32 {
     }
 }
 
-/// Counts and reports each judgement, and turns them into an action. Later programs on the interface
-/// run too, whatever they are.
+/// Counts and reports a judgement, and turns it into an action. Later programs on the interface run too,
+/// whatever they are.
 #[inline(always)]
-fn finish<const LINK: usize, const COUNT: usize>(
+fn finish<const LINK: usize>(
     frame: &Frame<LINK>,
     origin: &Origin,
-    judgements: [Judgement<'_>; COUNT],
+    judgement: &Judgement<'_>,
 ) -> i32 {
-    let judgements = judgements.map(|judgement| Judgement {
+    let judgement = Judgement {
         decision: Decision(frame.forget(judgement.decision.0)),
-        ..judgement
-    });
-    for judgement in &judgements {
-        report::count(judgement.direction, judgement.decision, frame.length());
-        let is_event = judgement.decision.drops() && !report::is_suppressed(judgement.id());
-        if is_event || config!(debug) != 0 {
-            report::report(frame, origin, judgement);
-        }
+        ..*judgement
+    };
+    report::count(judgement.direction, judgement.decision, frame.length());
+    let is_event = judgement.decision.drops() && !report::is_suppressed(judgement.id());
+    if is_event || config!(debug) != 0 {
+        report::report(frame, origin, &judgement);
     }
-    if drops(&judgements) {
+    if judgement.decision.drops() {
         TC_ACT_SHOT
     } else {
         TC_ACT_UNSPEC

@@ -1,6 +1,6 @@
 //! Where a packet came from, by signals that no pod can forge.
 
-use policy_common::{Endpoint, EndpointId};
+use policy_common::{Endpoint, EndpointId, limits::MAX_ENDPOINTS};
 
 use crate::lookup::Policy;
 
@@ -62,13 +62,15 @@ impl Origin {
     }
 }
 
-/// What `from_pod` writes into `skb->tc_index`: a bit that says whether egress was judged, and the
+/// What `from_pod` writes into `skb->tc_index`: that it ran, whether egress is still owed, and the
 /// endpoint's number. Never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp(pub u16);
 
 impl Stamp {
     const JUDGED: u16 = 0x8000;
+    const OWED: u16 = 0x4000;
+    const ENDPOINT: u16 = 0x3fff;
 
     /// Whether a pod's hook wrote it: a class is none.
     #[inline(always)]
@@ -76,15 +78,39 @@ impl Stamp {
         self.0 & Self::JUDGED != 0
     }
 
+    /// Whether a pod's hook wrote that egress is still to be judged where the packet arrives.
+    #[inline(always)]
+    pub const fn is_owed(self) -> bool {
+        self.0 & (Self::JUDGED | Self::OWED) == Self::JUDGED | Self::OWED
+    }
+
     /// The endpoint that it names.
     #[inline(always)]
     pub const fn endpoint(self) -> EndpointId {
-        EndpointId(self.0 & !Self::JUDGED)
+        EndpointId(self.0 & Self::ENDPOINT)
     }
 
     /// Egress was judged for this endpoint. An interface without an endpoint stamps number 0.
     #[inline(always)]
     pub const fn judged(endpoint: EndpointId) -> Self {
-        Self(Self::JUDGED | (endpoint.0 & 0x7fff))
+        Self(Self::JUDGED | (endpoint.0 & Self::ENDPOINT))
+    }
+
+    /// The same when egress was judged where the packet arrived; what had no stamp is nobody's.
+    #[inline(always)]
+    pub const fn paid(self) -> Self {
+        if self.is_stamp() {
+            Self::judged(self.endpoint())
+        } else {
+            Self::judged(EndpointId::NONE)
+        }
+    }
+
+    /// Egress of this endpoint was judged by an address behind which another may stand.
+    #[inline(always)]
+    pub const fn owed(endpoint: EndpointId) -> Self {
+        Self(Self::judged(endpoint).0 | Self::OWED)
     }
 }
+
+const _: () = assert!(MAX_ENDPOINTS <= Stamp::ENDPOINT as u32);

@@ -29,6 +29,16 @@ impl Answer {
         Self(verdict.0 as u64 | (identity.0 as u64) << 32)
     }
 
+    /// The same about one behind whose address another may stand.
+    #[inline(always)]
+    pub const fn owed(self) -> Self {
+        if self.verdict().allows() {
+            Self(self.0 | Verdict::OWED as u64)
+        } else {
+            self
+        }
+    }
+
     /// What they say.
     #[inline(always)]
     pub const fn verdict(self) -> Verdict {

@@ -28,8 +28,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 pub(super) use self::messages::{Reply, Request, State};
 use super::{AgentError, AgentOptions, causes};
 use crate::datapath::{
-    Attacher, Carry, Datapath, DebugLines, EventReader, Failure, LoadOptions, Mechanism, PinDir,
-    PinDirError, Sweeper, TableSizes, TableWriter,
+    Attacher, CallsBefore, Carry, Datapath, DebugLines, EventReader, Failure, LoadOptions,
+    Mechanism, PinDir, PinDirError, Sweeper, TableSizes, TableWriter,
 };
 
 /// How often events are read while there are some: the programs wake nobody.
@@ -135,6 +135,8 @@ struct Worker {
     events: EventReader,
     debug: Option<DebugLines>,
     carry: Option<Carry>,
+    /// Of generations to whose programs links may lead.
+    calls_before: Vec<CallsBefore>,
     /// Of the generation before, while links lead to its programs.
     events_before: Option<EventReader>,
     /// What the programs were told of the node.
@@ -166,6 +168,7 @@ impl Worker {
             events,
             debug,
             carry,
+            calls_before,
             ..
         } = datapath;
         let mut worker = Self {
@@ -174,6 +177,7 @@ impl Worker {
             events,
             debug,
             carry,
+            calls_before: calls_before.into_iter().collect(),
             events_before: None,
             tunnel_ports: Vec::new(),
             local_routes: Vec::new(),
@@ -250,8 +254,14 @@ impl Worker {
                 datapath,
                 wanted,
             } => self.replace(turn, *datapath, &wanted),
-            Request::Retire => self.events_before = None,
+            Request::Retire => {
+                self.events_before = None;
+                self.calls_before.clear();
+            }
             Request::FinishCarry => {
+                if self.events_before.is_none() {
+                    self.calls_before.clear();
+                }
                 let Some(carry) = &mut self.carry else { return };
                 match carry.finish(&mut self.tables) {
                     Ok(()) => self.carry = None,

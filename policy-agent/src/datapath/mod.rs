@@ -28,8 +28,8 @@ mod pins;
 pub use events::{DebugLines, EventReader};
 pub use flows::{SweepError, Sweeper, Swept};
 pub use generation::{
-    Carry, Counters, Datapath, EMBEDDED, Failure, HostSockets, LoadError, LoadOptions, MapFill,
-    Programs, TableSizes, TableWriter, fill,
+    CallsBefore, Carry, Counters, Datapath, EMBEDDED, Failure, HostSockets, LoadError, LoadOptions,
+    MapFill, Programs, TableSizes, TableWriter, fill,
 };
 pub use hooks::{
     AttachError, AttachMode, Attacher, ChainError, HeldLinks, Hook, Mechanism, Place, chain,

@@ -6,7 +6,7 @@ use core::cell::UnsafeCell;
 use aya_ebpf::{
     Global,
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
     macros::btf_map,
 };
 use policy_common::{
@@ -14,8 +14,8 @@ use policy_common::{
     EventBudget, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FragmentKey, FragmentPorts, IdentityId,
     NodeState, PortKey, PortSet, PortSetId, Reason, Recent, RuleKey, V4, V6, Verdict,
     limits::{
-        EVENT_BYTES, MAX_ADDRESSES, MAX_CHUNKS, MAX_CIDRS, MAX_ENDPOINTS, MAX_FLOWS, MAX_FRAGMENTS,
-        MAX_LOCALS, MAX_PORT_SETS, MAX_PORTS, MAX_RULES, TUNNEL_PORT_WORDS,
+        self, EVENT_BYTES, MAX_ADDRESSES, MAX_CHUNKS, MAX_CIDRS, MAX_ENDPOINTS, MAX_FLOWS,
+        MAX_FRAGMENTS, MAX_LOCALS, MAX_PORT_SETS, MAX_PORTS, MAX_RULES, TUNNEL_PORT_WORDS,
     },
     shares::CHUNK_SLOTS,
 };
@@ -150,6 +150,10 @@ pub(crate) static KNOWN_ANSWERS_V6: PerCpuArray<KnownAnswer<3>, { SLOTS as usize
     PerCpuArray::new();
 #[btf_map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static CALLS: ProgramArray<2> = ProgramArray::new();
+#[btf_map]
+pub(crate) static POD_LINKS: Array<u64, { limits::POD_LINKS as usize }> = Array::new();
 #[btf_map]
 pub(crate) static TUNNEL_PORTS: Array<u64, { TUNNEL_PORT_WORDS as usize }> = Array::new();
 #[btf_map]

@@ -4,6 +4,7 @@ use aya_ebpf::{bindings::BPF_ANY, btf_maps::lpm_trie::Key, helpers::generated::b
 use policy_common::{
     AddressEntry, Endpoint, EndpointId, Flow, FlowKeyV4, FlowKeyV6, FlowState, FragmentKey,
     FragmentPorts, IdentityId, PortKey, PortSet, PortSetId, RuleKey, V4, V6, Verdict,
+    limits::POD_LINKS,
 };
 use policy_ebpf::{
     lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall},
@@ -94,6 +95,13 @@ impl Policy for Kernel {
             (is_current || learn(known, Role::Source as u32, id.0.into(), version))
                 .then(|| &(*known).endpoint)
         }
+    }
+
+    #[inline(always)]
+    fn is_pod_link(&self, ifindex: u32) -> bool {
+        maps::POD_LINKS
+            .get(ifindex % POD_LINKS)
+            .is_some_and(|link| *link != 0)
     }
 
     #[inline(always)]

@@ -42,7 +42,7 @@ pub(crate) fn look_up<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
         // Most packets of flows that this processor does not remember: nothing is copied for them.
         if rides_unchanged(case, &entry.state, entry.last_seen, now, world.hz()) {
             world.know_flow(&found.key, &entry);
-            return Decision::of(Reason::Flow);
+            return Decision::by_flow(entry.state.verdict);
         }
         lives = !is_expired(&entry, case.segment.protocol(), now, world.hz());
         state = entry.state;
@@ -148,7 +148,7 @@ fn ride<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
     }
     world.know_flow(&found.key, &found.flow);
     if passes {
-        Decision::of(Reason::Flow)
+        Decision::by_flow(found.flow.state.verdict)
     } else {
         Decision::by_rules(
             Reason::FlowDenied,

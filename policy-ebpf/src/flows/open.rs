@@ -14,6 +14,7 @@ use crate::{
     family::Family,
     lookup::{Flows, Full, Tables, World},
     packet::{Bytes, transport::Kind},
+    question::Answer,
     rules::is_isolated,
 };
 
@@ -57,13 +58,13 @@ pub(crate) fn open<F: Family, W: Tables<F> + World, B: Bytes + ?Sized>(
     found: &mut Found<F::Key>,
 ) -> Decision {
     let identity = IdentityId(found.flow.identity);
-    let passes = Decision::about(
+    let passes = Decision::by_rules(
         if is_isolated(case.endpoint, case.direction) {
             Reason::Allowed
         } else {
             Reason::NotIsolated
         },
-        identity,
+        Answer::new(found.flow.state.verdict, identity),
     );
     if identity == IdentityId::SELF {
         return passes;

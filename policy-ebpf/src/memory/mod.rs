@@ -15,7 +15,9 @@ use std::{
 use policy_common::{
     AddressEntry, Config, Endpoint, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6,
     FragmentKey, FragmentPorts, IdentityId, PortKey, PortSet, PortSetId, Recent, RuleKey, V4, V6,
-    Verdict, limits, shares::CHUNK_SLOTS,
+    Verdict,
+    limits::{self, POD_LINKS},
+    shares::CHUNK_SLOTS,
 };
 
 use crate::{
@@ -32,6 +34,8 @@ pub struct MemoryWorld {
     pub now: Cell<u64>,
     /// INTERFACES.
     pub interfaces: HashMap<u32, EndpointId>,
+    /// POD_LINKS, where it is not 0.
+    pub pod_links: HashSet<u32>,
     /// ENDPOINTS.
     pub endpoints: HashMap<EndpointId, Endpoint>,
     /// ADDRESSES_V4.
@@ -86,6 +90,7 @@ impl Default for MemoryWorld {
             config: Config::DEFAULT,
             now: Cell::new(1_000_000),
             interfaces: HashMap::new(),
+            pod_links: HashSet::new(),
             endpoints: HashMap::new(),
             addresses_v4: HashMap::new(),
             addresses_v6: HashMap::new(),
@@ -123,6 +128,9 @@ impl MemoryWorld {
     /// Writes an endpoint and what its interface is; an interface that gets another number loses the one
     /// before.
     pub fn put_endpoint(&mut self, endpoint: Endpoint) {
+        let links = [endpoint.ifindex, endpoint.bridge];
+        let links = links.into_iter().filter(|link| *link != 0);
+        self.pod_links.extend(links.map(|link| link % POD_LINKS));
         self.endpoints.insert(endpoint.id, endpoint.sealed());
         let before = self.interfaces.insert(endpoint.ifindex, endpoint.id);
         if let Some(before) = before.filter(|before| *before != endpoint.id) {
@@ -175,6 +183,10 @@ impl Policy for MemoryWorld {
 
     fn source_endpoint(&self, id: EndpointId) -> Option<&Endpoint> {
         self.endpoints.get(&id)
+    }
+
+    fn is_pod_link(&self, ifindex: u32) -> bool {
+        self.pod_links.contains(&(ifindex % POD_LINKS))
     }
 
     fn is_tunnel_port(&self, port: u16) -> bool {

@@ -1,29 +1,7 @@
 //! A run that judged more than one endpoint.
 
 use policy_common::{Direction, Endpoint, EndpointId, IdentityId, Reason, RulesetId, Verdict};
-use policy_ebpf::{Decision, Judgement, judgement::drops, question::Answer};
-
-#[test]
-fn one_judgement_that_drops_is_enough() {
-    let passes = Decision::of(Reason::Allowed);
-    let denied = Decision::of(Reason::Policy);
-    let judged = |decisions: &[Decision]| {
-        let judgements: Vec<_> = decisions
-            .iter()
-            .map(|&decision| Judgement {
-                endpoint: None,
-                direction: Direction::Ingress,
-                decision,
-            })
-            .collect();
-        drops(&judgements)
-    };
-    assert!(!judged(&[passes]));
-    assert!(judged(&[denied]));
-    assert!(!judged(&[passes, passes]));
-    assert!(judged(&[denied, passes]));
-    assert!(judged(&[passes, denied]));
-}
+use policy_ebpf::{Decision, Judgement, question::Answer};
 
 #[test]
 fn each_judgement_names_the_tables_of_its_own_endpoint_and_direction() {

@@ -18,6 +18,7 @@ mod link;
 mod neighbours;
 mod node;
 mod origins;
+mod owed;
 mod phases;
 mod reopening;
 mod rules;

@@ -27,13 +27,9 @@ pub fn run(bytes: &[u8]) {
             break;
         };
         let again = scene.world.clone();
-        let decision = decide(&scene.world, &shot);
-        assert_eq!(
-            decision,
-            decide(&again, &shot),
-            "not deterministic: {shot:?}"
-        );
-        check(&scene.world, &shot, decision);
+        let judged = decide(&scene.world, &shot);
+        assert_eq!(judged, decide(&again, &shot), "not deterministic: {shot:?}");
+        check(&scene.world, &shot, judged.1);
         match u.arbitrary::<u8>() {
             Ok(0..8) => scene.world.pass(31),
             Ok(8..16) => renew(&mut scene.world),

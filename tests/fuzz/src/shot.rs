@@ -3,8 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use arbitrary::{Result, Unstructured};
-use policy_common::Reason;
-use policy_ebpf::{Decision, Origin, from_pod, lookup::Policy as _, memory::MemoryWorld, to_pod};
+use policy_common::{Direction, EndpointId, Reason};
+use policy_ebpf::{
+    Decision, Origin, Stamp, from_pod, lookup::Policy as _, memory::MemoryWorld, owed, to_pod,
+};
 
 use super::frame;
 
@@ -144,21 +146,42 @@ impl Pool {
             ingress_ifindex,
             has_socket: socket == 1,
             has_foreign_socket: socket == 2,
-            stamp: if u.ratio(1, 3)? { u.arbitrary()? } else { 0 },
+            stamp: match u.int_in_range(0..=5)? {
+                0 | 1 => u.arbitrary()?,
+                // One of ours: numbers are small.
+                2 => Stamp::judged(EndpointId(u.int_in_range(1..=12)?)).0,
+                3 => Stamp::owed(EndpointId(u.int_in_range(1..=12)?)).0,
+                _ => 0,
+            },
             // A test run cannot set it.
             has_vlan_tag: false,
         })
     }
 }
 
-/// What the programs decide, by the same core on the host.
-pub fn decide(world: &MemoryWorld, shot: &Shot) -> Decision {
-    let Some(endpoint) = world.endpoint_at(shot.origin.ifindex) else {
-        return Decision::of(Reason::UnknownEndpoint);
+/// What the programs decide, by the same core on the host, and about which direction of whom.
+pub fn decide(world: &MemoryWorld, shot: &Shot) -> (Direction, Decision) {
+    let direction = match shot.hook {
+        Hook::FromPod => Direction::Egress,
+        Hook::ToPod => Direction::Ingress,
     };
-    let frame = shot.frame.as_slice();
-    match shot.hook {
-        Hook::FromPod => from_pod::decide(world, frame, &shot.origin, endpoint),
-        Hook::ToPod => to_pod::decide(world, frame, &shot.origin, endpoint),
+    let (frame, mut origin) = (shot.frame.as_slice(), shot.origin);
+    if shot.hook == Hook::ToPod {
+        let way = owed::way(world, &origin);
+        if way != 0 {
+            let against = owed::against(world, frame, way);
+            if against != 0 {
+                return (Direction::Egress, Decision(against));
+            }
+            origin.stamp = Stamp(origin.stamp).paid().0;
+        }
     }
+    let Some(endpoint) = world.endpoint_at(origin.ifindex) else {
+        return (direction, Decision::of(Reason::UnknownEndpoint));
+    };
+    let decision = match shot.hook {
+        Hook::FromPod => from_pod::decide(world, frame, &origin, endpoint),
+        Hook::ToPod => to_pod::decide(world, frame, &origin, endpoint),
+    };
+    (direction, decision)
 }

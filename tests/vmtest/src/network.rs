@@ -14,6 +14,8 @@ use rtnetlink::LinkVeth;
 pub(crate) const HOST: [&str; 2] = ["192.0.2.1", "2001:db8:ff::1"];
 /// An address of nobody, routed to the first pod.
 pub(crate) const STRANGER: &str = "10.0.0.77";
+/// An address that the host passes on to the second pod, which does not have it.
+pub(crate) const PASSED_ON: &str = "10.0.0.88";
 /// The pods' gateway.
 const GATEWAY: [&str; 2] = ["169.254.1.1", "fe80::1"];
 
@@ -43,6 +45,10 @@ impl Network {
         ip(&host, &format!("addr add {}/128 dev lo", HOST[1]))?;
         let pods = [pod(&host, 1)?, pod(&host, 2)?];
         ip(&host, &format!("route add {STRANGER}/32 dev pod1"))?;
+        ip(
+            &host,
+            &format!("route add {PASSED_ON}/32 via 10.0.0.2 dev pod2"),
+        )?;
         ip(&pods[0].netns, &format!("addr add {STRANGER}/32 dev eth0"))?;
         Ok(Self { host, pods })
     }

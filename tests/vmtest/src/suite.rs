@@ -19,7 +19,7 @@ use policy_harness::{
     traffic::{Connection, Outcome, Protocol, Server, ping, probe},
 };
 
-use crate::network::{HOST, Network, STRANGER};
+use crate::network::{HOST, Network, PASSED_ON, STRANGER};
 
 /// The agent's state.
 const PINS: &str = "/sys/fs/bpf/vmtest";
@@ -118,7 +118,10 @@ impl<'o> Node<'o> {
     }
 
     fn change(&mut self, policy: PolicyFact) -> Result<()> {
-        let change = Change::Policy(policy);
+        self.apply(Change::Policy(policy))
+    }
+
+    fn apply(&mut self, change: Change) -> Result<()> {
         self.facts.push(change.clone());
         self.resolver.apply(change);
         for ops in [self.resolver.commit(), self.resolver.collect()] {
@@ -146,6 +149,7 @@ impl<'o> Node<'o> {
         self.every_port()?;
         self.forged_source()?;
         self.takeover()?;
+        self.calls()?;
         Ok(self.checks)
     }
 
@@ -307,6 +311,42 @@ impl<'o> Node<'o> {
         self.expect(Protocol::Tcp, 81, Outcome::Denied)?;
         self.expect(Protocol::Tcp, 80, Outcome::Allowed)?;
         self.passed("a new generation takes over with the flows of the old one");
+        Ok(())
+    }
+
+    fn counted(&self, what: [(Direction, Reason); 2]) -> Result<[u64; 2]> {
+        let mut packets = [0; 2];
+        for (packets, (direction, reason)) in packets.iter_mut().zip(what) {
+            *packets = self.datapath.counter(direction, reason)?.packets;
+        }
+        Ok(packets)
+    }
+
+    /// What goes to an address of the host and comes to a pod: one program calls another, which calls it again.
+    fn calls(&mut self) -> Result<()> {
+        let addresses = HOST.iter().chain(&[PASSED_ON]).map(|text| text.parse());
+        self.apply(Change::HostAddresses(addresses.collect::<Result<_, _>>()?))?;
+        self.change(PolicyFact {
+            name: ObjectName::new("default", "a"),
+            subjects: labelled("a"),
+            ingress: None,
+            egress: Some(Vec::new()),
+        })?;
+        let wanted = (Direction::Ingress, Reason::DestinationAddress);
+        let missed = (Direction::Egress, Reason::Unjudged);
+        let [before, _] = self.counted([wanted, missed])?;
+        let to = SocketAddr::new(PASSED_ON.parse()?, 53);
+        let got = probe(
+            &self.network.pods[0].netns,
+            Protocol::Udp,
+            None,
+            to,
+            SILENCE,
+        )?;
+        ensure!(got == Outcome::Denied, "the pod has no such address");
+        let [after, unjudged] = self.counted([wanted, missed])?;
+        ensure!(after > before && unjudged == 0, "{after}, {unjudged}");
+        self.passed("programs call one another");
         Ok(())
     }
 }

@@ -65,11 +65,13 @@ impl Worker {
             events,
             debug,
             carry,
+            calls_before,
             ..
         } = datapath;
         self.tables = tables;
         self.flows = flows;
         self.carry = carry;
+        self.calls_before.extend(calls_before);
         self.debug = debug;
         self.events_before = Some(std::mem::replace(&mut self.events, events));
         self.reply(Reply::Replaced(programs));

@@ -10,7 +10,7 @@ use aya::{
     maps::{Map, MapData, MapError, MapInfo},
 };
 use bytemuck::{Pod, Zeroable};
-use policy_common::{Flow, FlowKeyV4, FlowKeyV6, FlowState, names};
+use policy_common::{Flow, FlowKeyV4, FlowKeyV6, FlowState, IdentityId, Verdict, names};
 use policy_ebpf::packet::protocol;
 
 use super::{
@@ -102,6 +102,11 @@ impl Flow2 {
         let shakes_hands = matches!(protocol_number, protocol::TCP | protocol::SCTP);
         if shakes_hands && state.phase == FlowState::PHASE_ESTABLISHED {
             state.seen |= FlowState::SEEN_ANSWER | FlowState::SEEN_CONFIRMATION;
+        }
+        // Nobody asked yet who stands behind the node's address.
+        let to_host = self.identity == IdentityId::HOST.0;
+        if to_host && state.opener == FlowState::OPENED_BY_POD && state.verdict.allows() {
+            state.verdict.0 |= Verdict::OWED;
         }
         #[expect(clippy::cast_possible_truncation, reason = "the low 32 bits were kept")]
         let idle = (now as u32).wrapping_sub(self.last_seen);
@@ -233,7 +238,7 @@ mod tests {
         Flow2 {
             state: FlowState {
                 epoch: 7,
-                verdict: policy_common::Verdict::ALLOW,
+                verdict: Verdict::ALLOW,
                 phase,
                 opener: FlowState::OPENED_BY_PEER,
                 seen: 0,
@@ -263,5 +268,42 @@ mod tests {
         assert_eq!(connection.state.seen, agreed);
         let new = flow2(FlowState::PHASE_NEW, 0x10).converted(protocol::TCP, NOW);
         assert_eq!(new.state.seen, 0, "nobody answered yet");
+    }
+
+    #[test]
+    fn a_converted_flow_to_the_node_is_judged_where_it_arrives() {
+        for (opener, identity, verdict, owes) in [
+            (
+                FlowState::OPENED_BY_POD,
+                IdentityId::HOST,
+                Verdict::ALLOW,
+                true,
+            ),
+            (
+                FlowState::OPENED_BY_POD,
+                IdentityId::HOST,
+                Verdict::DENY,
+                false,
+            ),
+            (
+                FlowState::OPENED_BY_PEER,
+                IdentityId::HOST,
+                Verdict::ALLOW,
+                false,
+            ),
+            (
+                FlowState::OPENED_BY_POD,
+                IdentityId(20),
+                Verdict::ALLOW,
+                false,
+            ),
+        ] {
+            let mut before = flow2(FlowState::PHASE_ESTABLISHED, 0x10);
+            before.state.opener = opener;
+            before.state.verdict = verdict;
+            before.identity = identity.0;
+            let after = before.converted(protocol::TCP, NOW).state.verdict;
+            assert_eq!((after.is_owed(), after.allows()), (owes, verdict.allows()));
+        }
     }
 }

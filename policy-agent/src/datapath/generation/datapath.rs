@@ -18,6 +18,7 @@ use super::{
         },
         pins::{PinDir, PinDirError},
     },
+    calls::CallsBefore,
     carry::{self, Before, Carry},
     counters::Counters,
     failure::Failure,
@@ -45,6 +46,8 @@ pub struct Datapath {
     pub debug: Option<DebugLines>,
     /// The flows of the generation before, until every link has moved.
     pub carry: Option<Carry>,
+    /// To be held until every link has moved.
+    pub calls_before: Option<CallsBefore>,
     pins: Option<PinDir>,
     hz: u32,
 }
@@ -57,6 +60,7 @@ impl Datapath {
     /// `CAP_SYS_ADMIN` before Linux 5.8).
     pub fn load(options: &LoadOptions<'_>) -> Result<Self, LoadError> {
         let hz = load::hz(options)?;
+        let calls_before = options.pins.and_then(CallsBefore::of);
         let (ebpf, flows_before) = load::load(options, hz)?;
         let config = options.config(hz);
         let before = options.pins.and_then(PinDir::node_state);
@@ -88,6 +92,7 @@ impl Datapath {
             counters,
             debug,
             carry,
+            calls_before,
             pins: options.pins.cloned(),
             hz,
         })
@@ -103,8 +108,8 @@ impl Datapath {
         self.pins.as_ref().map_or(Ok(()), PinDir::publish)
     }
 
-    /// Has the programs ask only their own flow tables. To be called when every link has moved; does
-    /// nothing where they ask no others.
+    /// Has the programs ask only their own flow tables, and lets go of the generation before. To be
+    /// called when every link has moved.
     ///
     /// # Errors
     /// See [`Carry::finish`].
@@ -113,6 +118,7 @@ impl Datapath {
             carry.finish(&mut self.tables)?;
         }
         self.carry = None;
+        self.calls_before = None;
         Ok(())
     }
 

@@ -20,6 +20,7 @@ use super::{
         kernel::{abi::Abi, hz, netns, part::PartError},
         pins::{PinDir, PinDirError},
     },
+    calls,
     carry::{Before, PREVIOUS},
     object,
     sizes::TableSizes,
@@ -178,6 +179,7 @@ pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<(Ebpf, Before),
     }
     let mut ebpf = loader.load(options.object)?;
     verify::programs(&mut ebpf, options.stand_ins)?;
+    calls::fill(&mut ebpf)?;
     if let Some(pins) = options.pins {
         // What is another's need not live longer because of our pins.
         let others = PREVIOUS.map(|(_, previous)| previous);

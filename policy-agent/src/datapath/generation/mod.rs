@@ -3,6 +3,7 @@
 //! Knows operations of `policy-core` and layouts of `policy-common`; must not know interfaces.
 //! Invariant: a write that fails leaves what was enforced before.
 
+mod calls;
 mod carry;
 mod counters;
 mod datapath;
@@ -17,6 +18,7 @@ mod tables;
 mod verify;
 mod writer;
 
+pub use calls::CallsBefore;
 pub use carry::Carry;
 pub use counters::Counters;
 pub use datapath::Datapath;

@@ -9,7 +9,7 @@ use aya::{Ebpf, maps::MapError};
 use ipnet::IpNet;
 use policy_common::{
     AddressEntry, Control, Endpoint, EndpointId, IdentityId, NodeState, PortEntry, PortKey,
-    PortSet, PortSetId, RuleKey, V4, V6, Verdict, names,
+    PortSet, PortSetId, RuleKey, V4, V6, Verdict, limits::POD_LINKS, names,
 };
 use policy_core::plan::{
     DENY,
@@ -42,6 +42,7 @@ pub(crate) struct Tables {
     globals: Slots<Control>,
     control: Control,
     tunnel_ports: Slots<u64>,
+    pod_links: Slots<u64>,
 }
 
 /// Rules that every generation has.
@@ -74,6 +75,7 @@ impl Tables {
             globals: open(ebpf, Control::MAP)?,
             control: Control::default(),
             tunnel_ports: open(ebpf, names::TUNNEL_PORTS)?,
+            pod_links: open(ebpf, names::POD_LINKS)?,
         })
     }
 
@@ -101,6 +103,12 @@ impl Tables {
     /// goes last: at every step the interface has the old endpoint or the new one.
     pub(crate) fn put_endpoint(&mut self, value: Endpoint) -> Result<(), MapError> {
         self.unsettle()?;
+        // Stays when the endpoint goes: others may have the same element, and one too many costs a look.
+        for link in [value.ifindex, value.bridge] {
+            if link != 0 {
+                self.pod_links.set(link % POD_LINKS, Abi(1), 0)?;
+            }
+        }
         let interface = Abi(value.ifindex);
         let before = found(self.interfaces.get(&interface, 0))?;
         self.endpoints

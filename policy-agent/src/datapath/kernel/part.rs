@@ -68,6 +68,7 @@ fn second_handle(map: &Map) -> Result<Map, MapError> {
     | Map::LpmTrie(data)
     | Map::LruHashMap(data)
     | Map::PerCpuArray(data)
+    | Map::ProgramArray(data)
     | Map::RingBuf(data)) = map
     else {
         return Err(MapError::InvalidMapType { map_type: 0 });

@@ -105,9 +105,9 @@ impl Twins {
 
     /// One packet through both.
     fn shoot(&mut self, shot: &Shot) {
-        let (program, direction) = match shot.hook {
-            Hook::FromPod => (names::FROM_POD, Direction::Egress),
-            Hook::ToPod => (names::TO_POD, Direction::Ingress),
+        let program = match shot.hook {
+            Hook::FromPod => names::FROM_POD,
+            Hook::ToPod => names::TO_POD,
         };
         let origin = TestOrigin {
             ifindex: shot.origin.ifindex,
@@ -117,7 +117,7 @@ impl Twins {
             stamp: shot.origin.stamp,
         };
         let outcome = self.kernel.test_run(program, &shot.frame, origin).unwrap();
-        let decision = decide(&self.memory.world, shot);
+        let (direction, decision) = decide(&self.memory.world, shot);
         let reason = decision.reason().unwrap();
         let counted = self
             .counted

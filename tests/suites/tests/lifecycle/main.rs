@@ -27,4 +27,5 @@ mod scene;
 mod sift;
 mod steady;
 mod table;
+mod translated;
 mod world;

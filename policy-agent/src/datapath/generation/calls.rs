@@ -1,0 +1,48 @@
+//! Programs that call others of their generation.
+//!
+//! Invariant: while a program may run, somebody holds the array by which it calls – a pin or a process:
+//! the kernel empties one that nobody holds, and then the program drops what it would have passed on.
+
+use aya::{
+    Ebpf,
+    maps::{MapData, ProgramArray},
+};
+use policy_common::names;
+
+use super::{
+    super::{
+        kernel::part::{PartError, classifier, open},
+        pins::PinDir,
+    },
+    load::LoadError,
+};
+
+/// Has programs that are loaded find those that they call. Objects of earlier versions have none.
+pub(super) fn fill(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    if ebpf.program(names::TO_POD_OWED).is_none() {
+        return Ok(());
+    }
+    let mut calls: ProgramArray<MapData> = open(ebpf, names::CALLS)?;
+    for (call, name) in [
+        (names::CALL_TO_POD, names::TO_POD),
+        (names::CALL_TO_POD_OWED, names::TO_POD_OWED),
+    ] {
+        let program = classifier(ebpf, name)?.fd();
+        let program = program.map_err(|source| PartError::Program { name, source })?;
+        calls.set(call, program, 0)?;
+    }
+    Ok(())
+}
+
+/// Holds the array of the generation in force, whose pin is about to be replaced while its programs
+/// still run.
+pub struct CallsBefore(#[expect(dead_code, reason = "held, never read")] MapData);
+
+impl CallsBefore {
+    /// `None`: it has none.
+    pub(super) fn of(pins: &PinDir) -> Option<Self> {
+        MapData::from_pin(pins.path().join(names::CALLS))
+            .ok()
+            .map(Self)
+    }
+}
