@@ -28,12 +28,7 @@ pub trait Clock {
 
 /// Memory that takes no stack, for as long as one packet is decided.
 pub trait Memory {
-    /// Lends memory for a packet's headers.
-    #[inline(always)]
-    fn lend<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
-        Some(then(&mut T::default()))
-    }
-    /// Lends other memory, for what was found in the flow table.
+    /// Lends memory for what was found in the flow table.
     #[inline(always)]
     fn lend_for_flow<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
         Some(then(&mut T::default()))

@@ -23,6 +23,12 @@ impl<const LINK: usize> Frame<LINK> {
         }
     }
 
+    /// The program's context, as functions take it.
+    #[inline(always)]
+    pub(super) const fn skb(&self) -> *mut __sk_buff {
+        self.skb
+    }
+
     /// The program's context.
     #[inline(always)]
     pub(crate) fn context(&self) -> TcContext {

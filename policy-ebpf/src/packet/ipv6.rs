@@ -18,8 +18,6 @@ const DESTINATION_OPTIONS: u8 = 60;
 pub fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<V6>, ParseError> {
     let [first] = frame.bytes::<1>(offset).ok_or(ParseError::Malformed)?;
     let [high, low, next, hop_limit] = frame.bytes(offset + 4).ok_or(ParseError::Malformed)?;
-    let source = frame.bytes(offset + 8).ok_or(ParseError::Malformed)?;
-    let destination = frame.bytes(offset + 24).ok_or(ParseError::Malformed)?;
     let payload = usize::from(u16::from_be_bytes([high, low]));
     let mut end = offset + HEADER_LEN + payload;
     if payload == 0 && frame.is_segmented() {
@@ -30,6 +28,9 @@ pub fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<V6>
     }
     let mut headers = walk(frame, offset + HEADER_LEN, end, next)?;
     headers.hop_limit = hop_limit;
+    // Last, so that they do not lie on the stack meanwhile.
+    let source = frame.bytes(offset + 8).ok_or(ParseError::Malformed)?;
+    let destination = frame.bytes(offset + 24).ok_or(ParseError::Malformed)?;
     Ok(IpPacket::new(frame, V6(source), V6(destination), &headers))
 }
 
