@@ -14,7 +14,7 @@ use crate::{
         open::{Found, open},
     },
     lookup::{Recall, Tables, World},
-    packet::{Bytes, Wire, icmp, transport::Kind},
+    packet::{Wire, icmp, transport::Kind},
     steps::Steps,
 };
 
@@ -45,7 +45,7 @@ pub fn judge<F, W, B>(world: &W, case: &Case<'_, F, B>) -> Decision
 where
     F: Family,
     W: Tables<F> + World,
-    B: Bytes + ?Sized,
+    B: Steps + ?Sized,
 {
     let key = case.key();
     if let Some((state, last_seen)) = Recall::<F>::known_flow(world, &key)

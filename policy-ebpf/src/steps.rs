@@ -5,9 +5,10 @@
 //! frame takes these steps in its own way, and every other frame as the library writes them. Invariant: both
 //! ways say the same.
 
-use policy_common::{Direction, Endpoint};
+use policy_common::{Direction, Endpoint, Flow};
 
 use crate::{
+    flows::phase,
     link::{self, LinkControl},
     lookup::{Addresses, Clock, Flows, Policy},
     packet::{Bare, Bytes, IpPacket, ParseError, Segment, Wire},
@@ -52,6 +53,19 @@ pub trait Steps: Bytes {
         W: Addresses<F> + Clock + Flows<F> + Policy,
     {
         related::is_related(world, self, endpoint, direction, packet)
+    }
+
+    /// Moves a flow on by a packet in this direction. `is_due`: as for [`phase::advance`].
+    #[inline(always)]
+    fn step<A>(
+        &self,
+        packet: &IpPacket<A>,
+        segment: Segment,
+        direction: Direction,
+        flow: &mut Flow,
+        is_due: bool,
+    ) {
+        phase::step(self, packet, segment, direction, flow, is_due);
     }
 
     /// Whether a pod may send this ICMP error.

@@ -8,8 +8,9 @@
 use core::arch::asm;
 
 use aya_ebpf::bindings::__sk_buff;
-use policy_common::{Direction, Endpoint, V4, V6};
+use policy_common::{Direction, Endpoint, Flow, V4, V6};
 use policy_ebpf::{
+    flows::phase,
     link::{self, LinkControl},
     lookup::{Addresses, Clock, Flows, Policy, Tables},
     packet::{IpPacket, ParseError, Segment, Wire, ethernet},
@@ -17,7 +18,7 @@ use policy_ebpf::{
     steps::Steps,
 };
 
-use super::{frame::Frame, maps, world::Kernel};
+use super::{frame::Frame, known::copy, maps, world::Kernel};
 
 /// Frames of pods' interfaces: the functions are written for these only.
 type Received = Frame<{ ethernet::HEADER_LEN }>;
@@ -74,12 +75,34 @@ impl<const LINK: usize> Steps for Frame<LINK> {
     {
         const { assert!(LINK == ethernet::HEADER_LEN) };
         keep(packet);
-        let (here, egress) = (endpoint.ifindex.into(), is_egress(direction).into());
+        let (here, egress) = (endpoint.ifindex.into(), direction as u64);
         let is_related = match F::VERSION {
             4 => is_related_v4(self.skb(), here, egress),
             _ => is_related_v6(self.skb(), here, egress),
         };
         is_related != 0
+    }
+
+    #[inline(always)]
+    fn step<A>(
+        &self,
+        packet: &IpPacket<A>,
+        segment: Segment,
+        direction: Direction,
+        flow: &mut Flow,
+        is_due: bool,
+    ) {
+        let Some(memory) = flow_memory() else {
+            return;
+        };
+        let [layout, datagram] = packet.words();
+        let how = direction as u64 | u64::from(is_due) << 1;
+        // SAFETY: the memory belongs to this processor until the program ends.
+        unsafe {
+            copy(bytemuck::cast_ref(flow), memory);
+            step(self.skb(), segment.0, layout, datagram, how);
+            copy(&*memory, (&raw mut *flow).cast());
+        }
     }
 
     #[inline(always)]
@@ -132,11 +155,6 @@ fn kept<'a, F: Wire>() -> Option<&'a IpPacket<F>> {
 }
 
 #[inline(always)]
-const fn is_egress(direction: Direction) -> bool {
-    matches!(direction, Direction::Egress)
-}
-
-#[inline(always)]
 fn follow<F: Wire>(skb: *mut __sk_buff) -> u64 {
     let frame = Received::new(skb);
     match F::parse(&frame, ethernet::HEADER_LEN) {
@@ -179,11 +197,8 @@ where
     let (Some(packet), Some(endpoint)) = (kept(), Kernel.here(here as u32)) else {
         return NO;
     };
-    let direction = match egress {
-        0 => Direction::Ingress,
-        _ => Direction::Egress,
-    };
-    related::is_related::<F, _, _>(&Kernel, &frame, endpoint, direction, packet).into()
+    related::is_related::<F, _, _>(&Kernel, &frame, endpoint, Direction::of_bit(egress), packet)
+        .into()
 }
 
 #[inline(always)]
@@ -203,6 +218,36 @@ fn asked(argument: u64) {
     unsafe {
         asm!("{0} = {0}", inout(reg) argument => _, options(nomem, nostack, preserves_flags))
     };
+}
+
+/// Memory of this processor for a flow that a step moves on.
+#[inline(always)]
+fn flow_memory() -> Option<*mut [u64; 4]> {
+    const { assert!(size_of::<Flow>() == 32) };
+    let scratch = maps::SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: an array slot stays where it is.
+    Some(unsafe { &raw mut (*scratch).step })
+}
+
+/// `how` – bits 0: egress, 1: the entry is due.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn step(skb: *mut __sk_buff, segment: u64, layout: u64, datagram: u64, how: u64) -> u64 {
+    let Some(memory) = flow_memory() else {
+        return NO;
+    };
+    // SAFETY: the memory belongs to this processor until the program ends, and any bytes are a flow.
+    let flow = unsafe { &mut *memory.cast::<Flow>() };
+    let packet = IpPacket::of_words([layout, datagram]);
+    phase::step(
+        &Received::new(skb),
+        &packet,
+        Segment(segment),
+        Direction::of_bit(how),
+        flow,
+        how & 2 != 0,
+    );
+    YES
 }
 
 /// One global function for each address family.

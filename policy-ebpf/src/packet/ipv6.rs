@@ -47,7 +47,7 @@ pub(super) fn walk<B: Bytes + ?Sized>(
         transport: cursor,
         end,
         hop_limit: 0,
-        fragment: Fragment::Whole,
+        fragment: Fragment::WHOLE,
         has_fragment_header: false,
         protocol,
     };
@@ -72,9 +72,9 @@ pub(super) fn walk<B: Bytes + ?Sized>(
                             .ok_or(ParseError::Malformed)?;
                         let field = u16::from_be_bytes([kind_or_high, left_or_low]);
                         walk.fragment = match (field & !7, field & 1) {
-                            (0, 0) => Fragment::Whole,
-                            (0, _) => Fragment::First(id),
-                            (offset, _) => Fragment::Later(id, offset),
+                            (0, 0) => Fragment::WHOLE,
+                            (0, _) => Fragment::first(id),
+                            (offset, _) => Fragment::later(id, offset),
                         };
                         8
                     }
@@ -88,7 +88,7 @@ pub(super) fn walk<B: Bytes + ?Sized>(
         if walk.transport > end {
             return Err(ParseError::Malformed);
         }
-        if let Fragment::Later(..) = walk.fragment {
+        if walk.fragment.is_later() {
             return Ok(walk);
         }
     }
