@@ -3,23 +3,19 @@
 //! Owns what is known of the kind and when to ask. Invariants: what is known is what the server said
 //! last, or was so before it went away; a doubt is never answered by waiting.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use tokio::{
     sync::{mpsc, watch as signal},
-    task::JoinHandle,
-    time::{Duration, Instant, sleep, sleep_until},
+    time::{Duration, Instant, sleep},
 };
 
 use super::{
-    Access, Pace, Trouble,
-    client::Connection,
+    Pace, Trouble,
     collect::News,
-    known::{Draft, Known, Versioned, is_before, version_of},
+    known::{Draft, Known, Versioned, is_before},
+    link::Link,
     list::{List, Part, probe},
     pace::{BackOff, between},
     resource::{ALL, Resource},
-    watch::{Said, Watch},
 };
 use crate::{source::contact::Listening, text::Printable};
 
@@ -29,68 +25,22 @@ const MOST_FAILURES: u32 = 4;
 const MOST_FUTURES: u32 = 3;
 const FUTURE: Duration = Duration::from_secs(1);
 
-/// The connection that all kinds share.
-#[derive(Clone)]
-pub(super) struct Link {
-    access: Access,
-    connection: Arc<Mutex<Option<Connection>>>,
-}
-
-impl Link {
-    pub(super) fn new(access: Access, connection: Connection) -> Self {
-        Self {
-            access,
-            connection: Arc::new(Mutex::new(Some(connection))),
-        }
-    }
-
-    fn current(&self) -> std::sync::MutexGuard<'_, Option<Connection>> {
-        self.connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The connection; with the configuration as it is now, when the last one failed.
-    async fn get(&self) -> Result<Connection, Trouble> {
-        let current = self.current().clone();
-        if let Some(connection) = current {
-            return Ok(connection);
-        }
-        let connection = Connection::open(&self.access).await?;
-        *self.current() = Some(connection.clone());
-        Ok(connection)
-    }
-
-    /// Credentials and authorities change: the next one reads them anew.
-    fn forget(&self) {
-        *self.current() = None;
-    }
-}
-
 /// One kind, followed.
 pub(super) struct Follow {
     kind: usize,
-    resource: &'static Resource,
-    link: Link,
-    pace: Pace,
-    listening: Listening,
-    reloads: signal::Receiver<()>,
-    sender: mpsc::Sender<News>,
-    known: Known,
+    pub(super) resource: &'static Resource,
+    pub(super) link: Link,
+    pub(super) pace: Pace,
+    pub(super) listening: Listening,
+    pub(super) reloads: signal::Receiver<()>,
+    pub(super) sender: mpsc::Sender<News>,
+    pub(super) known: Known,
     /// The version up to which everything is known.
-    version: Option<String>,
-    relist_at: Instant,
-    back_off: BackOff,
+    pub(super) version: Option<String>,
+    pub(super) relist_at: Instant,
+    pub(super) back_off: BackOff,
     /// Lists that were needed one soon after the other.
     doubts: BackOff,
-}
-
-/// A list that runs beside a watch.
-struct Beside {
-    list: List,
-    draft: Draft,
-    /// What was known when it began.
-    since: Option<String>,
 }
 
 impl Follow {
@@ -167,7 +117,7 @@ impl Follow {
         }
     }
 
-    async fn begin_list(&self) -> Result<List, Trouble> {
+    pub(super) async fn begin_list(&self) -> Result<List, Trouble> {
         let connection = self.link.get().await?;
         let listening = self.listening.clone();
         Ok(List::begin(
@@ -178,7 +128,7 @@ impl Follow {
         ))
     }
 
-    fn take_items(
+    pub(super) fn take_items(
         &mut self,
         draft: &mut Draft,
         items: Vec<serde_json::Value>,
@@ -189,7 +139,7 @@ impl Follow {
     }
 
     /// A list is complete.
-    async fn complete(&mut self, draft: Draft) {
+    pub(super) async fn complete(&mut self, draft: Draft) {
         let changes = self.known.finish(draft);
         self.listening.listed();
         self.listening.problem(None);
@@ -204,7 +154,7 @@ impl Follow {
     }
 
     /// Tells what changed; `announced` also when nothing did.
-    async fn say(&mut self, changes: Vec<Versioned>, announced: bool) {
+    pub(super) async fn say(&mut self, changes: Vec<Versioned>, announced: bool) {
         self.listening.holds(self.known.len());
         let words = self.known.news();
         if changes.is_empty() && words.is_none() && !announced {
@@ -270,7 +220,7 @@ impl Follow {
     }
 
     /// A server that is at an earlier version than it was has another history.
-    fn is_no_other(&self, now: String, before: Option<&String>) -> Result<(), Trouble> {
+    pub(super) fn is_no_other(&self, now: String, before: Option<&String>) -> Result<(), Trouble> {
         match before {
             Some(before) if is_before(&now, before) => Err(Trouble::Restored {
                 now,
@@ -278,112 +228,6 @@ impl Follow {
             }),
             _ => Ok(()),
         }
-    }
-
-    /// Listens to one watch until it ends, or is silent though the server is there.
-    async fn watch(&mut self) -> Result<(), Trouble> {
-        let connection = self.link.get().await?;
-        let version = self.version.clone().unwrap_or_default();
-        let mut watch = Watch::open(
-            &connection,
-            self.resource,
-            &version,
-            &self.pace,
-            &self.listening,
-        )
-        .await?;
-        self.listening.is_watching(true);
-        self.listening.problem(None);
-        let mut quiet_at = Instant::now() + self.pace.quiet;
-        let mut asked: Option<Asked> = None;
-        let mut is_quiet = false;
-        let mut beside: Option<Beside> = None;
-        loop {
-            tokio::select! {
-                () = self.sender.closed() => return Ok(()),
-                said = watch.next() => {
-                    let Some(said) = said? else { return Ok(()) };
-                    (is_quiet, asked) = (false, None);
-                    quiet_at = Instant::now() + self.pace.quiet;
-                    self.back_off.reset();
-                    self.take_said(said, beside.as_mut().map(|beside| &mut beside.draft)).await?;
-                }
-                answer = answered(&mut asked) => {
-                    asked = None;
-                    self.is_no_other(answer?, self.version.as_ref())?;
-                    // Once, nothing may have happened. Twice, a bookmark should have come.
-                    if is_quiet {
-                        return Ok(());
-                    }
-                    is_quiet = true;
-                    quiet_at = Instant::now() + self.pace.quiet;
-                }
-                () = sleep_until(quiet_at), if asked.is_none() => {
-                    asked = Some(self.ask(&connection));
-                }
-                part = next_part(&mut beside) => match part {
-                    Ok(Part::Items(items)) => if let Some(beside) = &mut beside {
-                        self.take_items(&mut beside.draft, items)?;
-                    },
-                    Ok(Part::End(version)) => if let Some(Beside { draft, since, .. }) = beside.take() {
-                        self.is_no_other(version, since.as_ref())?;
-                        self.complete(draft).await;
-                    },
-                    Err(trouble) => {
-                        beside = None;
-                        let wait = self.trouble(&trouble);
-                        self.relist_at = Instant::now() + wait;
-                    }
-                },
-                () = sleep_until(self.relist_at), if beside.is_none() => {
-                    beside = Some(Beside {
-                        list: self.begin_list().await?,
-                        draft: self.known.begin(),
-                        since: self.version.clone(),
-                    });
-                }
-                reload = self.reloads.changed() => {
-                    if reload.is_err() {
-                        return Ok(());
-                    }
-                    self.relist_at = Instant::now();
-                }
-            }
-        }
-    }
-
-    fn ask(&self, connection: &Connection) -> Asked {
-        let (connection, resource) = (connection.clone(), self.resource);
-        let (pace, listening) = (self.pace.clone(), self.listening.clone());
-        Asked(tokio::spawn(async move {
-            probe(&connection, resource, &pace, &listening).await
-        }))
-    }
-
-    async fn take_said(
-        &mut self,
-        said: Vec<Said>,
-        mut draft: Option<&mut Draft>,
-    ) -> Result<(), Trouble> {
-        let mut changes = Vec::new();
-        let mut announced = false;
-        for one in said {
-            let (Said::There(object) | Said::Gone(object) | Said::Bookmark(object)) = &one;
-            let version = version_of(object).map(str::to_owned);
-            let change = match one {
-                Said::There(object) => self.known.there(object, draft.as_deref_mut())?,
-                Said::Gone(object) => self.known.gone(object, draft.as_deref_mut())?,
-                Said::Bookmark(_) => {
-                    self.version = version.or(self.version.take());
-                    continue;
-                }
-            };
-            announced |= self.resource.announced;
-            self.version = version.or(self.version.take());
-            changes.extend(change);
-        }
-        self.say(changes, announced).await;
-        Ok(())
     }
 
     /// Something is in doubt: a list follows, later each time that this comes again soon.
@@ -412,7 +256,7 @@ impl Follow {
     }
 
     /// Says what failed, and how long to leave it.
-    fn trouble(&mut self, trouble: &Trouble) -> Duration {
+    pub(super) fn trouble(&mut self, trouble: &Trouble) -> Duration {
         let wait = self.back_off.next(&self.pace, trouble.retry_after());
         let text = format!("{}", Printable(trouble));
         if self.back_off.failures() == 1 {
@@ -439,33 +283,5 @@ impl Follow {
                 }
             }
         }
-    }
-}
-
-/// A question that is being answered; dropping it ends that.
-struct Asked(JoinHandle<Result<String, Trouble>>);
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// The answer to a question; never, when none was asked.
-async fn answered(asked: &mut Option<Asked>) -> Result<String, Trouble> {
-    match asked {
-        Some(asked) => match (&mut asked.0).await {
-            Ok(answer) => answer,
-            Err(error) => Err(Trouble::Connection(error.to_string())),
-        },
-        None => std::future::pending().await,
-    }
-}
-
-/// The next part of a list; never, when there is none.
-async fn next_part(beside: &mut Option<Beside>) -> Result<Part, Trouble> {
-    match beside {
-        Some(beside) => beside.list.next().await,
-        None => std::future::pending().await,
     }
 }

@@ -6,10 +6,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Access, Pace, Trouble,
-    client::Connection,
-    collect::Collector,
-    follow::{Follow, Link},
+    Access, Pace, Trouble, client::Connection, collect::Collector, follow::Follow, link::Link,
     resource::ALL,
 };
 use crate::source::{Event, contact::Contact};
