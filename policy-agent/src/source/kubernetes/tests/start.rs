@@ -78,3 +78,23 @@ fn without_any_word_of_how_to_reach_a_server_nothing_begins() {
     let error = KubernetesSource::open(&nowhere, Pace::default()).unwrap_err();
     assert!(matches!(error, KubernetesSourceError::Access(_)), "{error}");
 }
+
+#[test]
+fn encryption_needs_nothing_that_the_process_has_not() {
+    let config = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "a", "cluster": {
+            "server": "https://127.0.0.1:1",
+            "insecure-skip-tls-verify": true,
+        }}],
+        "users": [{"name": "a", "user": {"token": "t"}}],
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "current-context": "a",
+    });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), config.to_string()).unwrap();
+    let access = Access::Kubeconfig(file.path().to_owned());
+    let source = KubernetesSource::open(&access, Pace::default()).unwrap();
+    assert_eq!(source.server(), "https://127.0.0.1:1/");
+}
