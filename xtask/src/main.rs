@@ -6,6 +6,7 @@
 mod bench;
 mod build_ebpf;
 mod ci;
+mod cluster;
 mod command;
 mod conformance;
 mod demo;
@@ -42,6 +43,8 @@ enum Task {
     Conformance(conformance::Args),
     Bench(bench::Args),
     TestVm(test_vm::Args),
+    Cluster(cluster::Args),
+    TestKube(cluster::TestArgs),
     Ci(ci::Args),
 }
 
@@ -66,6 +69,8 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(args) => bench::run(&workspace, args),
         Task::Conformance(args) => conformance::run(&workspace, args),
         Task::TestVm(args) => test_vm::run(&workspace, &args),
+        Task::Cluster(args) => cluster::run(&workspace, &args),
+        Task::TestKube(args) => cluster::test(&workspace, &args),
         Task::Ci(args) => ci::run(&workspace, &args),
     }
 }
