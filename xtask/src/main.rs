@@ -15,6 +15,7 @@ mod root;
 mod setup;
 mod tally;
 mod test;
+mod test_kube;
 mod test_vm;
 mod workspace;
 
@@ -44,7 +45,7 @@ enum Task {
     Bench(bench::Args),
     TestVm(test_vm::Args),
     Cluster(cluster::Args),
-    TestKube(cluster::TestArgs),
+    TestKube(test_kube::Args),
     Ci(ci::Args),
 }
 
@@ -70,7 +71,7 @@ fn run(task: Task) -> Result<()> {
         Task::Conformance(args) => conformance::run(&workspace, args),
         Task::TestVm(args) => test_vm::run(&workspace, &args),
         Task::Cluster(args) => cluster::run(&workspace, &args),
-        Task::TestKube(args) => cluster::test(&workspace, &args),
+        Task::TestKube(args) => test_kube::run(&workspace, &args),
         Task::Ci(args) => ci::run(&workspace, &args),
     }
 }
