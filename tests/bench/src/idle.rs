@@ -1,7 +1,7 @@
 //! Group `idle`: what an agent costs while nothing happens.
 //!
-//! The real agent enforces eight pods and nobody says anything, for ten minutes (`--quick`: half a
-//! minute). `agent` is the time that all its threads had a processor, by `schedstat`, in per cent of
+//! The real agent enforces eight pods and nobody says anything, for ten minutes (`--quick`: ten
+//! seconds). `agent` is the time that all its threads had a processor, by `schedstat`, in per cent of
 //! one processor. What a start leaves to do – the tables are collected, the sweeps find their pace –
 //! is waited for before.
 
@@ -36,7 +36,7 @@ const PODS: usize = 8;
 /// From the start until nothing of it is left to do.
 const SETTLED: Duration = Duration::from_secs(15);
 const WINDOW: Duration = Duration::from_secs(600);
-const QUICK_WINDOW: Duration = Duration::from_secs(30);
+const QUICK_WINDOW: Duration = Duration::from_secs(10);
 
 const ISOLATED: &str = "
 apiVersion: networking.k8s.io/v1
