@@ -254,7 +254,9 @@ mod tests {
     fn the_old_capability_includes_the_new_ones() {
         let status = |bits: &[u32]| {
             let effective = bits.iter().fold(0u64, |all, bit| all | 1 << bit);
-            capabilities(Effective::parse(&format!("Name:\tx\nCapEff:\t{effective:016x}\n")))
+            capabilities(Effective::parse(&format!(
+                "Name:\tx\nCapEff:\t{effective:016x}\n"
+            )))
         };
         assert!(matches!(status(&[11, 12, 21]), Finding::Ok(_)));
         assert!(matches!(status(&[11, 12, 38, 39]), Finding::Warn(_)));
