@@ -21,6 +21,7 @@ mod masquerade;
 mod newcomers;
 mod node_origin;
 mod position;
+mod probes;
 mod random;
 mod restart;
 mod scene;
