@@ -4,7 +4,7 @@ use policy_common::{Direction, EndpointId, Flow, FlowState, IdentityId, Reason, 
 
 use super::{
     life::is_expired,
-    limits::{is_slot, make_room, remember},
+    limits::{is_slot, remember},
     look_up::step,
     shares::Charge,
 };
@@ -177,7 +177,7 @@ fn track<F: Family, W: Tables<F> + World>(
         return Flows::<F>::replace_flow(world, &found.key, &found.flow)
             .map_err(|Full| Reason::FlowTableFull);
     }
-    let slot = make_room(world, endpoint, opener, found.recent.peer_hash);
+    let slot = world.make_room(endpoint, opener, found.recent.peer_hash);
     if !is_slot(slot) {
         return Err(reason(refused));
     }
