@@ -124,7 +124,13 @@ pub trait Shares {
         then: impl FnOnce(&Recent) -> R,
     ) -> Option<R>;
     /// RECENT, RECENT_CHUNKS: writes a slot: whether it has memory.
-    fn put_recent(&self, endpoint: EndpointId, opener: u8, slot: u32, recent: &Recent) -> bool;
+    fn put_recent(
+        &self,
+        endpoint: EndpointId,
+        opener: u8,
+        slot: u32,
+        write: impl FnOnce(&mut Recent),
+    ) -> bool;
 }
 
 /// What this processor remembers of the tables of one address family. Remembering nothing is right too.
