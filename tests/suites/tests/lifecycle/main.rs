@@ -23,6 +23,7 @@ mod node_origin;
 mod position;
 mod probes;
 mod random;
+mod resolver;
 mod restart;
 mod scene;
 mod sift;
