@@ -20,6 +20,7 @@ use super::{
     keeping::Keeping,
     kept::{self, StateFile},
     links::{self, Entry},
+    opening::Opening,
     settle::{Settle, Touch},
     watch::Watch,
 };
@@ -51,7 +52,8 @@ impl Thread {
             .build()
             .map_err(ManifestSourceError::Thread)?;
         runtime.block_on(async {
-            let kept = self.state.as_ref().map_or_else(Vec::new, restore);
+            let kept::State { kept, revision } =
+                self.state.as_ref().map(restore).unwrap_or_default();
             let begin = |directory: &Path| {
                 let mut watch = Watch::new(directory.to_owned())?;
                 // Watched before it is read, so that nothing is missed in between.
@@ -88,6 +90,8 @@ impl Thread {
                 kept: Vec::new(),
                 log: PolicyLog::default(),
                 revision: None,
+                earlier: revision,
+                opening: Some(Opening::new(Instant::now())),
                 reload: self.reload,
                 sender: self.sender,
             };
@@ -112,6 +116,10 @@ struct Follow {
     refused: Vec<Refusal>,
     kept: Vec<Kept>,
     revision: Option<Revision>,
+    /// What an earlier run had accepted, while this one could not look.
+    earlier: Option<Revision>,
+    /// Until everything was read that was there at the start.
+    opening: Option<Opening>,
     log: PolicyLog,
     /// Somebody wants everything read again.
     reload: Arc<Notify>,
@@ -135,7 +143,7 @@ impl Follow {
                 }
             );
         }
-        if self.send(changes).await && self.sender.send(Event::Synced).await.is_ok() {
+        if self.send(changes).await {
             while self.turn().await? {}
         }
         self.keep();
@@ -146,13 +154,10 @@ impl Follow {
     async fn turn(&mut self) -> Result<bool, ManifestSourceError> {
         let due = self.settle.deadline();
         let keep = self.keeping.as_ref().and_then(Keeping::deadline);
+        let opened = self.opening.as_ref().map(Opening::deadline);
         tokio::select! {
+            biased;
             () = self.sender.closed() => return Ok(false),
-            touched = self.watch.next() => {
-                let (name, touch) = touched.map_err(|source| self.failed(source))?;
-                self.settle.touch(name, touch, Instant::now());
-            }
-            () = self.reload.notified() => self.settle.touch(None, Touch::Done, Instant::now()),
             () = rest_until(due) => {
                 let changes = self.read_due();
                 self.watch_links();
@@ -164,6 +169,20 @@ impl Follow {
                 return Ok(self.send(changes).await);
             }
             () = rest_until(keep) => self.keep(),
+            () = self.reload.notified() => self.settle.touch(None, Touch::Done, Instant::now()),
+            touched = self.watch.next() => {
+                let (name, touch) = touched.map_err(|source| self.failed(source))?;
+                let now = Instant::now();
+                if let Some(opening) = &mut self.opening {
+                    opening.touch(now);
+                }
+                self.settle.touch(name, touch, now);
+            }
+            // Last: what has come by then belongs to it.
+            () = rest_until(opened) => {
+                self.opening = None;
+                return Ok(self.sender.send(Event::Synced).await.is_ok());
+            }
         }
         Ok(true)
     }
@@ -192,7 +211,8 @@ impl Follow {
                 return false;
             }
         }
-        let revision = self.manifests.revision();
+        let earlier = self.earlier.clone();
+        let revision = earlier.unwrap_or_else(|| self.manifests.revision());
         if changes.is_empty() && self.revision.as_ref() == Some(&revision) {
             return true;
         }
@@ -254,6 +274,7 @@ impl Follow {
             }
         };
         self.unlisted = None;
+        self.earlier = None;
         let known: Vec<_> = self.manifests.files().cloned().collect();
         let mut changes = Vec::new();
         for name in &names {
@@ -343,10 +364,10 @@ impl Follow {
 }
 
 /// What an earlier run had accepted.
-fn restore(state: &StateFile) -> Vec<kept::Kept> {
+fn restore(state: &StateFile) -> kept::State {
     state.read().unwrap_or_else(|error| {
         tracing::error!("what an earlier run accepted cannot be read: {error}");
-        Vec::new()
+        kept::State::default()
     })
 }
 
