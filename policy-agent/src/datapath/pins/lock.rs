@@ -23,7 +23,7 @@ const RUN_DIRECTORY: &str = "/run/policy-agent";
 
 /// Held while an agent works in a pin directory; the kernel lets go of it when the process ends.
 #[derive(Debug)]
-pub struct PinLock {
+pub(super) struct PinLock {
     _directory: Flock<fs::File>,
 }
 
@@ -116,9 +116,7 @@ mod tests {
         let refused = pins.lock().unwrap_err().to_string();
         assert!(refused.contains(&format!("process {}", std::process::id())));
         drop(held);
-        let again = pins.lock().unwrap();
-        pins.remove_all().unwrap();
-        pins.remove_run_files(again).unwrap();
+        pins.lock().unwrap().remove_all().unwrap();
     }
 
     #[test]
@@ -129,6 +127,6 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         let refused = pins.lock().unwrap_err().to_string();
         assert!(refused.contains("user 0 with mode 0755"), "{refused}");
-        fs::remove_dir(&path).unwrap();
+        fs::remove_dir_all(&path).unwrap();
     }
 }
