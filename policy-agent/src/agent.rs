@@ -216,7 +216,7 @@ pub async fn run(
     let watcher = node::Watcher::open(&node::Options::default())?;
     let (sender, mut node_events) = mpsc::channel(NODE_EVENTS);
     let mut node_task = tokio::spawn(watcher.run(sender));
-    let mut agent = Agent::new(&options, &pins, source.name())?;
+    let mut agent = Agent::new(&options, &pins, &source)?;
     status::listen(&options.pins, agent.published.clone())?;
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -281,7 +281,7 @@ async fn ended(task: &mut JoinHandle<Result<(), node::NodeError>>) -> AgentError
 }
 
 impl Agent {
-    fn new(options: &AgentOptions, pins: &Pins, source: String) -> Result<Self, AgentError> {
+    fn new(options: &AgentOptions, pins: &Pins, source: &Source) -> Result<Self, AgentError> {
         let now = Instant::now();
         let earlier = pins.endpoints()?;
         let mechanism = options.attach.mechanism();
@@ -292,7 +292,7 @@ impl Agent {
             most_endpoints: options.sizes.max_endpoints,
             pins: options.pins.clone(),
             phase: Phase::Waiting,
-            source: SourceState::new(source),
+            source: SourceState::new(source.name(), source.contact()),
             node_synced: NodeSynced::default(),
             loaded: false,
             resolver: Resolver::new(),
