@@ -128,7 +128,10 @@ impl Agent {
                 self.dirty = true;
                 self.source.applied.push_back((self.turn + 1, revision));
             }
-            Event::Synced => self.source.synced = true,
+            Event::Synced => {
+                self.source.synced = true;
+                self.spare_bridges();
+            }
             Event::Refused(refused) => self.source.refuse(refused),
             Event::Kept(kept) => self.source.keep(&kept),
         }

@@ -13,7 +13,7 @@ use std::{
     iter,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
@@ -54,6 +54,8 @@ pub(super) struct Tables {
     outbox: UnboundedSender<Reply>,
     pub(super) replies: UnboundedReceiver<Reply>,
     unread: Arc<AtomicUsize>,
+    /// Nobody needs filters that bridge the wait for links.
+    pub(super) no_bridges: Arc<AtomicBool>,
 }
 
 /// Loads generations of this run.
@@ -61,6 +63,8 @@ pub(super) struct Tables {
 struct Loader {
     options: AgentOptions,
     pins: Pins,
+    /// Nobody needs filters that bridge the wait for links.
+    no_bridges: Arc<AtomicBool>,
 }
 
 impl Tables {
@@ -69,9 +73,11 @@ impl Tables {
         let (requests, inbox) = channel();
         let (outbox, replies) = unbounded_channel();
         let unread = Arc::new(AtomicUsize::new(0));
+        let no_bridges = Arc::new(AtomicBool::new(false));
         let loader = Loader {
             options: options.clone(),
             pins: pins.clone(),
+            no_bridges: Arc::clone(&no_bridges),
         };
         let (own, sender) = (loader.clone(), outbox.clone());
         let counted = Arc::clone(&unread);
@@ -90,6 +96,7 @@ impl Tables {
             outbox,
             replies,
             unread,
+            no_bridges,
         })
     }
 
@@ -111,6 +118,7 @@ impl Loader {
             sizes,
             pins: Some(&self.pins),
             stand_ins: self.may_bridge(),
+            needless: Some(&self.no_bridges),
             ..LoadOptions::embedded()?
         })?)
     }

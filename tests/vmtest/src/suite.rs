@@ -380,6 +380,7 @@ fn load(host: &Netns, object: &[u8], pins: &Pins, wanted: &[Op]) -> Result<Datap
         pins: Some(pins),
         host_sockets: HostSockets::Here,
         stand_ins: false,
+        needless: None,
     };
     Ok(host.run(|| Datapath::load(&options, wanted))??)
 }

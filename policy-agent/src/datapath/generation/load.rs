@@ -4,7 +4,11 @@
 //! Invariant: loading changes nothing that is enforced – a new generation stands beside the old
 //! one until its pins replace the old pins and its links are moved.
 
-use std::{collections::BTreeMap, thread};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use aya::{Ebpf, EbpfLoader, maps::MapInfo};
 use policy_common::{
@@ -82,9 +86,11 @@ pub struct LoadOptions<'a> {
     pub pins: Option<&'a Pins>,
     /// Whose sockets are the host's.
     pub host_sockets: HostSockets,
-    /// Load also what [`Attacher::bridge`](super::super::Attacher::bridge) needs. The kernel verifies it beside the
-    /// others, which takes a second processor and 150 MB for some seconds.
+    /// Load also what [`Attacher::bridge`](super::super::Attacher::bridge) needs, after all else: the kernel takes as long
+    /// for it as for the rest.
     pub stand_ins: bool,
+    /// Set while the rest is loaded: what bridges need is not wanted after all.
+    pub needless: Option<&'a AtomicBool>,
 }
 
 impl LoadOptions<'static> {
@@ -101,6 +107,7 @@ impl LoadOptions<'static> {
             pins: None,
             host_sockets: HostSockets::Here,
             stand_ins: false,
+            needless: None,
         })
     }
 }
@@ -188,7 +195,10 @@ pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<Object, LoadErr
         }
     }
     let mut ebpf = loader.load(options.object)?;
-    verify::programs(&mut ebpf, options.stand_ins)?;
+    verify::programs(&mut ebpf, || {
+        let needless = options.needless;
+        options.stand_ins && !needless.is_some_and(|flag| flag.load(Ordering::Relaxed))
+    })?;
     calls::fill(&mut ebpf)?;
     Ok(Object {
         ebpf,
@@ -261,6 +271,7 @@ mod tests {
                 pins: None,
                 host_sockets: HostSockets::Here,
                 stand_ins: false,
+                needless: None,
             };
             let config = options.config(100);
             assert_eq!(config.own_flows, flows / (2 * endpoints));
