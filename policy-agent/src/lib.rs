@@ -5,6 +5,7 @@
 //! those tables. [`agent`] is where they meet.
 
 pub mod agent;
+mod capabilities;
 pub mod cli;
 pub mod convert;
 pub mod datapath;

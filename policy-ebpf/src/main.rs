@@ -119,7 +119,7 @@ fn to_pod_owed(ctx: TcContext) -> i32 {
     let frame = Frame::<ETHERNET>::new(skb);
     let against = owed::against(&Kernel, &frame, owed::way(&Kernel, &origin));
     if against == 0 {
-        metadata::settle(skb, Stamp(origin.stamp).paid());
+        metadata::stamp(skb, Stamp(origin.stamp).paid());
         call(&ctx, names::CALL_TO_POD);
         return finish(&frame, &origin, &UNJUDGED);
     }

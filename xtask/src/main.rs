@@ -6,6 +6,7 @@
 mod bench;
 mod build_ebpf;
 mod ci;
+mod cluster;
 mod command;
 mod conformance;
 mod demo;
@@ -14,6 +15,7 @@ mod root;
 mod setup;
 mod tally;
 mod test;
+mod test_kube;
 mod test_vm;
 mod workspace;
 
@@ -42,6 +44,8 @@ enum Task {
     Conformance(conformance::Args),
     Bench(bench::Args),
     TestVm(test_vm::Args),
+    Cluster(cluster::Args),
+    TestKube(test_kube::Args),
     Ci(ci::Args),
 }
 
@@ -66,6 +70,8 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(args) => bench::run(&workspace, args),
         Task::Conformance(args) => conformance::run(&workspace, args),
         Task::TestVm(args) => test_vm::run(&workspace, &args),
+        Task::Cluster(args) => cluster::run(&workspace, &args),
+        Task::TestKube(args) => test_kube::run(&workspace, &args),
         Task::Ci(args) => ci::run(&workspace, &args),
     }
 }

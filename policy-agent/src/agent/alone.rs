@@ -3,8 +3,9 @@
 //! Two agents with different pin directories would both judge every packet and fight for the first
 //! place on every interface. Owns the socket by whose name an agent finds another one: the names of
 //! abstract sockets are the network namespace's, whatever is mounted where, and the kernel gives them
-//! back when the process ends. Invariant: only a process of root's counts as another agent, so that
-//! nobody else keeps one from starting.
+//! back when the process ends. Invariant: only a process of root's that could enforce, or one that holds
+//! the lock of the directory that it names, counts as another agent, so that nobody else keeps one from
+//! starting.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -23,6 +24,7 @@ use std::{
 use nix::sys::socket::{UnixCredentials, getsockopt, sockopt::PeerCredentials};
 
 use super::AgentError;
+use crate::{capabilities::Effective, datapath::PinLock};
 
 /// The name of every agent's socket.
 const NAME: &[u8] = b"policy-agent";
@@ -59,7 +61,7 @@ pub(super) fn claim(pin_path: &Path, allowed: bool) -> Result<(), AgentError> {
         }),
         Some(Other::Unknown) => {
             tracing::warn!(
-                "somebody who is not root has the name by which agents find each other: whether \
+                "somebody who is no agent has the name by which agents find each other: whether \
                  another one enforces in this network namespace is not known"
             );
             Ok(())
@@ -125,14 +127,22 @@ fn ask(address: &SocketAddr) -> io::Result<Other> {
     let mut path = Vec::new();
     // One that is stopped does not answer, and enforces all the same.
     let read = stream.take(LONGEST).read_to_end(&mut path);
-    let path = std::ffi::OsString::from_vec(path);
-    Ok(Other::Agent {
-        pin_path: match read {
-            Ok(_) if !path.is_empty() => path.into(),
-            _ => "unknown".into(),
-        },
-        pid: owner.pid(),
+    let pin_path = match read {
+        Ok(_) if !path.is_empty() => PathBuf::from(std::ffi::OsString::from_vec(path)),
+        _ => "unknown".into(),
+    };
+    let pid = owner.pid();
+    Ok(if may_enforce(pid) || PinLock::is_held(&pin_path) {
+        Other::Agent { pin_path, pid }
+    } else {
+        Other::Unknown
     })
+}
+
+/// Whether a process, 0 in another process namespace, could attach a program. Root in a pod with the node's
+/// network usually cannot.
+fn may_enforce(pid: i32) -> bool {
+    pid != 0 && Effective::of(pid).is_some_and(|effective| effective.has(Effective::NET_ADMIN))
 }
 
 #[cfg(test)]
@@ -152,5 +162,13 @@ mod tests {
                 pid: std::process::id().cast_signed(),
             })
         );
+    }
+
+    #[test]
+    fn root_without_the_capability_to_attach_programs_is_no_agent() {
+        let ours = Effective::own().unwrap().has(Effective::NET_ADMIN);
+        assert_eq!(may_enforce(std::process::id().cast_signed()), ours);
+        let in_another_namespace = 0;
+        assert!(!may_enforce(in_another_namespace));
     }
 }

@@ -9,7 +9,10 @@ use std::{
 
 use aya::util::KernelVersion;
 
-use crate::datapath::{self, Hook, chain};
+use crate::{
+    capabilities::Effective,
+    datapath::{self, Hook, chain},
+};
 
 /// Tells whether this machine can enforce, line by line, with the remedy
 ///
@@ -39,7 +42,7 @@ pub(super) fn run(arguments: &CheckArgs) -> anyhow::Result<ExitCode> {
         btf(),
         jit(&read("/proc/sys/net/core/bpf_jit_enable")),
         bpffs(),
-        capabilities(&read("/proc/self/status")),
+        capabilities(Effective::own()),
         memlock(),
         netns_dir(&arguments.netns_dir),
         other_programs(),
@@ -140,25 +143,20 @@ fn bpffs() -> Finding {
 /// Names and bits (linux/capability.h) of what the agent needs.
 const NEEDED: [(&str, u32); 4] = [
     ("CAP_NET_BROADCAST", 11),
-    ("CAP_NET_ADMIN", 12),
+    ("CAP_NET_ADMIN", Effective::NET_ADMIN),
     ("CAP_PERFMON", 38),
     ("CAP_BPF", 39),
 ];
-const SYS_ADMIN: u32 = 21;
 
-fn capabilities(status: &str) -> Finding {
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
+fn capabilities(effective: Option<Effective>) -> Finding {
     let Some(effective) = effective else {
         return Finding::Warn("capabilities: /proc/self/status cannot be read".into());
     };
-    let has = |bit: u32| effective >> bit & 1 != 0;
+    let has = |capability| effective.has(capability);
     let missing: Vec<_> = NEEDED
         .iter()
         // Before Linux 5.8, and still: the old capability includes the two new ones.
-        .filter(|(_, bit)| !(has(*bit) || *bit >= 38 && has(SYS_ADMIN)))
+        .filter(|(_, bit)| !(has(*bit) || *bit >= 38 && has(Effective::SYS_ADMIN)))
         .map(|(name, _)| *name)
         .collect();
     if !missing.is_empty() {
@@ -167,7 +165,7 @@ fn capabilities(status: &str) -> Finding {
             missing.join(", ")
         ));
     }
-    if has(SYS_ADMIN) {
+    if has(Effective::SYS_ADMIN) {
         Finding::Ok("capabilities: all".into())
     } else {
         Finding::Warn(
@@ -256,7 +254,9 @@ mod tests {
     fn the_old_capability_includes_the_new_ones() {
         let status = |bits: &[u32]| {
             let effective = bits.iter().fold(0u64, |all, bit| all | 1 << bit);
-            capabilities(&format!("Name:\tx\nCapEff:\t{effective:016x}\n"))
+            capabilities(Effective::parse(&format!(
+                "Name:\tx\nCapEff:\t{effective:016x}\n"
+            )))
         };
         assert!(matches!(status(&[11, 12, 21]), Finding::Ok(_)));
         assert!(matches!(status(&[11, 12, 38, 39]), Finding::Warn(_)));

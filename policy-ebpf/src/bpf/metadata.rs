@@ -51,16 +51,6 @@ pub(crate) fn stamp(skb: *mut __sk_buff, stamp: Stamp) {
     write(skb, stamp.0.into());
 }
 
-/// Writes that egress was judged, so that the program that is called next reads it.
-#[inline(always)]
-pub(crate) fn settle(skb: *mut __sk_buff, stamp: Stamp) {
-    write(skb, stamp.0.into());
-    if globals::is_test_run() {
-        // SAFETY: the context is valid, and TC programs may write this field.
-        unsafe { (&raw mut (*skb).cb[3]).write_volatile(stamp.0.into()) };
-    }
-}
-
 /// Takes the stamp off.
 #[inline(always)]
 pub(crate) fn clear_stamp(skb: *mut __sk_buff) {
@@ -73,5 +63,8 @@ fn write(skb: *mut __sk_buff, value: u32) {
     unsafe {
         (&raw mut (*skb).tc_index).write_volatile(value);
         (&raw mut (*skb).tc_classid).write_volatile(value);
+        if globals::is_test_run() {
+            (&raw mut (*skb).cb[3]).write_volatile(value);
+        }
     }
 }

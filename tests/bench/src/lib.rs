@@ -9,6 +9,7 @@ mod compare;
 mod cpu;
 mod datapath;
 mod group;
+mod idle;
 mod interleave;
 mod machine;
 mod markdown;

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use crate::{
-    batch, datapath, group::Group, machine::Machine, options::Options, primitives, programs,
+    batch, datapath, group::Group, idle, machine::Machine, options::Options, primitives, programs,
     report::Report, resolver, start, to_kernel, two_cpus, wire,
 };
 
@@ -18,6 +18,7 @@ const GROUPS: &[Group] = &[
     to_kernel::GROUP,
     start::GROUP,
     batch::GROUP,
+    idle::GROUP,
 ];
 
 /// Measures what the options want. A group that fails costs its own figures only: the errors come

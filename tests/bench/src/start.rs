@@ -4,16 +4,23 @@
 //! at from outside, in the kernel: time counts from the first program that is seen on any of them.
 //! `isolated` is when every hook has a program, by whatever mechanism; `hooks` when all stand as
 //! they are to stay; `one_attach` is what attaching one program to one hook takes on this machine,
-//! now; `hooks_per_attach` is `hooks` in units of that, per hook.
+//! now; `hooks_per_attach` is `hooks` in units of that, per hook. `edited` is how long a policy takes
+//! that is edited while programs are attached, until the pinned map says so; `named` how long the agent
+//! takes from its start until it enforces among many network namespaces that have names, of which none
+//! is a pod's.
 
 use std::{
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::TcAttachType::{self, Egress, Ingress};
-use policy_agent::datapath::chain::{Attachment, Entry, chain};
+use policy_agent::datapath::{
+    PinDir,
+    chain::{Attachment, Entry, chain},
+};
+use policy_common::Endpoint;
 use policy_harness::{Attach, Cluster, Foreign, Netns, Wiring, foreign::Place};
 
 use crate::{
@@ -32,11 +39,22 @@ pub(super) const GROUP: Group = Group {
     run,
 };
 
-const CASES: [&str; 4] = ["isolated", "hooks", "one_attach", "hooks_per_attach"];
+const CASES: [&str; 6] = [
+    "isolated",
+    "hooks",
+    "one_attach",
+    "hooks_per_attach",
+    "edited",
+    "named",
+];
+/// Cases of which there is one for each of [`PODS`].
+const EACH: usize = 4;
 /// Prefix of every namespace.
 const PREFIX: &str = "benchstart";
 /// What a node has by default, and a large one.
 const PODS: [usize; 2] = [110, 300];
+/// Network namespaces that have names.
+const NAMED: usize = 303;
 /// How long a start may take.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Lets later programs run.
@@ -49,8 +67,85 @@ metadata: {name: isolated, namespace: shop}
 spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
 ";
 
+/// Measures seconds on a node with so many pods.
+type Measure = fn(usize) -> Result<f64>;
+
+/// It selects all pods but those that are no web servers.
+const EDITED: &str = "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: isolated, namespace: shop}
+spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress, Egress]}
+";
+
 fn run(options: &Options, report: &mut Report) -> Result<()> {
-    report.expect(PODS.len() * CASES.len());
+    if CASES[..EACH].iter().any(|case| options.wants(NAME, case)) {
+        first_starts(options, report)?;
+    }
+    let [edits, _] = PODS;
+    let others: [(&str, usize, Measure); 2] = [("edited", edits, edited), ("named", NAMED, named)];
+    for (case, pods, measure) in others {
+        if options.wants(NAME, case) {
+            report.expect(1);
+            report.doing(&format!("{NAME}/{case}: making {pods} pods"));
+            let took = measure(pods).with_context(|| case.to_owned())?;
+            report.add(Figure::single(NAME, case, "s", took).with("pods", pods));
+        }
+    }
+    Ok(())
+}
+
+/// A node with pods of one namespace; its agent does not run yet.
+fn node(pods: usize) -> Result<Cluster> {
+    let mut cluster = Cluster::stopped(PREFIX, Wiring::Routed, Attach::Tcx)?;
+    for pod in 0..pods {
+        let address = format!("10.4.{}.{}", pod / 200, 1 + pod % 200);
+        let labels = if pod == 0 { "app: other" } else { "app: web" };
+        cluster.add_pod(&format!("shop/pod-{pod}"), labels, &[&address])?;
+    }
+    Ok(cluster)
+}
+
+/// Seconds until a policy that was edited is in force, which does not isolate the first pod any more.
+fn edited(pods: usize) -> Result<f64> {
+    let mut cluster = node(pods)?;
+    cluster.write("isolated.yaml", ISOLATED)?;
+    cluster.agent.begin(&[])?;
+    cluster.agent.wait("programs are attached", |agent| {
+        let status = agent.status().ok();
+        Ok(status.is_some_and(|status| status.agent.state == "attaching programs"))
+    })?;
+    let first = cluster.node.pods().first().context("no pod")?.ifindex;
+    let pins = PinDir::new(cluster.agent.pin_path());
+    let began = Instant::now();
+    cluster.write("isolated.yaml", EDITED)?;
+    cluster.agent.wait("the first pod is open", |_| {
+        let endpoints = pins.endpoints()?;
+        let mut isolated = endpoints
+            .iter()
+            .filter(|one| one.has(Endpoint::INGRESS_ISOLATED));
+        Ok(!isolated.any(|one| one.ifindex == first))
+    })?;
+    let took = began.elapsed().as_secs_f64();
+    if cluster.agent.status()?.agent.enforcing {
+        bail!("all programs stood before the policy was in force");
+    }
+    Ok(took)
+}
+
+/// Seconds from the start until the agent enforces.
+fn named(pods: usize) -> Result<f64> {
+    let mut cluster = node(pods)?;
+    for manifest in fs::read_dir(cluster.manifests())? {
+        fs::remove_file(manifest?.path())?;
+    }
+    let began = Instant::now();
+    cluster.agent.start(&[])?;
+    Ok(began.elapsed().as_secs_f64())
+}
+
+fn first_starts(options: &Options, report: &mut Report) -> Result<()> {
+    report.expect(PODS.len() * EACH);
     for pods in PODS {
         report.doing(&format!("{NAME}: making {pods} pods"));
         let seen = start(pods).with_context(|| format!("{pods} pods"))?;
@@ -85,12 +180,8 @@ struct Seen {
 }
 
 fn start(pods: usize) -> Result<Seen> {
-    let mut cluster = Cluster::stopped(PREFIX, Wiring::Routed, Attach::Tcx)?;
+    let mut cluster = node(pods)?;
     cluster.write("isolated.yaml", ISOLATED)?;
-    for pod in 0..pods {
-        let address = format!("10.4.{}.{}", pod / 200, 1 + pod % 200);
-        cluster.add_pod(&format!("shop/pod-{pod}"), "app: web", &[&address])?;
-    }
     let links: Vec<u32> = cluster.node.pods().iter().map(|pod| pod.ifindex).collect();
     let watch = cluster.node.host.spawn(move || watch(&links))?;
     cluster.agent.start(&[])?;

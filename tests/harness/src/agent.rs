@@ -8,7 +8,7 @@ use std::{
     io::{Read, Seek, SeekFrom},
     net::IpAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -150,11 +150,16 @@ impl Agent {
 
     /// Starts it, with further arguments, and waits for nothing.
     pub fn begin(&mut self, arguments: &[&str]) -> Result<()> {
-        let mut command = self.command("run")?;
         let log = OpenOptions::new()
             .create(true)
             .append(true)
             .open(&self.log)?;
+        self.begin_with(arguments, log)
+    }
+
+    /// The same, with a log that goes elsewhere.
+    pub fn begin_with(&mut self, arguments: &[&str], log: impl Into<Stdio>) -> Result<()> {
+        let mut command = self.command("run")?;
         command
             .arg("--manifests")
             .arg(&self.manifests)
@@ -223,14 +228,19 @@ impl Agent {
 
     /// Runs a subcommand that takes the pin directory, in the host's namespace; what it printed.
     pub fn subcommand(&self, name: &str, arguments: &[&str]) -> Result<String> {
-        let mut command = self.command(name)?;
-        command.args(arguments).stdin(Stdio::null());
-        let output = self.host.run(|| command.output())??;
+        let output = self.output(name, arguments)?;
         if !output.status.success() {
             let errors = String::from_utf8_lossy(&output.stderr);
             bail!("{name}: {}: {}", output.status, errors.trim());
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs a subcommand as [`Self::subcommand`] does, however it ends.
+    pub fn output(&self, name: &str, arguments: &[&str]) -> Result<Output> {
+        let mut command = self.command(name)?;
+        command.args(arguments).stdin(Stdio::null());
+        Ok(self.host.run(|| command.output())??)
     }
 
     fn command(&self, subcommand: &str) -> Result<Command> {

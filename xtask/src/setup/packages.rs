@@ -20,6 +20,8 @@ pub(crate) enum Need {
     Bench,
     /// The kernel matrix in virtual machines.
     TestVm,
+    /// A Kubernetes control plane.
+    Cluster,
 }
 
 /// How to see that a package is there, whatever the distribution calls it.
@@ -118,6 +120,18 @@ const PACKAGES: &[Package] = &[
         sign: Sign::Program("xz"),
         why: "unpacks kernel modules",
         needed_for: &[Need::TestVm],
+    },
+    Package {
+        name: "golang-go",
+        sign: Sign::Program("go"),
+        why: "builds etcd and kube-apiserver, which want Go 1.26: newer than this one may be",
+        needed_for: &[Need::Cluster],
+    },
+    Package {
+        name: "openssl",
+        sign: Sign::Program("openssl"),
+        why: "makes the key with which kube-apiserver signs",
+        needed_for: &[Need::Cluster],
     },
 ];
 

@@ -1,8 +1,9 @@
 //! Learns the kernel's HZ: how many jiffies make a second.
 //!
 //! `sysconf` answers with the unit of user space, and a kernel's configuration is not always there
-//! to read; so the object's `jiffies` program is run twice and compared with the clock. The answer
-//! cannot change while the kernel runs.
+//! to read; so the object's `jiffies` program is run and compared with the time since the kernel's
+//! start, and where that leaves a doubt run again some time later. The answer cannot change while the
+//! kernel runs.
 
 use std::{
     sync::OnceLock,
@@ -14,6 +15,7 @@ use aya::{
     EbpfLoader,
     programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions},
 };
+use nix::time::{ClockId, clock_gettime};
 use policy_common::names;
 
 /// HZ could not be measured.
@@ -34,6 +36,10 @@ pub enum HzError {
 const CHOICES: [u32; 4] = [100, 250, 300, 1_000];
 /// Long enough to tell 250 from 300 with one jiffy of error at either end.
 const WINDOW: Duration = Duration::from_millis(150);
+/// Seconds for which jiffies count up to zero.
+const BEFORE_ZERO: u32 = 300;
+/// Seconds by which jiffies and the clock may be apart: ticks are lost while a kernel starts.
+const TOLERANCE: u32 = 3;
 /// The smallest packet that a test run takes: an Ethernet header.
 const PACKET: [u8; 14] = [0; 14];
 
@@ -64,6 +70,12 @@ fn run(object: &[u8], sized: impl Iterator<Item = &'static str>) -> Result<u32, 
         .try_into()?;
     program.load()?;
     let (first, began) = (jiffies(program)?, Instant::now());
+    let since_start = clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .ok()
+        .map(Duration::from);
+    if let Some(hz) = since_start.and_then(|since| fitting(first, since)) {
+        return Ok(hz);
+    }
     thread::sleep(WINDOW);
     let (last, elapsed) = (jiffies(program)?, began.elapsed());
     Ok(nearest(last.wrapping_sub(first), elapsed))
@@ -76,6 +88,20 @@ pub(crate) fn jiffies(program: &SchedClassifier) -> Result<u32, ProgramError> {
         ..TestRunOptions::default()
     })?;
     Ok(result.return_value)
+}
+
+/// The only choice of which a kernel counts so many jiffies in this time: they begin with
+/// `INITIAL_JIFFIES` (linux/jiffies.h), five minutes before they are zero. `None` when none or several
+/// fit, as they do around that moment.
+fn fitting(jiffies: u32, since_start: Duration) -> Option<u32> {
+    let fits = |hz: &u32| {
+        let counted = since_start.as_nanos() * u128::from(*hz) / 1_000_000_000;
+        let expected = (counted as u32).wrapping_sub(BEFORE_ZERO * hz);
+        let apart = jiffies.wrapping_sub(expected).cast_signed().unsigned_abs();
+        apart <= TOLERANCE * hz
+    };
+    let mut fitting = CHOICES.into_iter().filter(fits);
+    fitting.next().filter(|_| fitting.next().is_none())
 }
 
 /// The choice whose ratio to what was measured is closest to one.
@@ -99,6 +125,23 @@ mod tests {
             for jiffies in [exact - 1, exact, exact + 1] {
                 assert_eq!(nearest(jiffies, WINDOW), hz, "{jiffies} jiffies at {hz}");
             }
+        }
+    }
+
+    #[test]
+    fn the_time_since_the_start_tells_unless_several_choices_fit() {
+        let counted = |hz: u32, seconds: u32| (seconds * hz).wrapping_sub(BEFORE_ZERO * hz);
+        let since = |seconds: u32| Duration::from_secs(seconds.into());
+        for hz in CHOICES {
+            for seconds in [60, 3_600, 1_000_000] {
+                let jiffies = counted(hz, seconds);
+                for apart in [0, hz, hz.wrapping_neg()] {
+                    let jiffies = jiffies.wrapping_add(apart);
+                    assert_eq!(fitting(jiffies, since(seconds)), Some(hz), "{seconds} s");
+                }
+                assert_eq!(fitting(jiffies.wrapping_add(10 * hz), since(seconds)), None);
+            }
+            assert_eq!(fitting(counted(hz, 300), since(300)), None);
         }
     }
 

@@ -7,16 +7,19 @@
 
 use std::{
     fs,
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use nix::{
     errno::Errno,
-    fcntl::{Flock, FlockArg},
+    fcntl::{Flock, FlockArg, OFlag},
 };
 
-use super::error::{PinDirError, io_error};
+use super::{
+    error::{PinDirError, io_error},
+    file::is_bpffs,
+};
 
 /// Where the socket is.
 const RUN_DIRECTORY: &str = "/run/policy-agent";
@@ -28,6 +31,23 @@ pub(super) struct PinLock {
 }
 
 impl PinLock {
+    /// Whether somebody holds the lock of a directory on a BPF file system. Whoever takes it at this very
+    /// moment may be refused.
+    pub(crate) fn is_held(directory: &Path) -> bool {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let open = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(flags.bits())
+            .open(directory);
+        is_bpffs(directory).unwrap_or(false)
+            && open.is_ok_and(|file| {
+                matches!(
+                    Flock::lock(file, FlockArg::LockSharedNonblock),
+                    Err((_, Errno::EWOULDBLOCK))
+                )
+            })
+    }
+
     /// Locks a pin directory, which exists.
     pub(super) fn take(directory: &Path) -> Result<Self, PinDirError> {
         loop {

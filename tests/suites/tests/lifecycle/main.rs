@@ -22,6 +22,7 @@ mod masquerade;
 mod newcomers;
 mod node_origin;
 mod position;
+mod probes;
 mod random;
 mod restart;
 mod scene;

@@ -1,6 +1,11 @@
 //! What is written while a large file is read.
 
+use std::time::Instant;
+
 use super::*;
+
+/// Less than a file rests before it is read.
+const AT_ONCE: Duration = Duration::from_millis(60);
 
 /// Pods, in a file that takes a good part of a second to decode.
 fn many(role: &str) -> String {
@@ -51,26 +56,69 @@ fn in_order(batches: &[Vec<String>], first: &str, last: &str) {
     );
 }
 
+/// Writes a large file, and at once what comes after it; again, with another number, where this thread
+/// did not run for so long that the large file may have been read before the rest was there.
+async fn written_behind(
+    followed: &mut Followed,
+    write: impl Fn(&Followed, usize),
+) -> (usize, Vec<Vec<String>>) {
+    for attempt in 0..50 {
+        let pods = many(&format!("role{}", pods_of(followed)));
+        let began = Instant::now();
+        followed.write("many.yaml", &pods);
+        write(followed, attempt);
+        let is_behind = began.elapsed() < AT_ONCE;
+        let batches = batches(followed).await;
+        if is_behind {
+            return (attempt, batches);
+        }
+    }
+    panic!("this machine is too busy");
+}
+
+/// A number that grows with what the large file said.
+fn pods_of(followed: &Followed) -> u64 {
+    let text = fs::read_to_string(followed.path("many.yaml")).unwrap();
+    let last = text.rsplit("role: role").next();
+    let number = last.and_then(|rest| rest.split('}').next()?.parse::<u64>().ok());
+    number.map_or(0, |number| number + 1)
+}
+
 #[tokio::test]
 async fn a_policy_that_only_closes_goes_ahead_of_a_large_file_and_others_do_not() {
     let mut followed = Followed::new(&[("many.yaml", ""), ("kept.yaml", &allows("kept"))]).await;
-    // Written together, and in each place of the order of their names.
-    for name in ["a", "z"] {
-        followed.write("many.yaml", &many(name));
-        followed.write(&format!("{name}.yaml"), &policy(name, "Ingress"));
-        followed.write(
-            &format!("{name}-open.yaml"),
-            &allows(&format!("{name}-open")),
-        );
-        let batches = batches(&mut followed).await;
+    // In each place of the order of the files' names.
+    for letter in ["a", "z"] {
+        let name = |attempt| format!("{letter}{attempt}");
+        let write = |followed: &Followed, attempt: usize| {
+            let (closed, open) = (name(attempt), format!("{}-open", name(attempt)));
+            followed.write(&format!("{closed}.yaml"), &policy(&closed, "Ingress"));
+            followed.write(&format!("{open}.yaml"), &allows(&open));
+        };
+        let (attempt, batches) = written_behind(&mut followed, write).await;
+        let name = name(attempt);
         assert_eq!(batches[0], [format!("x/{name}: ingress")], "{batches:?}");
         in_order(&batches, "pods", &format!("x/{name}-open: ingress"));
     }
-    // One that is closed goes ahead, one that is removed does not.
-    followed.write("many.yaml", &many("other"));
-    followed.write("kept.yaml", &policy("kept", "Ingress"));
-    fs::remove_file(followed.path("z.yaml")).unwrap();
-    let batches = batches(&mut followed).await;
-    assert_eq!(batches[0], ["x/kept: ingress"], "{batches:?}");
-    in_order(&batches, "pods", "x/z: gone");
+}
+
+#[tokio::test]
+async fn a_policy_that_is_narrowed_goes_ahead_of_a_large_file_and_one_that_is_removed_does_not() {
+    let mut followed = Followed::new(&[("many.yaml", "")]).await;
+    for attempt in 0..50 {
+        for kind in ["narrow", "gone"] {
+            let name = format!("{kind}{attempt}");
+            followed.write(&format!("{name}.yaml"), &allows(&name));
+        }
+    }
+    followed.revision().await;
+    let write = |followed: &Followed, attempt: usize| {
+        let name = format!("narrow{attempt}");
+        followed.write(&format!("{name}.yaml"), &policy(&name, "Ingress"));
+        fs::remove_file(followed.path(&format!("gone{attempt}.yaml"))).unwrap();
+    };
+    let (attempt, batches) = written_behind(&mut followed, write).await;
+    let narrowed = format!("x/narrow{attempt}: ingress");
+    assert_eq!(batches[0], [narrowed], "{batches:?}");
+    in_order(&batches, "pods", &format!("x/gone{attempt}: gone"));
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use policy_core::model::PolicyFact;
 
-use super::{Age, Manifests};
+use super::{Held, Manifests};
 use crate::{convert::Object, source::manifests::File};
 
 impl Manifests {
@@ -15,7 +15,9 @@ impl Manifests {
     /// and objects of which several files say something keep their place.
     pub(in crate::source::manifests) fn only_closes(&self, name: &Arc<str>, file: &File) -> bool {
         let held = self.files.get(name);
-        if file.blank || held.is_some_and(|held| !held.refused.is_empty()) {
+        // What is in force of it may be something else than what it said last.
+        let is_earlier = |held: &Held| !held.refused.is_empty() || held.kept > 0;
+        if file.blank || held.is_some_and(is_earlier) {
             return false;
         }
         let mut policies: Vec<_> = Vec::with_capacity(file.entries.len());
@@ -35,7 +37,7 @@ impl Manifests {
         let before = |key| {
             let accepted = held.and_then(|held| held.objects.get(key))?;
             match &*accepted.object {
-                Object::Policy(policy) if accepted.age == Age::Current => Some(policy),
+                Object::Policy(policy) => Some(policy),
                 _ => None,
             }
         };
@@ -71,6 +73,7 @@ fn closes(before: Option<&PolicyFact>, now: &PolicyFact) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::manifests::kept::Kept;
 
     const ALLOWS: &str = "ingress: [{from: [{podSelector: {}}]}], ";
 
@@ -119,6 +122,26 @@ mod tests {
         assert!(!only_closes(&denies("a"), &policy("a", narrower)));
         let elsewhere = "podSelector: {}, policyTypes: [Egress]";
         assert!(!only_closes(&denies("a"), &policy("a", elsewhere)));
+    }
+
+    #[test]
+    fn what_an_earlier_run_read_is_not_known_well_enough() {
+        let name: Arc<str> = "a.yaml".into();
+        let Ok(entry) = <[_; 1]>::try_from(File::read(denies("a").as_bytes()).entries) else {
+            panic!("one entry");
+        };
+        let [entry] = entry;
+        let mut manifests = Manifests::default();
+        manifests.restore(vec![Kept {
+            file: Arc::clone(&name),
+            key: entry.object.unwrap(),
+            object: entry.outcome.unwrap(),
+            written: "".into(),
+        }]);
+        let elsewhere = policy("a", "podSelector: {}, policyTypes: [Egress]");
+        for now in [denies("a"), elsewhere] {
+            assert!(!manifests.only_closes(&name, &File::read(now.as_bytes())));
+        }
     }
 
     #[test]

@@ -1,0 +1,178 @@
+//! Whoever receives what a source says, and what he should know by then.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use http::Method;
+use policy_agent::{
+    convert::{self, Object},
+    source::{
+        Contact, Event,
+        kubernetes::{Access, KubernetesSource, Pace},
+    },
+};
+use policy_cluster::{Api, ControlPlane};
+use policy_core::model::Change;
+use serde_json::Value;
+
+/// How long anything may take on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(120);
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Facts by name, in words.
+pub(crate) type Known = BTreeMap<String, String>;
+
+#[derive(Default)]
+struct State {
+    known: Known,
+    synced: bool,
+    batches: usize,
+}
+
+/// Keeps what a source says.
+pub(crate) struct Follower {
+    state: Arc<Mutex<State>>,
+    contact: Contact,
+}
+
+impl Follower {
+    /// Follows for as long as the test runs.
+    pub(crate) fn start(plane: &ControlPlane) -> Self {
+        let seconds = Duration::from_secs;
+        let pace = Pace {
+            recovery: (seconds(2), seconds(4)),
+            retry: (Duration::from_millis(100), seconds(1)),
+            ..Pace::default()
+        };
+        let access = Access::Kubeconfig(plane.kubeconfig());
+        let mut source = KubernetesSource::open(&access, pace).unwrap();
+        let contact = source.contact().clone();
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            runtime.unwrap().block_on(async {
+                while let Ok(event) = source.next().await {
+                    take(&mut shared.lock().unwrap(), event);
+                }
+            });
+        });
+        Self { state, contact }
+    }
+
+    pub(crate) fn known(&self) -> Known {
+        self.state.lock().unwrap().known.clone()
+    }
+
+    pub(crate) fn is_synced(&self) -> bool {
+        self.state.lock().unwrap().synced
+    }
+
+    pub(crate) fn batches(&self) -> usize {
+        self.state.lock().unwrap().batches
+    }
+
+    /// How many kinds have a problem.
+    pub(crate) fn problems(&self) -> usize {
+        let status = self.contact.status();
+        status
+            .iter()
+            .filter(|watch| watch.problem.is_some())
+            .count()
+    }
+
+    /// How long it takes until something is known.
+    pub(crate) fn lag(&self, key: &str) -> Duration {
+        let begun = Instant::now();
+        self.wait_until(key, |follower| {
+            follower.state.lock().unwrap().known.contains_key(key)
+        });
+        begun.elapsed()
+    }
+
+    pub(crate) fn wait_for(&self, wanted: &Known) {
+        let deadline = Instant::now() + DEADLINE;
+        while self.known() != *wanted {
+            if Instant::now() >= deadline {
+                let status = self.contact.status();
+                assert_eq!(self.known(), *wanted, "{status:#?}");
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    pub(crate) fn wait_until(&self, what: &str, done: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + DEADLINE;
+        while !done(self) {
+            let status = self.contact.status();
+            assert!(Instant::now() < deadline, "not {what}: {status:#?}");
+            thread::sleep(LOOK);
+        }
+    }
+}
+
+fn take(state: &mut State, event: Event) {
+    match event {
+        Event::Batch { changes, .. } => {
+            state.batches += 1;
+            for change in changes {
+                match change {
+                    Change::NamespaceRemoved(name) => {
+                        state.known.remove(&format!("namespace {name}"));
+                    }
+                    Change::PodRemoved(name) => {
+                        state.known.remove(&format!("pod {name}"));
+                    }
+                    Change::PolicyRemoved(name) => {
+                        state.known.remove(&format!("policy {name}"));
+                    }
+                    there => state.known.extend(fact(there)),
+                }
+            }
+        }
+        Event::Synced => state.synced = true,
+        Event::Refused(_) | Event::Kept(_) => {}
+    }
+}
+
+fn fact(change: Change) -> Option<(String, String)> {
+    match change {
+        Change::Namespace(fact) => Some((format!("namespace {}", fact.name), format!("{fact:?}"))),
+        Change::Pod(fact) => Some((format!("pod {}", fact.name), format!("{fact:?}"))),
+        Change::Policy(fact) => Some((format!("policy {}", fact.name), format!("{fact:?}"))),
+        _ => None,
+    }
+}
+
+/// What the server has, asked for in one go and converted.
+pub(crate) fn known_to(api: &Api) -> Known {
+    let mut known = Known::new();
+    for (path, version, kind) in [
+        ("/api/v1/namespaces", "v1", "Namespace"),
+        ("/api/v1/pods", "v1", "Pod"),
+        (
+            "/apis/networking.k8s.io/v1/networkpolicies",
+            "networking.k8s.io/v1",
+            "NetworkPolicy",
+        ),
+    ] {
+        let list = api.must(Method::GET, path, None).unwrap();
+        for item in list["items"].as_array().into_iter().flatten() {
+            let mut item: Value = item.clone();
+            item["apiVersion"] = version.into();
+            item["kind"] = kind.into();
+            let change = match convert::lenient(&item).unwrap().object {
+                Object::Namespace(fact) => Change::Namespace(fact),
+                Object::Pod(fact) => Change::Pod(fact),
+                Object::Policy(fact) => Change::Policy(fact),
+                other => panic!("{other:?}"),
+            };
+            known.extend(fact(change));
+        }
+    }
+    known
+}
