@@ -15,7 +15,7 @@ use super::{
     dir::PinDir,
     error::{BPFFS, PinDirError, io_error},
     file::{entries, is_bpffs},
-    lock::holder,
+    lock::{PinLock, holder},
 };
 
 /// Directories within directories in which pins are looked for.
@@ -39,6 +39,11 @@ impl PinDir {
     /// namespaces are not.
     pub fn holder(&self) -> Option<String> {
         holder(fs::metadata(self.path()).ok()?.ino())
+    }
+
+    /// Whether somebody holds the directory. Whoever takes it at this very moment may be refused.
+    pub(crate) fn is_held(&self) -> bool {
+        PinLock::is_held(self.path())
     }
 
     /// Whether the directory can be made: everything that is missing of its path must have a name

@@ -33,7 +33,7 @@ pub(super) struct PinLock {
 impl PinLock {
     /// Whether somebody holds the lock of a directory on a BPF file system. Whoever takes it at this very
     /// moment may be refused.
-    pub(crate) fn is_held(directory: &Path) -> bool {
+    pub(super) fn is_held(directory: &Path) -> bool {
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         let open = fs::OpenOptions::new()
             .read(true)
