@@ -67,9 +67,10 @@ impl Traffic {
         let wanted = (Direction::Ingress.name(), Reason::Policy.name());
         let counted = books.counted_since(scene);
         let begun: u64 = self.forbidden.iter().map(Steady::begun).sum();
-        let are_drops_right = counted.iter().all(|(key, packets)| {
-            !is_drop(key.1) || *key == wanted && *packets <= begun * Steady::FORBIDDEN_PACKETS
-        });
+        let most = begun * Steady::FORBIDDEN_PACKETS + books.repeated_since(scene);
+        let are_drops_right = counted
+            .iter()
+            .all(|(key, packets)| !is_drop(key.1) || *key == wanted && *packets <= most);
         let is_right = are_drops_right && !self.all().any(Steady::is_over);
         if !is_right {
             eprintln!("counted: {counted:?}; forbidden rounds: {begun}");
