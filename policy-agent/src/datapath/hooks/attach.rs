@@ -117,7 +117,12 @@ impl Attacher {
     pub fn detach(&self, index: u32, hook: Hook) -> Result<(), AttachError> {
         tcx::remove(&self.link_pin(index, hook))?;
         match Interface::current(index) {
-            Some(interface) => self.remove_filter(&interface, hook),
+            Some(interface) => match self.remove_filter(&interface, hook) {
+                Err(AttachError::Gone { .. }) => {
+                    pins::remove(&self.filter_pin(index, hook)).map_err(Into::into)
+                }
+                other => other,
+            },
             None => pins::remove(&self.filter_pin(index, hook)).map_err(Into::into),
         }
     }
