@@ -34,6 +34,8 @@ pub const PREVIOUS_FLOWS_V6: &str = "PREVIOUS_FLOWS_V6";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 /// endpoint number → [`crate::FlowCounts`] (array).
 pub const FLOW_COUNTS: &str = "FLOW_COUNTS";
+/// endpoint number × 2 + opener → [`crate::Credit`] (per-CPU array).
+pub const FLOW_CREDITS: &str = "FLOW_CREDITS";
 /// One word: entries of the flow tables that endpoints hold beyond their own shares (array).
 pub const FLOW_SHARED: &str = "FLOW_SHARED";
 /// (endpoint number × 2 + opener) × [`crate::shares::CHUNK_SLOTS`] + slot → [`crate::Recent`] (array).

@@ -22,10 +22,10 @@ pub struct Side {
     pub live: u32,
     /// Where its next flow goes in its ring of recent flows.
     pub cursor: u32,
-    /// Slots of the ring: it grows while all of them are taken.
+    /// Slots of the ring, each of which was some flow's: it grows while all of them are taken.
     pub slots: u32,
-    /// Keeps the size a multiple of eight.
-    pub reserved: u32,
+    /// How often the ring came round or was cut, modulo 2³²: what was lent of it before is void.
+    pub laps: u32,
 }
 
 /// Value of FLOW_COUNTS, indexed by endpoint number. Kept by the programs under the lock, and put right
@@ -41,6 +41,27 @@ pub struct FlowCounts {
     pub pod: Side,
     /// Flows that peers opened.
     pub peer: Side,
+    /// Flows that were lent to processors ([`Credit`]) since these last returned what was left; both sides.
+    pub lent: u32,
+    /// Another number each time the agent puts the counts right: what was lent before is void.
+    pub era: u32,
+}
+
+/// Element of FLOW_CREDITS, of one processor: flows of one side of an endpoint that are counted and have
+/// slots of its ring already, so that most new flows need no lock.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Credit {
+    /// The slot of the next flow.
+    pub next: u32,
+    /// Flows that are left.
+    pub left: u16,
+    /// Flows that were lent.
+    pub lent: u16,
+    /// [`FlowCounts::era`] when they were lent.
+    pub era: u32,
+    /// [`Side::laps`] then.
+    pub laps: u32,
 }
 
 /// Slots of a ring's chunk.

@@ -19,6 +19,8 @@ pub trait Family: Copy + Default + PartialEq {
     ) -> Self::Key;
     /// Writes a flow's key as the list of recently opened flows holds it.
     fn remember(key: &Self::Key, recent: &mut Recent);
+    /// A hash of the peer's address in a key.
+    fn peer_hash(key: &Self::Key) -> u32;
     /// The flow that the list holds, when it is one of this family.
     fn recall(recent: &Recent) -> Option<Self::Key>;
     /// The endpoint's own address, unspecified when it has none.
@@ -62,12 +64,6 @@ macro_rules! key {
     };
 }
 
-#[inline(always)]
-fn hash(address: V6) -> u32 {
-    let [a, b, c, d]: [u32; 4] = bytemuck::cast(address.0);
-    a ^ b.rotate_left(7) ^ c.rotate_left(14) ^ d.rotate_left(21)
-}
-
 impl Family for V4 {
     const VERSION: u8 = 4;
     type Key = FlowKeyV4;
@@ -83,7 +79,12 @@ impl Family for V4 {
         recent.key.pod_port = key.pod_port;
         recent.key.peer_port = key.peer_port;
         recent.family = 4;
-        recent.peer_hash = hash(recent.key.peer);
+        recent.peer_hash = Self::peer_hash(key);
+    }
+
+    #[inline(always)]
+    fn peer_hash(key: &FlowKeyV4) -> u32 {
+        u32::from_ne_bytes(key.peer.0)
     }
 
     #[inline(always)]
@@ -155,7 +156,13 @@ impl Family for V6 {
     fn remember(key: &FlowKeyV6, recent: &mut Recent) {
         recent.key = *key;
         recent.family = 6;
-        recent.peer_hash = hash(key.peer);
+        recent.peer_hash = Self::peer_hash(key);
+    }
+
+    #[inline(always)]
+    fn peer_hash(key: &FlowKeyV6) -> u32 {
+        let [a, b, c, d]: [u32; 4] = bytemuck::cast(key.peer.0);
+        a ^ b.rotate_left(7) ^ c.rotate_left(14) ^ d.rotate_left(21)
     }
 
     #[inline(always)]

@@ -114,6 +114,8 @@ pub trait Shares {
     fn charge(&self, endpoint: EndpointId, opener: u8) -> Charge;
     /// FLOW_COUNTS: one flow less.
     fn release(&self, endpoint: EndpointId, opener: u8);
+    /// As [`make_room`](crate::flows::limits::make_room).
+    fn make_room(&self, endpoint: EndpointId, opener: u8, peer_hash: u32) -> u32;
     /// FLOW_COUNTS: the slot of the side's oldest recent flow; each call names the next one.
     fn next_slot(&self, endpoint: EndpointId, opener: u8) -> u32;
     /// FLOW_COUNTS: the side's ring has no room for this slot.
@@ -127,7 +129,13 @@ pub trait Shares {
         then: impl FnOnce(&Recent) -> R,
     ) -> Option<R>;
     /// RECENT, RECENT_CHUNKS: writes a slot: whether it has memory.
-    fn put_recent(&self, endpoint: EndpointId, opener: u8, slot: u32, recent: &Recent) -> bool;
+    fn put_recent(
+        &self,
+        endpoint: EndpointId,
+        opener: u8,
+        slot: u32,
+        write: impl FnOnce(&mut Recent),
+    ) -> bool;
 }
 
 /// What this processor remembers of the tables of one address family. Remembering nothing is right too.

@@ -10,7 +10,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use policy_common::{
-    AddressEntry, Chunk, ChunkKey, Config, Control, Counter, Endpoint, EndpointId, Event,
+    AddressEntry, Chunk, ChunkKey, Config, Control, Counter, Credit, Endpoint, EndpointId, Event,
     EventBudget, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FragmentKey, FragmentPorts, IdentityId,
     NodeState, PortKey, PortSet, PortSetId, Reason, Recent, RuleKey, V4, V6, Verdict,
     limits::{
@@ -50,7 +50,7 @@ pub(crate) struct KnownAnswer<const WORDS: usize> {
 #[repr(C, align(8))]
 pub(crate) struct Scratch {
     pub(crate) packet: [u64; 6],
-    pub(crate) flow: [u64; 20],
+    pub(crate) flow: [u64; 14],
     pub(crate) bytes: [u64; 3],
 }
 
@@ -114,6 +114,9 @@ pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts, { MAX_FRAGME
     LruHashMap::new();
 #[btf_map]
 pub(crate) static FLOW_COUNTS: Array<FlowCounts, { MAX_ENDPOINTS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static FLOW_CREDITS: PerCpuArray<Credit, { (MAX_ENDPOINTS * 2) as usize }> =
+    PerCpuArray::new();
 #[btf_map]
 pub(crate) static FLOW_SHARED: Array<u64, 1> = Array::new();
 #[btf_map]

@@ -2,6 +2,10 @@
 //!
 //! Owns the lock and the memory of the rings; what is counted, and which slot is whose, the library
 //! says. Invariant: between lock and unlock stand no calls and no jumps out.
+//!
+//! The `extern` functions are global ones of the object: the verifier follows each once and knows nothing
+//! of its callers, where it would follow others once for every way that leads to them. So nothing but numbers
+//! goes in and comes back.
 
 use core::arch::asm;
 
@@ -9,25 +13,38 @@ use aya_ebpf::{
     bindings::BPF_NOEXIST,
     helpers::generated::{bpf_spin_lock, bpf_spin_unlock},
 };
-use policy_common::{ChunkKey, EndpointId, FlowCounts, FlowState, Recent, shares::CHUNK_SLOTS};
+use policy_common::{
+    ChunkKey, Credit, EndpointId, FlowCounts, FlowState, Recent, shares::CHUNK_SLOTS,
+};
 use policy_ebpf::{
-    flows::shares::{self, Bounds, Charge},
+    flows::{
+        limits,
+        shares::{self, Bounds, Charge},
+    },
     lookup::Shares,
 };
 
-use super::{globals::config, known::copy, maps, world::Kernel};
+use super::{globals::config, maps, world::Kernel};
 
 impl Shares for Kernel {
+    #[inline(always)]
     fn charge(&self, endpoint: EndpointId, opener: u8) -> Charge {
-        count(endpoint, opener)
+        match spend(endpoint, opener) {
+            shares::NOTHING => Charge(charge_flow(endpoint.0.into(), opener.into())),
+            slot => Charge(slot.into()),
+        }
     }
 
     fn release(&self, endpoint: EndpointId, opener: u8) {
-        discount(endpoint, opener);
+        release_flow(endpoint.0.into(), opener.into());
     }
 
     fn next_slot(&self, endpoint: EndpointId, opener: u8) -> u32 {
-        next_slot(endpoint, opener)
+        next_slot(endpoint.0.into(), opener.into()) as u32
+    }
+
+    fn make_room(&self, endpoint: EndpointId, opener: u8, peer_hash: u32) -> u32 {
+        make_room(endpoint.0.into(), opener.into(), peer_hash.into()) as u32
     }
 
     fn cut_ring(&self, endpoint: EndpointId, opener: u8, slot: u32) {
@@ -49,16 +66,17 @@ impl Shares for Kernel {
         element(endpoint, opener, slot).map(|element| then(unsafe { &*element }))
     }
 
-    fn put_recent(&self, endpoint: EndpointId, opener: u8, slot: u32, recent: &Recent) -> bool {
+    #[inline(always)]
+    fn put_recent(
+        &self,
+        endpoint: EndpointId,
+        opener: u8,
+        slot: u32,
+        write: impl FnOnce(&mut Recent),
+    ) -> bool {
         let mut place = element(endpoint, opener, slot);
-        if place.is_none()
-            && let Some(empty) = maps::EMPTY_CHUNK.get(0)
-        {
-            let _ = maps::RECENT_CHUNKS.insert(
-                chunk_key(endpoint, opener, slot),
-                empty,
-                BPF_NOEXIST.into(),
-            );
+        if place.is_none() {
+            make_chunk(endpoint, opener, slot);
             place = element(endpoint, opener, slot);
         }
         let Some(place) = place else {
@@ -66,16 +84,40 @@ impl Shares for Kernel {
         };
         // SAFETY: elements stay writable while the program runs; a slot is one processor's until the
         // ring comes round, and what two mix names no flow.
-        unsafe { copy(bytemuck::cast_ref::<_, [u64; 6]>(recent), place.cast()) };
+        write(unsafe { &mut *place });
         true
     }
 }
 
-/// Functions of their own, for their stack.
+/// The slot of a flow out of what this processor was lent, or [`shares::NOTHING`].
+#[inline(always)]
+fn spend(endpoint: EndpointId, opener: u8) -> u32 {
+    let (Some(counts), Some(credit)) = (counts(endpoint), credit(endpoint, opener)) else {
+        return shares::NOTHING;
+    };
+    // SAFETY: array slots stay where they are, and the loan belongs to this processor until the program
+    // ends. Era and lap are read at once each: if one changes now, the flow came just before.
+    unsafe {
+        let era = (&raw const (*counts).era).read_volatile();
+        let laps = if opener == FlowState::OPENED_BY_POD {
+            (&raw const (*counts).pod.laps).read_volatile()
+        } else {
+            (&raw const (*counts).peer.laps).read_volatile()
+        };
+        shares::spend(&mut *credit, era, laps)
+    }
+}
+
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn count(endpoint: EndpointId, opener: u8) -> Charge {
-    let (Some(counts), Some(shared)) = (counts(endpoint), maps::FLOW_SHARED.get_ptr_mut(0)) else {
-        return Charge::SHARE;
+extern "C" fn charge_flow(endpoint: u64, opener: u64) -> u64 {
+    let (endpoint, opener) = (EndpointId(endpoint as u16), opener as u8);
+    let (Some(counts), Some(credit), Some(shared)) = (
+        counts(endpoint),
+        credit(endpoint, opener),
+        maps::FLOW_SHARED.get_ptr_mut(0),
+    ) else {
+        return Charge::SHARE.0;
     };
     // SAFETY: array slots stay where they are; a word is read at once.
     let taken = unsafe { shared.read_volatile() };
@@ -85,30 +127,50 @@ fn count(endpoint: EndpointId, opener: u8) -> Charge {
         free: shares::free(config!(shared_flows), taken as u32),
         grant: config!(flow_grant),
     };
-    let (charge, granted) = locked(counts, |counts| shares::charge(counts, opener, &bounds));
+    let (charge, granted) = locked(counts, |counts| {
+        // SAFETY: the loan belongs to this processor until the program ends.
+        let credit = unsafe { &mut *credit };
+        shares::settle(counts, opener, credit);
+        let (charge, granted) = shares::charge(counts, opener, &bounds);
+        if charge.is_taken() {
+            shares::lend(counts, opener, &bounds, credit);
+        }
+        (charge, granted)
+    });
     grant(shared, granted);
-    charge
+    charge.0
 }
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn discount(endpoint: EndpointId, opener: u8) -> bool {
+extern "C" fn release_flow(endpoint: u64, opener: u64) -> u64 {
+    let (endpoint, opener) = (EndpointId(endpoint as u16), opener as u8);
     let (Some(counts), Some(shared)) = (counts(endpoint), maps::FLOW_SHARED.get_ptr_mut(0)) else {
-        return false;
+        return 0;
     };
     let (own, unit) = (config!(own_flows), config!(flow_grant));
     let granted = locked(counts, |counts| shares::release(counts, opener, own, unit));
     grant(shared, granted);
-    true
+    1
 }
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn next_slot(endpoint: EndpointId, opener: u8) -> u32 {
-    let limit = limit(opener);
-    counts(endpoint).map_or(0, |counts| {
+extern "C" fn next_slot(endpoint: u64, opener: u64) -> u64 {
+    let (endpoint, opener) = (EndpointId(endpoint as u16), opener as u8);
+    let slot = counts(endpoint).map_or(0, |counts| {
         locked(counts, |counts| {
-            shares::next_slot(shares::side(counts, opener), limit)
+            shares::oldest_slot(shares::side(counts, opener))
         })
-    })
+    });
+    slot.into()
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn make_room(endpoint: u64, opener: u64, peer_hash: u64) -> u64 {
+    let endpoint = EndpointId(endpoint as u16);
+    limits::make_room(&Kernel, endpoint, opener as u8, peer_hash as u32).into()
 }
 
 #[inline(always)]
@@ -123,6 +185,18 @@ fn limit(opener: u8) -> u32 {
 #[inline(always)]
 fn counts(endpoint: EndpointId) -> Option<*mut FlowCounts> {
     maps::FLOW_COUNTS.get_ptr_mut(endpoint.0.into())
+}
+
+/// What this processor was lent of one side's flows.
+#[inline(always)]
+fn credit(endpoint: EndpointId, opener: u8) -> Option<*mut Credit> {
+    maps::FLOW_CREDITS.get_ptr_mut(side(endpoint, opener))
+}
+
+/// The number of one side of an endpoint.
+#[inline(always)]
+fn side(endpoint: EndpointId, opener: u8) -> u32 {
+    u32::from(endpoint.0) * 2 + u32::from(opener & 1)
 }
 
 /// Runs a few instructions under the endpoint's lock: no call may stand among them.
@@ -164,12 +238,22 @@ fn chunk_key(endpoint: EndpointId, opener: u8, slot: u32) -> ChunkKey {
     }
 }
 
+/// Gives the chunk of a ring memory, where there is some left.
+#[inline(never)]
+fn make_chunk(endpoint: EndpointId, opener: u8, slot: u32) -> bool {
+    let key = chunk_key(endpoint, opener, slot);
+    maps::EMPTY_CHUNK.get(0).is_some_and(|empty| {
+        maps::RECENT_CHUNKS
+            .insert(key, empty, BPF_NOEXIST.into())
+            .is_ok()
+    })
+}
+
 /// The memory of a ring's slot, where there is some.
 #[inline(always)]
 fn element(endpoint: EndpointId, opener: u8, slot: u32) -> Option<*mut Recent> {
     if slot < CHUNK_SLOTS {
-        let side = u32::from(endpoint.0) * 2 + u32::from(opener & 1);
-        return maps::RECENT.get_ptr_mut(side * CHUNK_SLOTS + slot);
+        return maps::RECENT.get_ptr_mut(side(endpoint, opener) * CHUNK_SLOTS + slot);
     }
     let chunk = maps::RECENT_CHUNKS.get_ptr_mut(chunk_key(endpoint, opener, slot))?;
     // SAFETY: within the chunk.

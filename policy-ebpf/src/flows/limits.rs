@@ -60,19 +60,13 @@ pub const fn way(flow: &Flow, protocol: u8, is_same_peer: bool, now: u64, hz: u3
 }
 
 /// Removes a flow that gives way to the new one: its slot of the ring, or nothing.
-#[inline(never)]
-pub(super) fn make_room<W: World>(
-    world: &W,
-    endpoint: EndpointId,
-    opener: u8,
-    peer_hash: u32,
-) -> u32 {
+#[inline(always)]
+pub fn make_room<W: World>(world: &W, endpoint: EndpointId, opener: u8, peer_hash: u32) -> u32 {
     let mut spare = NONE;
     for _ in 0..LOOKS {
         let slot = world.next_slot(endpoint, opener);
         match gives_way(world, endpoint, opener, slot, peer_hash) {
             REMOVED => return slot,
-            EMPTY => world.cut_ring(endpoint, opener, slot),
             RELUCTANT if spare == NONE => spare = slot,
             _ => {}
         }
@@ -92,7 +86,6 @@ pub(super) const fn is_slot(slot: u32) -> bool {
 const STAYS: u32 = 0;
 const RELUCTANT: u32 = 1;
 const REMOVED: u32 = 2;
-const EMPTY: u32 = 3;
 
 /// Beside an opener: also a flow that gives way reluctantly goes.
 const LAST: u8 = 4;
@@ -110,10 +103,8 @@ fn gives_way<W: World>(
 ) -> u32 {
     world
         .with_recent(endpoint, asks & 1, slot, |recent| {
-            if recent.family == 0 {
-                return EMPTY;
-            }
-            if recent.key.endpoint != endpoint {
+            // An empty slot is one whose flow is still to come: it was lent to a processor.
+            if recent.family == 0 || recent.key.endpoint != endpoint {
                 return STAYS;
             }
             let is_same_peer = recent.peer_hash == peer_hash;
@@ -124,7 +115,7 @@ fn gives_way<W: World>(
                 give_way::<V6, W>(world, recent, asks)
             }
         })
-        .unwrap_or(EMPTY)
+        .unwrap_or(STAYS)
 }
 
 #[inline(never)]
@@ -161,16 +152,28 @@ fn give_way<F: Family, W: Tables<F>>(world: &W, recent: &Recent, asks: u8) -> u3
 }
 
 /// Puts a flow into its side's ring, in the place of the oldest.
-#[inline(never)]
-pub(super) fn remember<W: Shares>(
+#[inline(always)]
+pub(super) fn remember<F: Family, W: Shares>(
     world: &W,
     endpoint: EndpointId,
     opener: u8,
     slot: u32,
-    new: &Recent,
-) -> bool {
-    if !world.put_recent(endpoint, opener, slot, new) {
+    key: &F::Key,
+) {
+    if !world.put_recent(endpoint, opener, slot, |recent| F::remember(key, recent)) {
         world.cut_ring(endpoint, opener, slot);
     }
+}
+
+/// The same in a function of its own, for ways that fewer flows go.
+#[inline(never)]
+pub(super) fn remember_apart<F: Family, W: Shares>(
+    world: &W,
+    endpoint: EndpointId,
+    opener: u8,
+    slot: u32,
+    key: &F::Key,
+) -> bool {
+    remember::<F, W>(world, endpoint, opener, slot, key);
     true
 }

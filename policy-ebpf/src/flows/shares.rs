@@ -1,12 +1,14 @@
 //! How many entries of the flow tables an endpoint may hold, and its rings of recent flows.
 //!
-//! Pure: the programs call it under the endpoint's lock. Invariants: the two sides of an endpoint
-//! never take from each other's limit; what an endpoint holds beyond its own share was granted out of
-//! the shared part, so that the own shares of all others stay free; no count goes below zero.
+//! Pure: the programs call it under the endpoint's lock, but for [`spend`]. Invariants: the two sides of an
+//! endpoint never take from each other's limit; what an endpoint holds beyond its own share was granted
+//! out of the shared part, so that the own shares of all others stay free; no count goes below zero. What
+//! is lent to a processor counts as held, and no more is lent than was granted, so that an endpoint which
+//! is refused has its own share in flows.
 
 #[cfg(not(target_arch = "bpf"))]
 use policy_common::Config;
-use policy_common::{FlowCounts, FlowState, Side, shares::CHUNK_SLOTS};
+use policy_common::{Credit, FlowCounts, FlowState, Side, shares::CHUNK_SLOTS};
 
 /// What an endpoint may hold, from the configuration and from what is shared.
 #[derive(Clone, Copy, Debug)]
@@ -110,43 +112,156 @@ pub const fn release(counts: &mut FlowCounts, opener: u8, own: u32, grant: u32) 
     side.live = side.live.saturating_sub(1);
     let total = counts.pod.live.wrapping_add(counts.peer.live);
     let may_hold = own.saturating_add(counts.granted);
+    let is_free = counts.granted >= grant.saturating_add(counts.lent);
     // Not at once: an endpoint that opens and closes one flow would go to the shared part each time.
-    if counts.granted >= grant && total.saturating_add(grant.saturating_mul(2)) <= may_hold {
+    if is_free && total.saturating_add(grant.saturating_mul(2)) <= may_hold {
         counts.granted -= grant;
         return -(grant as i32);
     }
     0
 }
 
-/// The slot for the next flow: the one of the oldest. The ring grows while it has fewer slots than there
-/// are flows, and becomes shorter when it has many more: the flows are those that were put there last.
+/// Most flows that a processor is lent at once.
+const LOAN: u32 = 15;
+
+/// After a [`charge`], as many more at once as would change nothing but the counts and the cursor: few
+/// where the side comes near its limit, none of the endpoint's own share.
+#[inline(always)]
+pub const fn lend(counts: &mut FlowCounts, opener: u8, bounds: &Bounds, credit: &mut Credit) {
+    let total = counts.pod.live.wrapping_add(counts.peer.live);
+    let may_hold = bounds.own.saturating_add(counts.granted);
+    let (granted, lent, era) = (counts.granted, counts.lent, counts.era);
+    let side = side(counts, opener);
+    let mut loan = LOAN;
+    loan = smaller(loan, may_hold.saturating_sub(total));
+    loan = smaller(loan, granted.saturating_sub(lent));
+    loan = smaller(loan, (bounds.limit / 16).saturating_sub(lent));
+    loan = smaller(loan, bounds.limit.saturating_sub(side.live));
+    loan = smaller(loan, ahead(side, bounds.limit));
+    *credit = Credit {
+        next: side.cursor,
+        left: loan as u16,
+        lent: loan as u16,
+        era,
+        laps: side.laps,
+    };
+    side.live = side.live.wrapping_add(loan);
+    side.cursor = side.cursor.wrapping_add(loan);
+    if side.cursor > side.slots {
+        side.slots = side.cursor;
+    }
+    counts.lent = lent.wrapping_add(loan);
+}
+
+/// How many slots the ring has from the cursor on, with those by which it would grow if each were taken
+/// by a flow more.
+#[inline(always)]
+const fn ahead(side: &Side, limit: u32) -> u32 {
+    let end = if side.cursor < side.slots {
+        side.slots
+    } else if side.live >= side.slots {
+        limit
+    } else {
+        wanted(side, limit)
+    };
+    end.saturating_sub(side.cursor)
+}
+
+/// Takes back what is left of a loan, before the processor's next [`charge`].
+#[inline(always)]
+pub const fn settle(counts: &mut FlowCounts, opener: u8, credit: &mut Credit) {
+    let Credit {
+        left, lent, era, ..
+    } = *credit;
+    credit.left = 0;
+    credit.lent = 0;
+    if era != counts.era {
+        return;
+    }
+    counts.lent = counts.lent.saturating_sub(lent as u32);
+    let side = side(counts, opener);
+    side.live = side.live.saturating_sub(left as u32);
+}
+
+/// The slot of one flow more out of what the processor was lent, under the era and the lap of this
+/// moment; needs no lock. [`NOTHING`]: there is nothing left that counts.
+#[inline(always)]
+pub const fn spend(credit: &mut Credit, era: u32, laps: u32) -> u32 {
+    if credit.left == 0 || credit.era != era || credit.laps != laps {
+        return NOTHING;
+    }
+    let slot = credit.next;
+    credit.left -= 1;
+    credit.next = slot.wrapping_add(1);
+    slot
+}
+
+/// No slot.
+pub const NOTHING: u32 = u32::MAX;
+
+#[inline(always)]
+const fn smaller(a: u32, b: u32) -> u32 {
+    if a < b { a } else { b }
+}
+
+/// The slot for the next flow: the one of the oldest. The ring grows while it has fewer slots than are
+/// wanted, and becomes shorter when it has many more: the flows are those that were put there last.
 #[inline(always)]
 pub const fn next_slot(side: &mut Side, limit: u32) -> u32 {
-    let slot = side.cursor;
-    let mut next = slot.wrapping_add(1);
     let enough = side
         .live
         .saturating_add(side.live / 4)
         .saturating_add(CHUNK_SLOTS);
-    if next >= side.slots && side.live >= side.slots && side.slots < limit {
-        let longer = side.slots.saturating_add(CHUNK_SLOTS);
-        side.slots = if longer < limit { longer } else { limit };
+    if side.cursor >= enough && side.cursor < side.slots {
+        side.slots = side.cursor;
     }
-    if next >= enough && enough < side.slots {
-        side.slots = next;
+    if side.cursor >= side.slots {
+        if side.slots < wanted(side, limit) {
+            side.slots = side.cursor.wrapping_add(1);
+        } else {
+            side.cursor = 0;
+            side.laps = side.laps.wrapping_add(1);
+        }
     }
-    if next >= side.slots {
-        next = 0;
-    }
-    side.cursor = next;
+    let slot = side.cursor;
+    side.cursor = slot.wrapping_add(1);
     slot
 }
 
-/// The ring ends before this slot, which is empty or has no memory: the first one is the oldest.
+/// How many slots the ring should have: an eighth may be of flows that are over, or of none.
+#[inline(always)]
+const fn wanted(side: &Side, limit: u32) -> u32 {
+    let slots = side.live.saturating_add(side.live / 8);
+    smaller(
+        limit,
+        if slots > CHUNK_SLOTS {
+            slots
+        } else {
+            CHUNK_SLOTS
+        },
+    )
+}
+
+/// The slot of the oldest recent flow, for one that may take its place: the ring stays as long as it is.
+#[inline(always)]
+pub const fn oldest_slot(side: &mut Side) -> u32 {
+    if side.cursor >= side.slots {
+        side.cursor = 0;
+        side.laps = side.laps.wrapping_add(1);
+    }
+    let slot = side.cursor;
+    if side.slots != 0 {
+        side.cursor = slot.wrapping_add(1);
+    }
+    slot
+}
+
+/// The ring ends before this slot, which has no memory: the first one is the oldest.
 #[inline(always)]
 pub const fn cut(side: &mut Side, slot: u32) {
     if side.slots > slot {
         side.slots = slot;
         side.cursor = 0;
+        side.laps = side.laps.wrapping_add(1);
     }
 }

@@ -21,7 +21,10 @@ use policy_common::{
 };
 
 use crate::{
-    flows::shares::{self, Bounds, Charge},
+    flows::{
+        limits as flow_limits,
+        shares::{self, Bounds, Charge},
+    },
     lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares},
 };
 
@@ -240,10 +243,13 @@ impl Shares for MemoryWorld {
     }
 
     fn next_slot(&self, endpoint: EndpointId, opener: u8) -> u32 {
-        let limit = Bounds::new(&self.config, opener, 0).limit;
         let mut counts = self.counts.borrow_mut();
         let counts = counts.entry(endpoint).or_default();
-        shares::next_slot(shares::side(counts, opener), limit)
+        shares::oldest_slot(shares::side(counts, opener))
+    }
+
+    fn make_room(&self, endpoint: EndpointId, opener: u8, peer_hash: u32) -> u32 {
+        flow_limits::make_room(self, endpoint, opener, peer_hash)
     }
 
     fn cut_ring(&self, endpoint: EndpointId, opener: u8, slot: u32) {
@@ -263,14 +269,20 @@ impl Shares for MemoryWorld {
         recent.as_ref().map(then)
     }
 
-    fn put_recent(&self, endpoint: EndpointId, opener: u8, slot: u32, recent: &Recent) -> bool {
+    fn put_recent(
+        &self,
+        endpoint: EndpointId,
+        opener: u8,
+        slot: u32,
+        write: impl FnOnce(&mut Recent),
+    ) -> bool {
         let mut slots = self.recent.borrow_mut();
         let key = (endpoint, opener, slot);
         let has_memory = slot < CHUNK_SLOTS || slots.contains_key(&key);
         if !has_memory && slots.len() >= self.max_recent {
             return false;
         }
-        slots.insert(key, *recent);
+        write(slots.entry(key).or_default());
         true
     }
 }

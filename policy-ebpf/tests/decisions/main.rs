@@ -15,6 +15,7 @@ mod headers;
 mod judgements;
 mod limits;
 mod link;
+mod loans;
 mod neighbours;
 mod node;
 mod origins;

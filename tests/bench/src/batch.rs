@@ -2,8 +2,7 @@
 //!
 //! The real agent follows a directory. `deny` is how long a policy that closes a pod takes, from its
 //! file's replacement until the pinned map says that the pod is isolated: alone, and written right
-//! after a file with 10,000 pods that a policy's peers include, or while that is read, taken in and
-//! written: what the slowest of these took counts. `status` is the longest that an
+//! after a file with 10,000 pods that a policy's peers include. `status` is the longest that an
 //! answer took meanwhile, `sigterm` how long the agent took to end when it was told so in the middle
 //! of such a batch.
 
@@ -45,8 +44,6 @@ const PODS: usize = 10_000;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// The pod that is closed and opened.
 const VICTIM: &str = "shop/victim";
-/// From a batch's writing to the deny's, in milliseconds: a batch is over after some hundreds.
-const DELAYS: [u64; 6] = [0, 100, 200, 300, 400, 500];
 /// From a batch's writing until the agent is in the middle of it: it waits 100 ms for the file to
 /// rest.
 const UNDER_WAY: Duration = Duration::from_millis(400);
@@ -76,13 +73,7 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
         .map(|_| scene.deny_and_lift())
         .collect::<Result<_>>()?;
     let alone = Summary::of(&alone).context("no samples")?;
-    let (mut after, mut status) = (0.0_f64, 0.0_f64);
-    for (round, delay) in DELAYS.into_iter().enumerate() {
-        // The pods are other ones each time.
-        let role = ["peer", "former"][round % 2];
-        let (took, slowest) = scene.deny_behind_a_batch(role, Duration::from_millis(delay))?;
-        (after, status) = (after.max(took), status.max(slowest));
-    }
+    let (after, status) = scene.deny_behind_a_batch()?;
     let sigterm = scene.ended_in_a_batch()?;
     let figures = [
         Figure::of(NAME, "deny", "ms", alone).with("after", "nothing"),
@@ -140,9 +131,8 @@ impl Scene {
 
     /// Milliseconds until a deny is in force that was written behind a batch, and of the slowest
     /// answer to a question meanwhile.
-    fn deny_behind_a_batch(&mut self, role: &str, delay: Duration) -> Result<(f64, f64)> {
-        self.cluster.write("batch.yaml", &pods(role)?)?;
-        thread::sleep(delay);
+    fn deny_behind_a_batch(&mut self) -> Result<(f64, f64)> {
+        self.cluster.write("batch.yaml", &pods("peer")?)?;
         let is_over = AtomicBool::new(false);
         let (took, slowest) = thread::scope(|scope| {
             let asking = scope.spawn(|| {
@@ -163,16 +153,13 @@ impl Scene {
         let Ok(slowest) = slowest else {
             bail!("asking for the status panicked");
         };
-        let took = took?;
         self.cluster.await_revision()?;
-        self.cluster.remove("deny.yaml")?;
-        self.until(false)?;
-        Ok((took, slowest.as_secs_f64() * 1e3))
+        Ok((took?, slowest.as_secs_f64() * 1e3))
     }
 
     /// Milliseconds until the agent ends, in the middle of a batch.
     fn ended_in_a_batch(&mut self) -> Result<f64> {
-        self.cluster.write("batch.yaml", &pods("peer")?)?;
+        self.cluster.write("batch.yaml", &pods("former")?)?;
         thread::sleep(UNDER_WAY);
         let began = Instant::now();
         self.cluster.agent.stop()?;

@@ -1,8 +1,8 @@
 //! Removes what nobody meets any more from the flow tables.
 //!
 //! Owns expiry of flows without packets, the flows of endpoints that are gone, room for endpoints that
-//! come near their limit, and the correction of the per-endpoint counts, which the programs keep
-//! without locks. Must not decide verdicts.
+//! come near their limit, and the correction of the per-endpoint counts, which walk and programs change at
+//! once. Must not decide verdicts.
 //! Invariant: an endpoint's number is handed out again only after a sweep forgot its flows.
 
 use std::{
@@ -123,7 +123,7 @@ impl Sweeper {
     /// The kernel's reason; what was done so far stays done, and the next sweep starts anew.
     pub fn sweep(&mut self, live: &BTreeSet<EndpointId>) -> Result<Swept, SweepError> {
         let now = self.clock.now().map_err(SweepError::Clock)?;
-        let before = self.read_counts()?;
+        let before = self.call_in()?;
         let expiry = Expiry {
             live,
             pressed: self.pressed(&before),
@@ -157,11 +157,21 @@ impl Sweeper {
             .collect()
     }
 
-    fn read_counts(&self) -> Result<Vec<FlowCounts>, MapError> {
-        self.counts
+    /// The counts, when all that was lent to processors is void: else flows that begin while the tables
+    /// are walked would not be seen in them. What was left of a loan counts until the walk is compared.
+    fn call_in(&mut self) -> Result<Vec<FlowCounts>, MapError> {
+        let mut all = self
+            .counts
             .iter()
             .map(|slot| slot.map(|Abi(counts)| counts))
-            .collect()
+            .collect::<Result<Vec<_>, _>>()?;
+        for (slot, counts) in (0..).zip(&mut all) {
+            if counts.lent != 0 {
+                *counts = without_loans(self.counts.get(&slot, 0)?.0);
+                self.counts.set(slot, Abi(*counts), 0)?;
+            }
+        }
+        Ok(all)
     }
 
     /// Writes counts that differ from the walk by more than what moved meanwhile, and what follows from
@@ -176,7 +186,7 @@ impl Sweeper {
         let mut rings = BTreeMap::new();
         for (number, before) in (0..=u16::MAX).map(EndpointId).zip(before) {
             let tally = tallies.get(&number).copied().unwrap_or_default();
-            if *before == FlowCounts::default() && tally == Tally::default() {
+            if *before == nothing(before) && tally == Tally::default() {
                 continue;
             }
             let slot = u32::from(number.0);
@@ -184,9 +194,10 @@ impl Sweeper {
             let corrected = if live.contains(&number) {
                 self.corrected(before, after, tally)
             } else {
-                FlowCounts::default()
+                nothing(&after)
             };
             if corrected != after {
+                let corrected = without_loans(corrected);
                 self.counts.set(slot, Abi(corrected), 0)?;
             }
             granted += u64::from(corrected.granted);
@@ -205,8 +216,10 @@ impl Sweeper {
 
     /// The counts to keep of an endpoint that lives.
     fn corrected(&self, before: &FlowCounts, after: FlowCounts, tally: Tally) -> FlowCounts {
+        // Lent since the walk began: the walk may have missed as many.
+        let lent = after.lent;
         let side = |before: Side, after: Side, walked| {
-            let live = corrected(before.live, after.live, walked);
+            let live = corrected(before.live, after.live, lent, walked);
             // A ring that was much larger than needed begins anew: what is forgotten of the few flows
             // that are left, sweeps remove in their time.
             let is_too_large = after.slots > CHUNK_SLOTS && live < after.slots / 8;
@@ -257,10 +270,27 @@ impl Sweeper {
     }
 }
 
+/// The same counts, and another era.
+fn without_loans(counts: FlowCounts) -> FlowCounts {
+    FlowCounts {
+        lent: 0,
+        era: counts.era.wrapping_add(1),
+        ..counts
+    }
+}
+
+/// Counts of an endpoint without flows; the era stays, so that a loan to the one before stays void.
+fn nothing(counts: &FlowCounts) -> FlowCounts {
+    FlowCounts {
+        era: counts.era,
+        ..FlowCounts::default()
+    }
+}
+
 /// The count to keep: the walk's, unless the difference may come from flows that began or ended
-/// while it walked.
-fn corrected(before: u32, after: u32, walked: u32) -> u32 {
-    if after.abs_diff(walked) > before.abs_diff(after) {
+/// while it walked, of which those that were `lent` moved the count before they began.
+fn corrected(before: u32, after: u32, lent: u32, walked: u32) -> u32 {
+    if after.abs_diff(walked) > before.abs_diff(after).saturating_add(lent) {
         walked
     } else {
         after

@@ -172,6 +172,7 @@ impl TableSizes {
             (names::FLOWS_V4, self.max_flows),
             (names::FLOWS_V6, self.max_flows),
             (names::FLOW_COUNTS, numbers),
+            (names::FLOW_CREDITS, numbers.saturating_mul(2)),
             (names::EVENT_BUDGETS, numbers),
             (names::RECENT, numbers.saturating_mul(2 * CHUNK_SLOTS)),
             (names::RECENT_CHUNKS, (self.max_flows / CHUNK_SLOTS).max(1)),

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 
-use self::{rounds::Program, target::Targets};
+use self::{ratio::Verdict, rounds::Program, target::Targets};
 use crate::{options::Options, run::cases};
 
 /// What is compared.
@@ -30,29 +30,47 @@ pub struct Against {
     pub rounds: usize,
 }
 
-/// Compares this program with another and shows every row as soon as it is known. Are all targets
-/// met?
+/// Compares this program with another and shows every row as soon as it is known, or why a case has
+/// none. Are all targets met, and did no case fail?
 ///
 /// # Errors
-/// A program does not run, or a case fails in one of them; the targets cannot be read; no case was
-/// compared.
+/// A program is not there; the targets cannot be read; no case was compared.
 pub fn compare(options: &Options, against: &Against) -> Result<bool> {
     ensure!(against.rounds > 0, "no rounds");
     let targets = Targets::read(&against.targets)?;
     let ours = Program::own()?;
     let baseline = Program::at(against.program.clone());
     let mut rows = Vec::new();
+    let mut failed = 0;
     println!("{}", show::HEAD);
     for (group, case) in cases().filter(|(group, case)| options.wants(group, case)) {
-        let measured = rounds::of_case(&ours, &baseline, group, case, against.rounds)?;
+        let measured = match rounds::of_case(&ours, &baseline, group, case, against.rounds) {
+            Ok(measured) => measured,
+            Err(error) => {
+                // The other cases are compared all the same.
+                println!("{group}/{case}: {error:#}");
+                failed += 1;
+                continue;
+            }
+        };
         for row in ratio::rows(&measured, &targets) {
             println!("{row}");
             rows.push(row);
         }
     }
     ensure!(!rows.is_empty(), "nothing was compared");
-    let missed = rows.iter().filter(|row| row.is_missed()).count();
-    let judged = rows.iter().filter(|row| row.target.is_some()).count();
-    println!("\n{} of {judged} targets met", judged - missed);
-    Ok(missed == 0)
+    let count = |verdict| {
+        let rows = rows.iter().filter(|row| row.verdict() == Some(verdict));
+        rows.count()
+    };
+    let (met, missed) = (count(Verdict::Met), count(Verdict::Missed));
+    println!("\n{met} of {} targets met", met + missed);
+    let unjudged = count(Verdict::NoBaseline);
+    if unjudged > 0 {
+        println!("{unjudged} rows not judged: the baseline does not have them");
+    }
+    if failed > 0 {
+        println!("{failed} cases failed");
+    }
+    Ok(missed == 0 && failed == 0)
 }

@@ -22,25 +22,39 @@ pub(super) struct Row {
     pub(super) target: Option<Target>,
 }
 
+/// What became of a row's target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Reached, or missed by no more than the spread.
+    Met,
+    /// Missed by more.
+    Missed,
+    /// A ratio is asked for, and the baseline does not have the row.
+    NoBaseline,
+}
+
 impl Row {
-    /// Is the target missed by more than the spread? A row that we no longer have misses any target;
-    /// one that only we have can miss none that is relative.
-    pub(super) fn is_missed(&self) -> bool {
-        let Some(target) = self.target else {
-            return false;
+    /// What becomes of the target, where there is one. A row that we no longer have misses any.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        let target = self.target?;
+        let Some(ours) = self.ours else {
+            return Some(Verdict::Missed);
         };
-        let Some(ours) = self.ours else { return true };
         let spread = self.spread.unwrap_or(1.0);
-        match target {
-            Target::RatioAtMost(limit) => self
-                .ratio
-                .is_some_and(|ratio| ratio > limit + (spread - 1.0)),
-            Target::RatioAtLeast(limit) => self
-                .ratio
-                .is_some_and(|ratio| ratio < limit - (spread - 1.0)),
-            Target::AtMost(limit) => ours > limit * spread,
-            Target::AtLeast(limit) => ours < limit / spread,
-        }
+        let is_met = match (target, self.ratio) {
+            (Target::AtMost(limit), _) => ours <= limit * spread,
+            (Target::AtLeast(limit), _) => ours >= limit / spread,
+            (Target::RatioAtMost(limit), Some(ratio)) => ratio <= limit + (spread - 1.0),
+            (Target::RatioAtLeast(limit), Some(ratio)) => ratio >= limit - (spread - 1.0),
+            (Target::RatioAtMost(_) | Target::RatioAtLeast(_), None) => {
+                return Some(Verdict::NoBaseline);
+            }
+        };
+        Some(if is_met {
+            Verdict::Met
+        } else {
+            Verdict::Missed
+        })
     }
 }
 
@@ -51,12 +65,15 @@ pub(super) fn rows(measured: &Rows, targets: &Targets) -> Vec<Row> {
         unit: measured.unit.clone(),
         ours: median(measured.ours.as_flattened().to_vec()),
         baseline: median(measured.baseline.as_flattened().to_vec()),
-        ratio: ratio(measured),
-        spread: spread(&measured.baseline),
+        ratio: ratio(measured).filter(|_| measured.unit != SIGNED),
+        spread: spread(&measured.baseline).filter(|_| measured.unit != SIGNED),
         target: targets.of(name),
     };
     measured.iter().map(row).collect()
 }
+
+/// The unit of differences: around zero, so that one divided by another says nothing.
+const SIGNED: &str = "%";
 
 fn ratio(measured: &Measured) -> Option<f64> {
     let pairs = measured.ours.iter().zip(&measured.baseline);
@@ -109,32 +126,50 @@ mod tests {
         );
         assert_eq!(row.ratio, Some(1.02));
         assert_eq!(row.spread, Some(1.0));
-        assert!(!row.is_missed());
+        assert_eq!(row.verdict(), Some(Verdict::Met));
     }
 
     #[test]
     fn a_target_is_missed_only_by_more_than_the_baseline_misses_itself() {
         let slower = [[105.0, 105.0]; 3];
-        assert!(row(&slower, &[[100.0, 100.0]; 3], TARGET).is_missed());
+        let still = row(&slower, &[[100.0, 100.0]; 3], TARGET);
+        assert_eq!(still.verdict(), Some(Verdict::Missed));
         // The baseline is 4 % from itself: nothing can be said about 2 %.
         let restless = [[98.0, 102.0], [102.0, 98.0], [98.0, 102.0]];
         let row = row(&slower, &restless, TARGET);
         assert!(row.spread.is_some_and(|spread| spread > 1.04));
-        assert!(!row.is_missed());
+        assert_eq!(row.verdict(), Some(Verdict::Met));
     }
 
     #[test]
-    fn a_lost_row_misses_its_target_and_a_new_one_cannot_miss_a_ratio() {
-        assert!(row(&[], &[[1.0, 1.0]], TARGET).is_missed());
-        assert!(!row(&[[1.0, 1.0]], &[], TARGET).is_missed());
-        assert!(row(&[[9.0, 9.0]], &[], Target::AtMost(8.0)).is_missed());
-        assert!(row(&[[9.0, 9.0]], &[], Target::AtLeast(10.0)).is_missed());
+    fn a_lost_row_misses_its_target_and_a_new_one_is_not_judged_by_a_ratio() {
+        let verdict = |ours: &[_], baseline: &[_], target| row(ours, baseline, target).verdict();
+        assert_eq!(verdict(&[], &[[1.0, 1.0]], TARGET), Some(Verdict::Missed));
+        let new = verdict(&[[1.0, 1.0]], &[], TARGET);
+        assert_eq!(new, Some(Verdict::NoBaseline));
+        for target in [Target::AtMost(8.0), Target::AtLeast(10.0)] {
+            assert_eq!(verdict(&[[9.0, 9.0]], &[], target), Some(Verdict::Missed));
+        }
     }
 
     #[test]
     fn more_may_be_better() {
         let target = Target::RatioAtLeast(0.97);
-        assert!(!row(&[[98.0, 98.0]], &[[100.0, 100.0]], target).is_missed());
-        assert!(row(&[[90.0, 90.0]], &[[100.0, 100.0]], target).is_missed());
+        let verdict = |ours| row(&[[ours, ours]], &[[100.0, 100.0]], target).verdict();
+        assert_eq!(verdict(98.0), Some(Verdict::Met));
+        assert_eq!(verdict(90.0), Some(Verdict::Missed));
+    }
+
+    #[test]
+    fn of_differences_there_is_no_ratio() {
+        let measured = Measured {
+            unit: "%".to_owned(),
+            ours: vec![[2.0, 3.0]],
+            baseline: vec![[-0.1, 0.2]],
+        };
+        let targets = Targets::from([("group/", Target::AtMost(15.0))]);
+        let row = rows(&Rows::from([("group/case".to_owned(), measured)]), &targets).remove(0);
+        assert_eq!((row.ratio, row.spread), (None, None));
+        assert_eq!(row.verdict(), Some(Verdict::Met));
     }
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{ratio::Row, target::Target};
+use super::{
+    ratio::{Row, Verdict},
+    target::Target,
+};
 use crate::table::number;
 
 /// Above the rows.
@@ -23,8 +26,12 @@ impl fmt::Display for Row {
             ratio(self.ratio),
             ratio(self.spread)
         )?;
-        if let Some(target) = self.target {
-            let verdict = if self.is_missed() { "MISSED" } else { "met" };
+        if let Some((target, verdict)) = self.target.zip(self.verdict()) {
+            let verdict = match verdict {
+                Verdict::Met => "met",
+                Verdict::Missed => "MISSED",
+                Verdict::NoBaseline => "no baseline",
+            };
             write!(f, "  {target} {verdict}")?;
         }
         Ok(())

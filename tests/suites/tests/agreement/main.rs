@@ -4,6 +4,7 @@
 
 mod cluster;
 mod known_flows;
+mod loans;
 mod packets;
 mod prefixes;
 mod processors;

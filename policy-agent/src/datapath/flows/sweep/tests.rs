@@ -7,9 +7,11 @@ use super::*;
 
 #[test]
 fn a_count_is_corrected_only_beyond_what_moved_during_the_walk() {
-    assert_eq!(corrected(10, 10, 7), 7);
-    assert_eq!(corrected(10, 13, 11), 13);
-    assert_eq!(corrected(u32::MAX, u32::MAX, 4), 4);
+    assert_eq!(corrected(10, 10, 0, 7), 7);
+    assert_eq!(corrected(10, 13, 0, 11), 13);
+    assert_eq!(corrected(u32::MAX, u32::MAX, 0, 4), 4);
+    // Three that were lent may have begun where the walk had been.
+    assert_eq!(corrected(13, 13, 3, 10), 13);
 }
 
 const HZ: u32 = 100;
