@@ -292,7 +292,7 @@ impl Agent {
             most_endpoints: options.sizes.max_endpoints,
             pins: options.pins.clone(),
             phase: Phase::Waiting,
-            source: SourceState::new(source.name(), source.contact()),
+            source: SourceState::new(source.name()),
             node_synced: NodeSynced::default(),
             loaded: false,
             resolver: Resolver::new(),
@@ -328,7 +328,7 @@ impl Agent {
             is_carry_over: false,
             conflicts: Vec::new(),
             pace: Pace::default(),
-            published: Published::default(),
+            published: Published::new(source.contact()),
         })
     }
 
