@@ -6,6 +6,7 @@
 
 mod alone;
 mod arithmetic;
+mod books;
 mod bridging;
 mod changes;
 mod claims;
@@ -30,4 +31,5 @@ mod sift;
 mod steady;
 mod table;
 mod translated;
+mod trouble;
 mod world;
