@@ -56,7 +56,7 @@ use self::{
     tables::{Request, Tables},
 };
 use crate::{
-    datapath::{Attacher, Hook, Lifetime, Mechanism, PinDir, TableSizes},
+    datapath::{Attacher, Hook, Lifetime, Mechanism, PinDir, Pins, TableSizes},
     node::{self, NodeEvent},
     source::Source,
 };
@@ -204,8 +204,7 @@ pub async fn run(
     let may_be_second = options.allow_second && options.attach.mechanism() == Mechanism::Tcx;
     alone::claim(options.pins.path(), may_be_second)?;
     let was_missing = Lifetime::is_missing();
-    let lock = options.pins.lock()?;
-    options.pins.prepare(&lock)?;
+    let pins = options.pins.lock()?;
     let lifetime = Lifetime::of(options.pins.path(), was_missing);
     if lifetime == Lifetime::EndsWithAgent {
         tracing::error!(
@@ -217,7 +216,7 @@ pub async fn run(
     let watcher = node::Watcher::open(&node::Options::default())?;
     let (sender, mut node_events) = mpsc::channel(NODE_EVENTS);
     let mut node_task = tokio::spawn(watcher.run(sender));
-    let mut agent = Agent::new(&options, &source)?;
+    let mut agent = Agent::new(&options, &pins, &source)?;
     status::listen(&options.pins, agent.published.clone())?;
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -262,7 +261,6 @@ pub async fn run(
         }
         agent.turn(Instant::now());
     }
-    drop(lock);
     match lifetime {
         Lifetime::Lasting => {
             tracing::info!("stopped; what is enforced stays enforced until `policy-agent cleanup`")
@@ -283,18 +281,18 @@ async fn ended(task: &mut JoinHandle<Result<(), node::NodeError>>) -> AgentError
 }
 
 impl Agent {
-    fn new(options: &AgentOptions, source: &Source) -> Result<Self, AgentError> {
+    fn new(options: &AgentOptions, pins: &Pins, source: &Source) -> Result<Self, AgentError> {
         let now = Instant::now();
-        let earlier = options.pins.endpoints()?;
+        let earlier = pins.endpoints()?;
         let mechanism = options.attach.mechanism();
-        let attacher = Attacher::new(options.pins.clone(), mechanism);
+        let attacher = Attacher::new(pins.clone(), mechanism);
         Ok(Self {
             unknown: options.unknown,
             mechanism,
             most_endpoints: options.sizes.max_endpoints,
             pins: options.pins.clone(),
             phase: Phase::Waiting,
-            source: SourceState::new(source.name(), source.contact()),
+            source: SourceState::new(source.name()),
             node_synced: NodeSynced::default(),
             loaded: false,
             resolver: Resolver::new(),
@@ -306,7 +304,7 @@ impl Agent {
             host_addresses: BTreeSet::new(),
             dirty: false,
             collection: Collection::default(),
-            tables: Tables::start(options)?,
+            tables: Tables::start(options, pins)?,
             turn: 0,
             written: 0,
             failures: Vec::new(),
@@ -330,7 +328,7 @@ impl Agent {
             is_carry_over: false,
             conflicts: Vec::new(),
             pace: Pace::default(),
-            published: Published::default(),
+            published: Published::new(source.contact()),
         })
     }
 

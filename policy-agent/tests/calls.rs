@@ -1,6 +1,7 @@
 //! Programs that call others, in the kernel: needs root and the eBPF object.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod directory;
 mod generation;
 
 use std::{
@@ -9,10 +10,13 @@ use std::{
 };
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, loaded_programs};
-use policy_agent::datapath::{Datapath, PinDir, PinLock, TestOrigin};
+use policy_agent::datapath::{Datapath, Loaded, TestOrigin};
 use policy_common::{Direction, Reason, names};
 
-use crate::generation::{endpoint, frame, load};
+use crate::{
+    directory::Directory,
+    generation::{enforce, frame, load},
+};
 
 const POD: u32 = 7;
 /// Endpoint 3 sent it to the node, which translated it.
@@ -23,39 +27,6 @@ const OWED: TestOrigin = TestOrigin {
     foreign_socket: false,
     stamp: 0xc003,
 };
-
-/// A pin directory that is gone when this is dropped.
-struct Pins {
-    dir: PinDir,
-    lock: Option<PinLock>,
-}
-
-impl Pins {
-    fn new(name: &str) -> Self {
-        let name = format!("agent-test-{}-{name}", std::process::id());
-        let dir = PinDir::new(format!("/sys/fs/bpf/{name}"));
-        let lock = dir.lock().unwrap();
-        dir.prepare(&lock).unwrap();
-        Self {
-            dir,
-            lock: Some(lock),
-        }
-    }
-
-    fn load(&self) -> Datapath {
-        let mut datapath = load(&self.dir, 64);
-        assert!(datapath.apply(&[endpoint(POD)]).is_empty());
-        datapath
-    }
-}
-
-impl Drop for Pins {
-    fn drop(&mut self) {
-        self.dir.remove_all().unwrap();
-        let lock = self.lock.take().unwrap();
-        self.dir.remove_run_files(lock).unwrap();
-    }
-}
 
 /// The program alone, as an interface holds it when its agent is gone.
 fn left_by(mut agent: Datapath) -> SchedClassifier {
@@ -71,7 +42,7 @@ fn left_by(mut agent: Datapath) -> SchedClassifier {
 
 /// Runs it on a packet whose sender's egress is owed and allowed, and says whether that was judged; the pod itself
 /// lets nobody in.
-fn judges(program: &SchedClassifier, counters: &Datapath) -> bool {
+fn judges(program: &SchedClassifier, counters: &Loaded) -> bool {
     let unjudged = || {
         let counter = counters.counter(Direction::Egress, Reason::Unjudged);
         counter.unwrap().packets
@@ -87,34 +58,39 @@ fn judges(program: &SchedClassifier, counters: &Datapath) -> bool {
     unjudged() == before
 }
 
-#[test]
-fn programs_call_one_another_when_their_agent_is_gone() {
-    let pins = Pins::new("calls");
-    let old = pins.load();
-    old.publish().unwrap();
-    let left = left_by(old);
-    // Shares the counters; its own programs are not run.
-    let new = pins.load();
-    assert!(judges(&left, &new), "the pin holds them");
+/// A generation in force.
+fn enforced(directory: &Directory) -> Datapath {
+    enforce(load(directory.pins(), 64), POD)
 }
 
 #[test]
-fn a_new_agent_holds_the_programs_before_until_every_link_has_moved() {
-    let pins = Pins::new("held");
-    let old = pins.load();
-    old.publish().unwrap();
-    let left = left_by(old);
-    let mut new = pins.load();
-    new.publish().unwrap();
-    // What the kernel does when the last one lets go it does a little later.
-    thread::sleep(Duration::from_millis(300));
-    assert!(judges(&left, &new));
+fn programs_call_one_another_when_their_agent_is_gone() {
+    let directory = Directory::new("calls");
+    let left = left_by(enforced(&directory));
+    // Shares the counters; its own programs are not run.
+    let counters = load(directory.pins(), 64);
+    assert!(judges(&left, &counters), "the pin holds them");
+}
 
-    new.finish_carry().unwrap();
+#[test]
+fn what_programs_call_stays_until_every_link_has_moved_whoever_ends_before() {
+    let mut directory = Directory::new("held");
+    let left = left_by(enforced(&directory));
+    for _ in 0..2 {
+        // It is killed before it has moved a link, and another one begins.
+        drop(enforced(&directory));
+        directory.restart();
+        // What the kernel does when the last one lets go it does a little later.
+        thread::sleep(Duration::from_millis(300));
+        assert!(judges(&left, &load(directory.pins(), 64)));
+    }
+    let counters = load(directory.pins(), 64);
+    let last = left_by(enforced(&directory));
+    directory.pins().retire().unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
-    while judges(&left, &new) {
+    while judges(&left, &counters) {
         assert!(Instant::now() < deadline, "nobody holds them any more");
         thread::sleep(Duration::from_millis(20));
     }
-    assert!(judges(&left_by(new), &pins.load()));
+    assert!(judges(&last, &counters));
 }

@@ -1,51 +1,23 @@
 //! Flows of two generations, in the kernel: needs root and the eBPF object.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod directory;
 mod generation;
 
 use std::{path::Path, process::Command};
 
-use policy_agent::datapath::{Datapath, PinDir, PinLock, TestOrigin, fill};
+use policy_agent::datapath::{Datapath, TestOrigin, fill};
 use policy_common::{EndpointId, names};
 
-use crate::generation::{endpoint, frame, load};
+use crate::{
+    directory::Directory,
+    generation::{enforce, frame, load},
+};
 
-/// A pin directory that is gone when this is dropped.
-struct Pins {
-    dir: PinDir,
-    lock: Option<PinLock>,
-}
-
-impl Pins {
-    fn new(name: &str) -> Self {
-        let dir = PinDir::new(format!(
-            "/sys/fs/bpf/agent-test-{}-{name}",
-            std::process::id()
-        ));
-        let lock = dir.lock().unwrap();
-        dir.prepare(&lock).unwrap();
-        Self {
-            dir,
-            lock: Some(lock),
-        }
-    }
-
-    /// A generation with room for so many flows, in whose tables the pod may send everything and
-    /// nobody may open a connection to it.
-    fn load(&self, max_flows: u32) -> Datapath {
-        let mut datapath = load(&self.dir, max_flows);
-        assert!(datapath.apply(&[endpoint(POD)]).is_empty());
-        datapath
-    }
-}
-
-impl Drop for Pins {
-    fn drop(&mut self) {
-        self.dir.remove_all().unwrap();
-        self.dir
-            .remove_run_files(self.lock.take().unwrap())
-            .unwrap();
-    }
+/// A generation in force with room for so many flows, in whose tables the pod may send everything and
+/// nobody may open a connection to it.
+fn enforced(directory: &Directory, max_flows: u32) -> Datapath {
+    enforce(load(directory.pins(), max_flows), POD)
 }
 
 const POD: u32 = 7;
@@ -73,17 +45,15 @@ fn receives(datapath: &mut Datapath, v6: bool) -> bool {
 #[test]
 fn a_flow_that_begins_while_links_move_is_known_to_both_generations() {
     for v6 in [false, true] {
-        let pins = Pins::new(if v6 { "both6" } else { "both4" });
-        let mut old = pins.load(64);
-        old.publish().unwrap();
-        let mut new = pins.load(128);
-        new.publish().unwrap();
-        assert!(new.carry.is_some(), "the tables are others");
+        let directory = Directory::new(if v6 { "both6" } else { "both4" });
+        let mut old = enforced(&directory, 64);
+        let mut new = enforced(&directory, 128);
+        assert!(new.generation.carry.is_some(), "the tables are others");
         assert!(!receives(&mut new, v6), "nobody asked");
         // The old program opens the flow after the tables were copied; the new one sees the answer.
         assert!(sends(&mut old, v6));
         assert!(receives(&mut new, v6));
-        new.finish_carry().unwrap();
+        new.generation.finish_carry().unwrap();
         assert!(receives(&mut new, v6), "it was taken along");
         drop(old);
         assert!(receives(&mut new, v6));
@@ -92,53 +62,48 @@ fn a_flow_that_begins_while_links_move_is_known_to_both_generations() {
 
 #[test]
 fn a_flow_that_the_new_program_begins_is_known_to_the_old_one() {
-    let pins = Pins::new("reverse");
-    let mut old = pins.load(64);
-    old.publish().unwrap();
-    let mut new = pins.load(128);
+    let directory = Directory::new("reverse");
+    let mut old = enforced(&directory, 64);
+    let mut new = enforced(&directory, 128);
     assert!(!receives(&mut old, false), "nobody asked");
     assert!(sends(&mut new, false));
     assert!(receives(&mut old, false));
-    new.finish_carry().unwrap();
+    new.generation.finish_carry().unwrap();
     assert!(receives(&mut new, false));
 }
 
 #[test]
 fn what_the_old_programs_do_afterwards_is_nothing_to_the_new_ones() {
-    let pins = Pins::new("after");
-    let mut old = pins.load(64);
-    old.publish().unwrap();
-    let mut new = pins.load(128);
-    new.finish_carry().unwrap();
+    let directory = Directory::new("after");
+    let mut old = enforced(&directory, 64);
+    let mut new = enforced(&directory, 128);
+    new.generation.finish_carry().unwrap();
     assert!(sends(&mut old, false));
     assert!(!receives(&mut new, false));
 }
 
 #[test]
 fn generations_with_tables_of_one_size_share_them() {
-    let pins = Pins::new("shared");
-    let mut old = pins.load(64);
-    old.publish().unwrap();
-    let mut new = pins.load(64);
-    assert!(new.carry.is_none());
+    let directory = Directory::new("shared");
+    let mut old = enforced(&directory, 64);
+    let mut new = enforced(&directory, 64);
+    assert!(new.generation.carry.is_none());
     assert!(sends(&mut old, false));
     assert!(receives(&mut new, false));
 }
 
 #[test]
 fn flows_move_along_into_larger_tables() {
-    let pins = Pins::new("larger");
-    let mut old = pins.load(64);
-    old.publish().unwrap();
+    let directory = Directory::new("larger");
+    let mut old = enforced(&directory, 64);
     assert!(sends(&mut old, false) && sends(&mut old, true));
-    let new = pins.load(128);
-    new.publish().unwrap();
-    let table = fill(&pins.dir).unwrap();
+    let _new = enforced(&directory, 128);
+    let table = fill(directory.pins()).unwrap();
     for name in [names::FLOWS_V4, names::FLOWS_V6] {
         let flows = table.iter().find(|table| table.name == name).unwrap();
         assert_eq!((flows.entries, flows.most), (1, 128));
     }
-    let kept = pins.dir.path().join(names::PREVIOUS_FLOWS_V4);
+    let kept = directory.pins().path().join(names::PREVIOUS_FLOWS_V4);
     assert!(!kept.exists(), "the old table lives on");
 }
 
@@ -179,8 +144,8 @@ fn earlier_map(path: &Path, kind: &str, key: &[u8], value: &[u8]) {
 
 #[test]
 fn what_an_agent_of_layout_2_left_is_taken_along() {
-    let pins = Pins::new("layout2");
-    let path = |name| pins.dir.path().join(name);
+    let mut directory = Directory::new("layout2");
+    let path = |name| directory.pins().path().join(name);
     // Endpoint 3 at the pod's interface: epoch, interface, rules, addresses, number, flags, bridge,
     // reserved, tag.
     let mut endpoint = Vec::new();
@@ -203,8 +168,8 @@ fn what_an_agent_of_layout_2_left_is_taken_along() {
     key.extend([4000u16, 53].map(u16::to_be_bytes).concat());
     let mut flow = 9u32.to_ne_bytes().to_vec();
     flow.extend([1, 1, 0, 0]);
-    let jiffies = pins
-        .load(64)
+    let elsewhere = Directory::new("jiffies");
+    let jiffies = enforced(&elsewhere, 64)
         .test_run(names::JIFFIES, &[0; 14], TestOrigin::default())
         .unwrap()
         .action;
@@ -214,18 +179,17 @@ fn what_an_agent_of_layout_2_left_is_taken_along() {
     let state = [9u64.to_ne_bytes(), (u64::from(2u32)).to_le_bytes()].concat();
     earlier_map(&path(names::NODE_STATE), "array", &[0; 4], &state);
 
-    let [earlier] = pins.dir.endpoints().unwrap()[..] else {
+    let [earlier] = directory.pins().endpoints().unwrap()[..] else {
         panic!("one endpoint");
     };
     assert_eq!(
         (earlier.id, earlier.ifindex, earlier.epoch, earlier.pod_tag),
         (EndpointId(3), POD, 9, 77)
     );
-    let lock = pins.lock.as_ref().unwrap();
-    pins.dir.prepare(lock).unwrap();
-    let mut datapath = pins.load(64);
+    directory.restart();
+    let mut datapath = enforced(&directory, 64);
     assert!(
-        datapath.carry.is_none(),
+        datapath.generation.carry.is_none(),
         "its programs cannot read those tables"
     );
     assert!(
@@ -233,8 +197,7 @@ fn what_an_agent_of_layout_2_left_is_taken_along() {
         "the answer to the pod's question"
     );
     assert!(!receives(&mut datapath, true), "nobody asked");
-    datapath.publish().unwrap();
-    assert_eq!(pins.dir.endpoints().unwrap().len(), 1);
+    assert_eq!(directory.pins().endpoints().unwrap().len(), 1);
     let [endpoint] = datapath.endpoints().unwrap()[..] else {
         panic!("one endpoint");
     };

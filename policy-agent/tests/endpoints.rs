@@ -8,19 +8,22 @@ use policy_common::{
 use policy_core::plan::{DirectionEntry, EndpointEntry, Op};
 
 fn load(event_rate: u32, event_burst: u32) -> Datapath {
-    Datapath::load(&LoadOptions {
-        config: Config {
-            test_seam: 1,
-            event_rate,
-            event_burst,
-            ..Config::DEFAULT
+    Datapath::load(
+        &LoadOptions {
+            config: Config {
+                test_seam: 1,
+                event_rate,
+                event_burst,
+                ..Config::DEFAULT
+            },
+            sizes: TableSizes {
+                max_endpoints: 16,
+                ..TableSizes::default()
+            },
+            ..LoadOptions::embedded().unwrap()
         },
-        sizes: TableSizes {
-            max_endpoints: 16,
-            ..TableSizes::default()
-        },
-        ..LoadOptions::embedded().unwrap()
-    })
+        &[],
+    )
     .unwrap()
 }
 

@@ -22,14 +22,17 @@ fn small() -> TableSizes {
 }
 
 fn load() -> Datapath {
-    Datapath::load(&LoadOptions {
-        config: Config {
-            test_seam: 1,
-            ..Config::DEFAULT
+    Datapath::load(
+        &LoadOptions {
+            config: Config {
+                test_seam: 1,
+                ..Config::DEFAULT
+            },
+            sizes: small(),
+            ..LoadOptions::embedded().unwrap()
         },
-        sizes: small(),
-        ..LoadOptions::embedded().unwrap()
-    })
+        &[],
+    )
     .unwrap()
 }
 
@@ -94,12 +97,15 @@ fn a_plan_ends_where_a_table_is_full_and_the_next_begins_with_all_that_is_wanted
         "waits for all that is wanted"
     );
     assert_eq!(datapath.fit(&wanted), []);
-    assert_eq!(datapath.tables.short().len(), 1);
-    assert_eq!(datapath.tables.packed(), Some(Table::AddressesV4));
+    assert_eq!(datapath.generation.tables.short().len(), 1);
+    assert_eq!(
+        datapath.generation.tables.packed(),
+        Some(Table::AddressesV4)
+    );
     // One address less, and all is as it should be.
     let fewer = [&wanted[..2], &wanted[3..]].concat();
     assert_eq!(datapath.fit(&fewer), []);
-    assert!(datapath.tables.is_exact() && datapath.waiting() == 0);
+    assert!(datapath.generation.tables.is_exact() && datapath.waiting() == 0);
     assert_eq!(datapath.apply(&[endpoint(8, 1, true)]), []);
 }
 
@@ -119,7 +125,7 @@ fn an_endpoint_whose_rules_do_not_fit_is_closed_but_to_its_host() {
     assert_eq!(datapath.apply(&wanted).len(), 1);
     assert_eq!(datapath.fit(&wanted), []);
     assert!(matches!(
-        datapath.tables.short(),
+        datapath.generation.tables.short(),
         [Short::Rules {
             ifindex: 7,
             kept: false,
@@ -200,11 +206,14 @@ fn an_epoch_moves_only_when_the_plan_says_so() {
 
 /// Grace periods that the operations and the settling after them waited for.
 fn waits(datapath: &mut Datapath, ops: &[Op]) -> (u64, u64) {
-    let before = datapath.tables.grace_periods();
+    let before = datapath.generation.tables.grace_periods();
     assert!(datapath.apply(ops).is_empty());
-    let applied = datapath.tables.grace_periods();
+    let applied = datapath.generation.tables.grace_periods();
     datapath.settle().unwrap();
-    (applied - before, datapath.tables.grace_periods() - applied)
+    (
+        applied - before,
+        datapath.generation.tables.grace_periods() - applied,
+    )
 }
 
 #[test]

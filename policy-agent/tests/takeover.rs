@@ -2,6 +2,8 @@
 //! in a network namespace and a pin directory of its own.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod directory;
+
 use std::{process::Command, thread};
 
 use aya::{
@@ -10,7 +12,7 @@ use aya::{
 };
 use nix::sched::{CloneFlags, unshare};
 use policy_agent::datapath::{
-    Attacher, Datapath, EMBEDDED, Hook, LoadOptions, Mechanism, PinDir, PinLock, TableSizes,
+    Attacher, Datapath, EMBEDDED, Hook, LoadOptions, Loaded, Mechanism, NodeFacts, TableSizes,
     chain::{self, Attachment},
     fill,
 };
@@ -20,10 +22,11 @@ use policy_core::{
     plan::{EndpointEntry, Op},
 };
 
+use crate::directory::Directory;
+
 /// A host of its own with one veth pair, and a pin directory; both are gone when this is dropped.
 struct Host {
-    pins: PinDir,
-    lock: Option<PinLock>,
+    directory: Directory,
     ifindex: u32,
     stand_ins: bool,
 }
@@ -32,32 +35,32 @@ impl Host {
     fn new(name: &str) -> Self {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         ip("link add pod0 type veth peer name eth0");
-        let pins = PinDir::new(format!(
-            "/sys/fs/bpf/agent-test-{}-{name}",
-            std::process::id()
-        ));
-        let lock = pins.lock().unwrap();
-        pins.prepare(&lock).unwrap();
         Self {
             ifindex: nix::net::if_::if_nametoindex("pod0").unwrap(),
-            pins,
-            lock: Some(lock),
+            directory: Directory::new(name),
             stand_ins: false,
         }
     }
 
-    fn load(&self) -> Datapath {
-        Datapath::load(&LoadOptions {
+    fn load(&self) -> Loaded {
+        Loaded::load(&LoadOptions {
             sizes: small(),
-            pins: Some(&self.pins),
+            pins: Some(self.directory.pins()),
             stand_ins: self.stand_ins,
             ..LoadOptions::embedded().unwrap()
         })
         .unwrap()
     }
 
+    /// A generation in force.
+    fn enforce(&self, wanted: &[Op]) -> Datapath {
+        let filled = self.load().fill(&NodeFacts::default(), wanted).unwrap();
+        assert!(filled.refused().is_empty());
+        filled.enforce().unwrap()
+    }
+
     fn attacher(&self, mechanism: Mechanism) -> Attacher {
-        Attacher::new(self.pins.clone(), mechanism)
+        Attacher::new(self.directory.pins().clone(), mechanism)
     }
 
     /// Programs on the hook, in the order in which they run.
@@ -70,15 +73,6 @@ impl Host {
     fn names(&self, hook: Hook) -> Vec<String> {
         let chain = self.chain(hook);
         chain.into_iter().map(|entry| entry.name).collect()
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        self.pins.remove_all().unwrap();
-        self.pins
-            .remove_run_files(self.lock.take().unwrap())
-            .unwrap();
     }
 }
 
@@ -165,9 +159,7 @@ fn a_second_generation_takes_over_in_place() {
             let mut ids: Vec<u32> = Vec::new();
             let mut epochs = Vec::new();
             for _ in 0..3 {
-                let mut datapath = host.load();
-                assert!(datapath.apply(&[endpoint(host.ifindex)]).is_empty());
-                datapath.publish().unwrap();
+                let mut datapath = host.enforce(&[endpoint(host.ifindex)]);
                 for hook in Hook::ENDPOINT {
                     attacher
                         .attach(&mut datapath.programs, host.ifindex, hook)
@@ -185,7 +177,7 @@ fn a_second_generation_takes_over_in_place() {
                 }
                 drop(datapath);
                 assert_eq!(host.names(Hook::FromPod), ["from_pod"], "stays attached");
-                let [earlier] = host.pins.endpoints().unwrap()[..] else {
+                let [earlier] = host.directory.pins().endpoints().unwrap()[..] else {
                     panic!("one endpoint is pinned");
                 };
                 epochs.push(earlier.epoch);
@@ -203,8 +195,7 @@ fn a_second_generation_takes_over_in_place() {
 fn the_other_mechanism_replaces_the_one_before() {
     on_own_thread(|| {
         let host = Host::new("mechanism");
-        let mut datapath = host.load();
-        datapath.publish().unwrap();
+        let mut datapath = host.enforce(&[]);
         for mechanism in [Mechanism::Tcx, Mechanism::Clsact, Mechanism::Tcx] {
             let attacher = host.attacher(mechanism);
             attacher
@@ -225,8 +216,7 @@ fn the_other_mechanism_replaces_the_one_before() {
 fn a_program_that_came_before_ours_is_overtaken() {
     on_own_thread(|| {
         let host = Host::new("overtaken");
-        let mut datapath = host.load();
-        datapath.publish().unwrap();
+        let mut datapath = host.enforce(&[]);
         let attacher = host.attacher(Mechanism::Tcx);
         attacher
             .attach(&mut datapath.programs, host.ifindex, Hook::FromPod)
@@ -249,7 +239,7 @@ fn a_program_that_came_before_ours_is_overtaken() {
 fn a_filter_that_came_before_ours_is_overtaken() {
     on_own_thread(|| {
         let host = Host::new("overtaken-filter");
-        let mut datapath = host.load();
+        let mut datapath = host.enforce(&[]);
         let attacher = host.attacher(Mechanism::Clsact);
         attacher
             .attach(&mut datapath.programs, host.ifindex, Hook::FromPod)
@@ -273,7 +263,7 @@ fn a_filter_stands_in_for_a_link_only_where_nobody_else_has_a_program() {
     on_own_thread(|| {
         let mut host = Host::new("bridge-foreign");
         host.stand_ins = true;
-        let mut datapath = host.load();
+        let mut datapath = host.enforce(&[]);
         let attacher = host.attacher(Mechanism::Tcx);
         let programs = &mut datapath.programs;
         let foreign = attach_foreign_first(Hook::FromPod);
@@ -318,8 +308,7 @@ fn a_link_takes_over_from_a_filter_of_whichever_generation() {
         host.stand_ins = true;
         let attacher = host.attacher(Mechanism::Tcx);
         for is_same in [true, false] {
-            let mut datapath = host.load();
-            datapath.publish().unwrap();
+            let mut datapath = host.enforce(&[]);
             for hook in Hook::ENDPOINT {
                 attacher
                     .bridge(&mut datapath.programs, host.ifindex, hook)
@@ -329,8 +318,7 @@ fn a_link_takes_over_from_a_filter_of_whichever_generation() {
             }
             if !is_same {
                 drop(datapath);
-                datapath = host.load();
-                datapath.publish().unwrap();
+                datapath = host.enforce(&[]);
             }
             assert_eq!(attacher.records().unwrap().len(), 2);
             for hook in Hook::ENDPOINT {
@@ -356,7 +344,7 @@ fn a_link_takes_over_from_a_filter_of_whichever_generation() {
 fn what_is_gone_is_no_error() {
     on_own_thread(|| {
         let host = Host::new("gone");
-        let mut datapath = host.load();
+        let mut datapath = host.enforce(&[]);
         let attacher = host.attacher(Mechanism::Tcx);
         attacher
             .attach(&mut datapath.programs, host.ifindex, Hook::FromPod)
@@ -376,24 +364,28 @@ fn what_is_gone_is_no_error() {
 #[test]
 fn a_generation_that_was_cut_off_leaves_nothing_behind() {
     on_own_thread(|| {
-        let host = Host::new("cut-off");
+        let mut host = Host::new("cut-off");
         let address = Op::PutAddress {
             address: "10.0.0.1".parse().unwrap(),
             identity: IdentityId(20),
             owner: None,
             host: false,
         };
-        let mut first = host.load();
-        assert!(first.apply(&[address]).is_empty());
-        first.publish().unwrap();
-        // Loaded, pinned beside the first, and never published.
+        let _first = host.enforce(&[address]);
+        let pins = host.directory.pins();
+        let pinned = || std::fs::read_dir(pins.path()).unwrap().count();
+        let before = pinned();
         drop(host.load());
-        let lock = host.lock.as_ref().unwrap();
-        host.pins.prepare(lock).unwrap();
-        let table = fill(&host.pins).unwrap();
+        drop(host.load().fill(&NodeFacts::default(), &[]).unwrap());
+        assert_eq!(pinned(), before);
+        // It ended between two renames.
+        let next = pins.path().join("next");
+        let name = names::CIDRS_V4;
+        std::fs::rename(pins.path().join(name), next.join(name)).unwrap();
+        host.directory.restart();
+        let table = fill(host.directory.pins()).unwrap();
         let addresses = table.iter().find(|table| table.name == names::ADDRESSES_V4);
         assert_eq!(addresses.unwrap().entries, 1, "the first is in force");
-        let next = host.pins.path().join("next");
         assert_eq!(std::fs::read_dir(next).unwrap().count(), 0);
     });
 }

@@ -2,6 +2,7 @@
 //! object's own programs make the connections, so that no layout is remembered wrong here.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod directory;
 mod generation;
 
 use std::{
@@ -20,12 +21,15 @@ use aya::{
 };
 use nix::sched::{CloneFlags, unshare};
 use policy_agent::datapath::{
-    Attacher, Datapath, Hook, Mechanism, PinDir, TestOrigin,
+    Attacher, Datapath, Hook, Mechanism, PinDir, Pins, TestOrigin,
     chain::{Attachment, chain},
 };
 use policy_common::{Config, EndpointId, names};
 
-use crate::generation::{endpoint, frame, load, load_object};
+use crate::{
+    directory::Directory,
+    generation::{enforce, frame, load, load_object},
+};
 
 /// The object that a release was built with.
 fn object(release: &str) -> Vec<u8> {
@@ -40,16 +44,6 @@ fn object(release: &str) -> Vec<u8> {
         .unwrap();
     assert!(output.status.success());
     output.stdout
-}
-
-/// Removes the pins when it is dropped.
-struct Pins(PinDir);
-
-impl Drop for Pins {
-    fn drop(&mut self) {
-        self.0.remove_all().unwrap();
-        drop(std::fs::remove_file(self.0.socket()));
-    }
 }
 
 /// The global CONFIG of 0.1.0: HZ, two limits, rate and burst of events, debug, the seam of tests,
@@ -137,10 +131,8 @@ fn origin(ifindex: u32, ingress_ifindex: u32) -> TestOrigin {
 
 /// What an agent of a later release leaves; its layouts and its CONFIG are today's. One with others
 /// needs a function like the one above.
-fn leave(release: &str, pins: &PinDir, ifindex: u32) -> Datapath {
-    let mut old = load_object(&object(release), pins, 64);
-    assert!(old.apply(&[endpoint(ifindex)]).is_empty());
-    old.publish().unwrap();
+fn leave(release: &str, pins: &Pins, ifindex: u32) -> Datapath {
+    let mut old = enforce(load_object(&object(release), pins, 64), ifindex);
     let attacher = Attacher::new(pins.clone(), Mechanism::Tcx);
     for hook in Hook::ENDPOINT {
         attacher.attach(&mut old.programs, ifindex, hook).unwrap();
@@ -182,15 +174,11 @@ fn upgrade(release: &str) {
         .status();
     assert!(command.unwrap().success());
     let ifindex = nix::net::if_::if_nametoindex("pod0").unwrap();
-    let pins = Pins(PinDir::new(format!(
-        "/sys/fs/bpf/agent-test-{}-upgrade",
-        std::process::id()
-    )));
-    let lock = pins.0.lock().unwrap();
-    pins.0.prepare(&lock).unwrap();
+    let mut directory = Directory::new("upgrade");
+    let pins = directory.pins();
     let mut old = match release {
-        "0.1.0" => Old::Of010(leave_0_1_0(&pins.0, ifindex)),
-        later => Old::Later(Box::new(leave(later, &pins.0, ifindex))),
+        "0.1.0" => Old::Of010(leave_0_1_0(pins, ifindex)),
+        later => Old::Later(Box::new(leave(later, pins, ifindex))),
     };
     // The pod asks over IPv4; nobody asked over IPv6.
     let (asks, hears) = (frame(true, false), frame(false, false));
@@ -199,17 +187,17 @@ fn upgrade(release: &str) {
     assert!(old.passes(Hook::FromPod, &asks, inside));
     assert!(old.passes(Hook::ToPod, &hears, outside));
 
-    let [earlier] = pins.0.endpoints().unwrap()[..] else {
+    let [earlier] = pins.endpoints().unwrap()[..] else {
         panic!("one endpoint");
     };
     assert_eq!(
         (earlier.id, earlier.ifindex, earlier.pod_tag),
         (EndpointId(3), ifindex, 77)
     );
-    let mut new = load(&pins.0, 64);
-    assert!(new.apply(&[endpoint(ifindex)]).is_empty());
-    new.publish().unwrap();
-    let attacher = Attacher::new(pins.0.clone(), Mechanism::Tcx);
+    directory.restart();
+    let pins = directory.pins();
+    let mut new = enforce(load(pins, 64), ifindex);
+    let attacher = Attacher::new(pins.clone(), Mechanism::Tcx);
     for hook in Hook::ENDPOINT {
         let on_hook = || chain(ifindex, hook.direction()).unwrap().entries;
         let [before] = &on_hook()[..] else {
@@ -231,8 +219,6 @@ fn upgrade(release: &str) {
     };
     assert!(heard(&mut new, false), "the answer to the pod's question");
     assert!(!heard(&mut new, true), "nobody asked");
-    drop(new);
-    drop(lock);
 }
 
 #[test]

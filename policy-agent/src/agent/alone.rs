@@ -24,7 +24,7 @@ use std::{
 use nix::sys::socket::{UnixCredentials, getsockopt, sockopt::PeerCredentials};
 
 use super::AgentError;
-use crate::{capabilities::Effective, datapath::PinLock};
+use crate::{capabilities::Effective, datapath::PinDir};
 
 /// The name of every agent's socket.
 const NAME: &[u8] = b"policy-agent";
@@ -132,7 +132,7 @@ fn ask(address: &SocketAddr) -> io::Result<Other> {
         _ => "unknown".into(),
     };
     let pid = owner.pid();
-    Ok(if may_enforce(pid) || PinLock::is_held(&pin_path) {
+    Ok(if may_enforce(pid) || PinDir::new(&pin_path).is_held() {
         Other::Agent { pin_path, pid }
     } else {
         Other::Unknown

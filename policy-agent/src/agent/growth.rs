@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use super::{
     Agent, Phase,
     hook_state::{HookRecord, HookState},
-    hooks::Job,
     tables::Request,
 };
-use crate::datapath::{Datapath, Programs, TableSizes};
+use crate::datapath::{Loaded, TableSizes};
 
 /// How long tables stay as they are after they could not grow.
 const PAUSE: Duration = Duration::from_secs(30);
@@ -77,8 +76,7 @@ impl Agent {
             );
         }
         let may_begin = match self.phase {
-            Phase::Waiting | Phase::Attaching { .. } => false,
-            Phase::Filling => true,
+            Phase::Waiting | Phase::Filling | Phase::Attaching { .. } => false,
             Phase::Enforcing => self.is_carry_over || !self.growth.carries,
         };
         if self.growth.step != Step::Idle || !may_begin || now < self.growth.next {
@@ -91,35 +89,19 @@ impl Agent {
         }
     }
 
-    /// Has the pins replaced when the tables hold what they can hold at the start.
-    pub(super) fn publish_tables(&mut self) {
-        if self.phase != Phase::Filling || self.written != self.turn {
-            return;
-        }
-        self.grow(Instant::now());
-        if self.growth.step == Step::Idle {
-            self.tables.ask(Request::Publish);
-        }
-    }
-
     /// Larger tables are there: everything goes into them.
-    pub(super) fn on_grown(&mut self, datapath: Box<Datapath>) {
+    pub(super) fn on_grown(&mut self, loaded: Box<Loaded>) {
         self.turn += 1;
         self.tables.ask(Request::Replace {
             turn: self.turn,
-            datapath,
+            loaded,
             wanted: self.resolver.full(),
         });
     }
 
     /// They are in force: the links are to lead to their programs.
-    pub(super) fn on_replaced(&mut self, programs: Programs) {
+    pub(super) fn on_replaced(&mut self) {
         self.growth.generation += 1;
-        self.hooks.give(Job::Programs(Box::new(programs)));
-        if !self.phase.is_begun() {
-            self.growth.step = Step::Idle;
-            return;
-        }
         self.growth.step = Step::Moving {
             since: Instant::now(),
         };
@@ -139,7 +121,6 @@ impl Agent {
             self.growth.next = Instant::now() + PAUSE;
             tracing::error!("the tables cannot grow: {failure}");
         }
-        self.publish_tables();
     }
 
     /// Whether links are still to lead to programs of this generation. Where that failed, the

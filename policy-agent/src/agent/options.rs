@@ -4,7 +4,7 @@ use policy_common::Config;
 
 use super::status::StatusError;
 use crate::{
-    datapath::{AttachError, AttachMode, LoadError, PinDir, PinDirError, TableSizes},
+    datapath::{AttachError, AttachMode, LoadError, PinDir, PinDirError, TableError, TableSizes},
     node::NodeError,
     source::{SourceError, SourceOptions},
 };
@@ -91,12 +91,6 @@ pub enum AgentError {
     #[error(transparent)]
     Status(#[from] StatusError),
     /// A table could not be written.
-    #[error("writing {what}")]
-    Map {
-        /// The table.
-        what: &'static str,
-        /// The kernel's reason.
-        #[source]
-        source: aya::maps::MapError,
-    },
+    #[error("writing what programs are told of the node")]
+    Table(#[from] TableError),
 }

@@ -15,24 +15,19 @@ use super::{
 impl Agent {
     pub(super) fn on_reply(&mut self, reply: Reply) -> Result<(), AgentError> {
         match reply {
-            Reply::Loaded { programs, carries } => {
-                self.loaded = true;
-                self.growth.carries = carries;
+            Reply::Loaded => self.loaded = true,
+            Reply::InForce { programs, carries } => {
                 self.hooks.give(Job::Programs(Box::new(programs)));
+                if self.phase.is_begun() {
+                    self.on_replaced();
+                } else {
+                    self.on_first(carries);
+                }
             }
             Reply::Applied { turn, state } => self.on_applied(turn, state),
             Reply::Incomplete => self.on_incomplete(),
-            Reply::Grown(datapath) => self.on_grown(datapath),
-            Reply::Replaced(programs) => self.on_replaced(programs),
+            Reply::Grown(loaded) => self.on_grown(loaded),
             Reply::NotReplaced(failure) => self.on_not_replaced(failure),
-            Reply::Published => {
-                self.phase = Phase::Attaching {
-                    since: Instant::now(),
-                };
-                self.take_records();
-                self.begin_bridging();
-                tracing::info!("the tables are filled; attaching programs");
-            }
             Reply::Swept { clean, took } => self.on_swept(clean, took),
             Reply::Events(events) => {
                 self.tables.events_read();
@@ -41,6 +36,17 @@ impl Agent {
             Reply::Failed(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// The run's first tables are in force: from now on programs are attached.
+    fn on_first(&mut self, carries: bool) {
+        self.growth.carries = carries;
+        self.phase = Phase::Attaching {
+            since: Instant::now(),
+        };
+        self.take_records();
+        self.begin_bridging();
+        tracing::info!("the tables are filled; attaching programs");
     }
 
     pub(super) fn on_applied(&mut self, turn: u64, state: State) {
@@ -69,7 +75,6 @@ impl Agent {
         }
         self.failures = failures;
         self.waiting = state.waiting;
-        self.publish_tables();
     }
 
     /// A table was full in the middle of a plan: from now on the tables are planned anew from all

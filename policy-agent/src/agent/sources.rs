@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::Agent;
-use crate::source::{Contact, Event, Kept, Refusal, Revision, WatchStatus};
+use crate::source::{Event, Kept, Refusal, Revision, WatchStatus};
 
 /// More lines of one kind at once are counted instead of written to the log.
 const MOST_LINES: usize = 20;
@@ -34,7 +34,6 @@ pub struct SourceStatus {
 #[derive(Debug)]
 pub(super) struct SourceState {
     name: String,
-    contact: Contact,
     pub(super) synced: bool,
     /// Revisions whose changes were applied, each with the turn that writes them.
     applied: VecDeque<(u64, Revision)>,
@@ -44,10 +43,9 @@ pub(super) struct SourceState {
 }
 
 impl SourceState {
-    pub(super) fn new(name: String, contact: Contact) -> Self {
+    pub(super) fn new(name: String) -> Self {
         Self {
             name,
-            contact,
             synced: false,
             applied: VecDeque::new(),
             in_force: None,
@@ -80,7 +78,8 @@ impl SourceState {
             revision: self.in_force.as_ref().map(ToString::to_string),
             refused: self.refused.len(),
             kept: self.kept.len(),
-            watches: self.contact.status(),
+            // Asked for when somebody wants to know: they change while nothing happens.
+            watches: Vec::new(),
         }
     }
 

@@ -23,7 +23,7 @@ use std::{
 use tokio::io::AsyncReadExt as _;
 
 use super::snapshot::Snapshot;
-use crate::{datapath::PinDir, telemetry};
+use crate::{datapath::PinDir, source::Contact, telemetry};
 
 /// `status` cannot be asked or answered.
 #[derive(Debug, thiserror::Error)]
@@ -62,11 +62,14 @@ struct Shared {
     began: Instant,
     /// When it was confirmed last, in milliseconds since `began`.
     confirmed: AtomicU64,
+    /// How the source's connections stand, which nobody tells the loop.
+    contact: Contact,
 }
 
-impl Default for Published {
-    fn default() -> Self {
+impl Published {
+    pub(super) fn new(contact: Contact) -> Self {
         Self(Arc::new(Shared {
+            contact,
             snapshot: Mutex::default(),
             began: Instant::now(),
             confirmed: AtomicU64::new(0),
@@ -104,6 +107,9 @@ impl Published {
         snapshot.agent.age_ms = self.age(self.0.confirmed.load(Ordering::Relaxed));
         snapshot.agent.pid = std::process::id();
         snapshot.agent.lost_log_lines = telemetry::lost_lines();
+        for source in &mut snapshot.sources {
+            source.watches = self.0.contact.status();
+        }
         snapshot
     }
 }
@@ -218,7 +224,7 @@ mod tests {
         let listener = open(&path).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let published = Published::default();
+        let published = Published::new(Contact::default());
         let many = Snapshot {
             refused: vec!["x".repeat(1_000); 4_000],
             ..Snapshot::default()
@@ -236,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_that_nobody_confirms_grows_old() {
-        let published = Published::default();
+        let published = Published::new(Contact::default());
         published.publish(Snapshot::default());
         thread::sleep(Duration::from_millis(30));
         assert!(published.get().agent.age_ms >= 30);

@@ -1,6 +1,6 @@
 //! The thread that owns the tables.
 //!
-//! Owns the [`Datapath`]: whatever waits for the kernel – grace periods, walks of flow tables,
+//! Owns the [`Generation`] in force: whatever waits for the kernel – grace periods, walks of flow tables,
 //! verifying a second copy of a program – waits here and holds nobody up. Knows neither pods nor
 //! interfaces. Invariant: requests are executed in the order in which they came, and everything
 //! that was queued is written before the tables are settled once.
@@ -20,16 +20,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipnet::IpNet;
-use policy_common::names;
 use policy_core::plan::Op;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub(super) use self::messages::{Reply, Request, State};
 use super::{AgentError, AgentOptions, causes};
 use crate::datapath::{
-    Attacher, CallsBefore, Carry, Datapath, DebugLines, EventReader, Failure, LoadOptions,
-    Mechanism, PinDir, PinDirError, Sweeper, TableSizes, TableWriter,
+    Attacher, Datapath, EventReader, Failure, Generation, LoadOptions, Loaded, Mechanism,
+    NodeFacts, Pins, TableSizes,
 };
 
 /// How often events are read while there are some: the programs wake nobody.
@@ -51,7 +49,7 @@ const MANY_INTERFACES: usize = 8;
 
 /// The loop's end.
 pub(super) struct Tables {
-    options: AgentOptions,
+    loader: Loader,
     requests: Sender<Request>,
     outbox: UnboundedSender<Reply>,
     pub(super) replies: UnboundedReceiver<Reply>,
@@ -60,29 +58,42 @@ pub(super) struct Tables {
     pub(super) no_bridges: Arc<AtomicBool>,
 }
 
+/// Loads generations of this run.
+#[derive(Clone)]
+struct Loader {
+    options: AgentOptions,
+    pins: Pins,
+    /// Nobody needs filters that bridge the wait for links.
+    no_bridges: Arc<AtomicBool>,
+}
+
 impl Tables {
     /// Starts the thread, which loads the programs first.
-    pub(super) fn start(options: &AgentOptions) -> Result<Self, AgentError> {
+    pub(super) fn start(options: &AgentOptions, pins: &Pins) -> Result<Self, AgentError> {
         let (requests, inbox) = channel();
         let (outbox, replies) = unbounded_channel();
         let unread = Arc::new(AtomicUsize::new(0));
-        let own = options.clone();
-        let sender = outbox.clone();
-        let counted = Arc::clone(&unread);
         let no_bridges = Arc::new(AtomicBool::new(false));
-        let needless = Arc::clone(&no_bridges);
+        let loader = Loader {
+            options: options.clone(),
+            pins: pins.clone(),
+            no_bridges: Arc::clone(&no_bridges),
+        };
+        let (own, sender) = (loader.clone(), outbox.clone());
+        let counted = Arc::clone(&unread);
         thread::Builder::new()
             .name("tables".into())
-            .spawn(move || match load(&own, &needless) {
-                Ok(datapath) => Worker::run(datapath, &own, outbox, counted, &inbox),
-                // The loop may have ended meanwhile.
-                Err(error) => drop(outbox.send(Reply::Failed(error))),
+            .spawn(move || {
+                if let Err(error) = Worker::run(own, &sender, counted, &inbox) {
+                    // The loop may have ended meanwhile.
+                    drop(sender.send(Reply::Failed(error)));
+                }
             })
             .map_err(AgentError::Thread)?;
         Ok(Self {
-            options: options.clone(),
+            loader,
             requests,
-            outbox: sender,
+            outbox,
             replies,
             unread,
             no_bridges,
@@ -100,60 +111,50 @@ impl Tables {
     }
 }
 
-fn generation(
-    options: &AgentOptions,
-    sizes: TableSizes,
-    no_bridges: &AtomicBool,
-) -> Result<Datapath, AgentError> {
-    Ok(Datapath::load(&LoadOptions {
-        config: options.config,
-        sizes,
-        pins: Some(&options.pins),
-        stand_ins: may_bridge(options),
-        needless: Some(no_bridges),
-        ..LoadOptions::embedded()?
-    })?)
-}
-
-fn load(options: &AgentOptions, no_bridges: &AtomicBool) -> Result<Datapath, AgentError> {
-    let earlier = options.pins.endpoints()?;
-    let mut datapath = generation(options, options.sizes, no_bridges)?;
-    // Flows under numbers that nobody has must not be taken over by whoever gets the number.
-    let live = earlier.iter().map(|endpoint| endpoint.id).collect();
-    if let Err(error) = datapath.sweep(&live) {
-        tracing::warn!("sweeping flows: {}", causes(&error));
+impl Loader {
+    fn load(&self, sizes: TableSizes) -> Result<Loaded, AgentError> {
+        Ok(Loaded::load(&LoadOptions {
+            config: self.options.config,
+            sizes,
+            pins: Some(&self.pins),
+            stand_ins: self.may_bridge(),
+            needless: Some(&self.no_bridges),
+            ..LoadOptions::embedded()?
+        })?)
     }
-    Ok(datapath)
-}
 
-/// Whether filters will perhaps bridge the wait for links: at a first start, or after one that was cut
-/// off, on a host with many interfaces.
-fn may_bridge(options: &AgentOptions) -> bool {
-    let mechanism = options.attach.mechanism();
-    let attacher = Attacher::new(options.pins.clone(), mechanism);
-    let is_first = attacher.records().is_ok_and(|records| records.is_empty())
-        || attacher.filters().is_ok_and(|filters| !filters.is_empty());
-    let interfaces = nix::net::if_::if_nameindex();
-    mechanism == Mechanism::Tcx
-        && is_first
-        && interfaces.is_ok_and(|all| all.iter().count() > MANY_INTERFACES)
+    /// The generation with which a run begins.
+    fn first(&self) -> Result<Loaded, AgentError> {
+        let earlier = self.pins.endpoints()?;
+        let mut loaded = self.load(self.options.sizes)?;
+        // Flows under numbers that nobody has must not be taken over by whoever gets the number.
+        let live = earlier.iter().map(|endpoint| endpoint.id).collect();
+        if let Err(error) = loaded.sweep(&live) {
+            tracing::warn!("sweeping flows: {}", causes(&error));
+        }
+        Ok(loaded)
+    }
+
+    /// Whether filters will perhaps bridge the wait for links: at a first start, or after one that was
+    /// cut off, on a host with many interfaces.
+    fn may_bridge(&self) -> bool {
+        let mechanism = self.options.attach.mechanism();
+        let attacher = Attacher::new(self.pins.clone(), mechanism);
+        let is_first = attacher.records().is_ok_and(|records| records.is_empty())
+            || attacher.filters().is_ok_and(|filters| !filters.is_empty());
+        let interfaces = nix::net::if_::if_nameindex();
+        mechanism == Mechanism::Tcx
+            && is_first
+            && interfaces.is_ok_and(|all| all.iter().count() > MANY_INTERFACES)
+    }
 }
 
 struct Worker {
-    tables: TableWriter,
-    flows: Sweeper,
-    events: EventReader,
-    debug: Option<DebugLines>,
-    carry: Option<Carry>,
-    /// Of generations to whose programs links may lead.
-    calls_before: Vec<CallsBefore>,
+    now: Generation,
     /// Of the generation before, while links lead to its programs.
     events_before: Option<EventReader>,
-    /// What the programs were told of the node.
-    tunnel_ports: Vec<u16>,
-    local_routes: Vec<IpNet>,
-    pins: PinDir,
-    published: bool,
+    node: NodeFacts,
+    pins: Pins,
     memory_limit: u64,
     replies: UnboundedSender<Reply>,
     unread: Arc<AtomicUsize>,
@@ -165,56 +166,63 @@ struct Worker {
 impl Worker {
     /// Works until the loop ends.
     fn run(
-        datapath: Datapath,
-        options: &AgentOptions,
-        replies: UnboundedSender<Reply>,
+        loader: Loader,
+        replies: &UnboundedSender<Reply>,
         unread: Arc<AtomicUsize>,
         inbox: &Receiver<Request>,
-    ) {
+    ) -> Result<(), AgentError> {
+        let loaded = loader.first()?;
+        // The loop may have ended: then this thread ends too.
+        drop(replies.send(Reply::Loaded));
+        let mut node = NodeFacts::default();
+        let (turn, wanted) = loop {
+            match inbox.recv() {
+                Ok(Request::Enforce { turn, wanted }) => break (turn, wanted),
+                Ok(Request::TunnelPorts(ports)) => node.tunnel_ports = ports,
+                Ok(Request::LocalRoutes(routes)) => node.local_routes = routes,
+                Ok(_) => {}
+                Err(_) => return Ok(()),
+            }
+        };
+        let memory_limit = u64::from(loader.options.memory_limit) << 20;
+        let filled = replace::fill(&loader, loaded, &node, &wanted, memory_limit)?;
+        let failures = filled.refused().to_vec();
         let Datapath {
-            tables,
             programs,
-            flows,
-            events,
-            debug,
-            carry,
-            calls_before,
-            ..
-        } = datapath;
+            generation,
+        } = filled.enforce()?;
         let mut worker = Self {
-            tables,
-            flows,
-            events,
-            debug,
-            carry,
-            calls_before: calls_before.into_iter().collect(),
+            now: generation,
             events_before: None,
-            tunnel_ports: Vec::new(),
-            local_routes: Vec::new(),
-            pins: options.pins.clone(),
-            published: false,
-            memory_limit: u64::from(options.memory_limit) << 20,
-            replies,
+            node,
+            pins: loader.pins,
+            memory_limit,
+            replies: replies.clone(),
             unread,
             unsettled: false,
             last_event: None,
         };
-        let carries = worker.carry.is_some();
-        worker.reply(Reply::Loaded { programs, carries });
+        worker.in_force(programs);
+        worker.written(turn, &failures);
+        worker.work(inbox);
+        Ok(())
+    }
+
+    fn work(&mut self, inbox: &Receiver<Request>) {
         let mut next_tick = Instant::now() + IDLE_TICK;
         loop {
             let wait = next_tick.saturating_duration_since(Instant::now());
             match inbox.recv_timeout(wait) {
                 Ok(first) => {
                     let more = inbox.try_iter().take(MOST_REQUESTS);
-                    worker.turn(iter::once(first).chain(more));
+                    self.turn(iter::once(first).chain(more));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let now = Instant::now();
             if now >= next_tick {
-                next_tick = now + worker.tick(now);
+                next_tick = now + self.tick(now);
             }
         }
     }
@@ -242,59 +250,49 @@ impl Worker {
         match request {
             Request::Apply { turn, ops } => self.write(Some((turn, ops))),
             Request::Fit { turn, wanted } => {
-                let failures = self.tables.fit(&wanted);
+                let failures = self.now.tables.fit(&wanted);
                 self.written(turn, &failures);
             }
             Request::TunnelPorts(ports) => {
-                if let Err(source) = self.tables.set_tunnel_ports(&ports) {
-                    let what = names::TUNNEL_PORTS;
-                    self.reply(Reply::Failed(AgentError::Map { what, source }));
+                if let Err(error) = self.now.tables.set_tunnel_ports(&ports) {
+                    self.reply(Reply::Failed(error.into()));
                 }
-                self.tunnel_ports = ports;
+                self.node.tunnel_ports = ports;
             }
             Request::LocalRoutes(routes) => {
-                if let Err(source) = self.tables.set_local_routes(&routes) {
-                    let what = names::LOCALS_V4;
-                    self.reply(Reply::Failed(AgentError::Map { what, source }));
+                if let Err(error) = self.now.tables.set_local_routes(&routes) {
+                    self.reply(Reply::Failed(error.into()));
                 }
-                self.local_routes = routes;
+                self.node.local_routes = routes;
             }
+            // It is what this thread began with.
+            Request::Enforce { .. } => {}
             Request::Replace {
                 turn,
-                datapath,
+                loaded,
                 wanted,
-            } => self.replace(turn, *datapath, &wanted),
+            } => self.replace(turn, *loaded, &wanted),
             Request::Retire => {
                 self.events_before = None;
-                self.calls_before.clear();
+                self.retire();
             }
             Request::FinishCarry => {
                 if self.events_before.is_none() {
-                    self.calls_before.clear();
+                    self.retire();
                 }
-                let Some(carry) = &mut self.carry else { return };
-                match carry.finish(&mut self.tables) {
-                    Ok(()) => self.carry = None,
-                    // Programs go on with two flow tables: slower, and right.
-                    Err(error) => tracing::warn!("taking flows along: {}", causes(&error)),
+                // Programs go on with two flow tables: slower, and right.
+                if let Err(error) = self.now.finish_carry() {
+                    tracing::warn!("taking flows along: {}", causes(&error));
                 }
-            }
-            Request::Publish => {
-                let published: Result<(), PinDirError> = self.pins.publish();
-                self.published = published.is_ok();
-                self.reply(match published {
-                    Ok(()) => Reply::Published,
-                    Err(error) => Reply::Failed(error.into()),
-                });
             }
             Request::Sweep(live) => {
                 let began = Instant::now();
-                let result = self.flows.sweep(&live);
+                let result = self.now.flows.sweep(&live);
                 if let Err(error) = &result {
                     tracing::warn!("sweeping flows: {}", causes(error));
                 }
                 self.reply(Reply::Swept {
-                    clean: result.is_ok() && !self.tables.is_refused(),
+                    clean: result.is_ok() && !self.now.tables.is_refused(),
                     took: began.elapsed(),
                 });
             }
@@ -303,8 +301,8 @@ impl Worker {
 
     fn write(&mut self, ops: Option<(u64, Vec<Op>)>) {
         let Some((turn, ops)) = ops else { return };
-        let failures = self.tables.apply(&ops);
-        if self.tables.is_exact() {
+        let failures = self.now.tables.apply(&ops);
+        if self.now.tables.is_exact() {
             self.written(turn, &failures);
         } else {
             self.reply(Reply::Incomplete);
@@ -314,7 +312,7 @@ impl Worker {
     fn written(&mut self, turn: u64, failures: &[Failure]) {
         let mut failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
         failures.extend(self.settle().err().map(|failure| failure.to_string()));
-        let tables = &self.tables;
+        let tables = &self.now.tables;
         let is_exact = tables.is_exact();
         self.reply(Reply::Applied {
             turn,
@@ -338,18 +336,18 @@ impl Worker {
 
     fn settle(&mut self) -> Result<(), Failure> {
         self.unsettled = true;
-        self.tables.settle()?;
+        self.now.tables.settle()?;
         self.unsettled = false;
         Ok(())
     }
 
     /// Reads events; returns when to do it again.
     fn tick(&mut self, now: Instant) -> Duration {
-        if let Some(debug) = &mut self.debug {
+        if let Some(debug) = &mut self.now.debug {
             debug.flush();
         }
         if self.unread.load(Ordering::Relaxed) < MOST_UNREAD {
-            let mut events = self.events.read(EVENTS_PER_TICK);
+            let mut events = self.now.events.read(EVENTS_PER_TICK);
             if let Some(before) = &mut self.events_before {
                 events.extend(before.read(EVENTS_PER_TICK));
             }

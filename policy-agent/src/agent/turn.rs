@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use policy_core::{model::Change, plan::Op};
 
-use super::{Agent, HEARTBEAT, NodeSynced, Phase, RETRY, VERIFY, tables::Request};
+use super::{Agent, HEARTBEAT, NodeSynced, Phase, RETRY, URGENT_SWEEP, VERIFY, tables::Request};
 
 impl Agent {
     /// Everything that follows from what was taken in.
@@ -61,7 +61,7 @@ impl Agent {
         });
     }
 
-    /// Once everything is known: fills the tables and replaces the pins.
+    /// Once everything is known: has the tables filled and the pins replaced.
     pub(super) fn begin(&mut self) {
         let NodeSynced {
             interfaces,
@@ -79,11 +79,14 @@ impl Agent {
         for event in self.binder.synced() {
             self.on_bind(event);
         }
-        // Nobody reads the new tables yet: one batch.
         let ops = self.resolver.commit();
-        let ops = self.renumber(ops);
+        let wanted = self.renumber(ops);
         self.report_conflicts();
-        self.send(ops, Instant::now());
+        self.attribution.record(&wanted, &self.resolver);
+        self.collection.changed(Instant::now());
+        self.turn += 1;
+        let turn = self.turn;
+        self.tables.ask(Request::Enforce { turn, wanted });
     }
 
     /// What is due by the clock.
@@ -99,6 +102,10 @@ impl Agent {
         if !self.is_carry_over && self.have_links_moved() {
             self.is_carry_over = true;
             self.tables.ask(Request::FinishCarry);
+        }
+        // A pod waits for a number that waits for a sweep.
+        if self.ids.is_any_resting() && self.is_number_wanted() {
+            self.next_sweep = self.next_sweep.min(now + URGENT_SWEEP);
         }
         // Programs of interfaces that are gone may still be on their way off.
         if now >= self.next_sweep && !self.sweeping && self.forgetting == 0 {

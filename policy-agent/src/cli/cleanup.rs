@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &CleanupArgs) -> anyhow::Result<ExitCode> {
 
 /// Removes everything of a pin directory.
 fn clean(pins: &PinDir) -> anyhow::Result<()> {
-    let Some(lock) = pins.lock_for_removal()? else {
+    let Some(pins) = pins.lock_for_removal()? else {
         println!("nothing stands at {}", pins.path().display());
         return Ok(());
     };
@@ -73,7 +73,6 @@ fn clean(pins: &PinDir) -> anyhow::Result<()> {
     if !maps.is_empty() {
         println!("removed the maps {}", maps.join(" "));
     }
-    pins.remove_run_files(lock)?;
     println!("removed {}", pins.path().display());
     Ok(())
 }

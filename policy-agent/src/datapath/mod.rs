@@ -1,16 +1,19 @@
 //! The kernel's side of the agent: programs, maps, pins.
 //!
-//! A [`Datapath`] is one *generation*: programs with their maps, loaded beside whatever is already
-//! enforced. It executes the operations of a plan ([`Datapath::apply`]), replaces the pins of the
-//! generation before it, and puts the programs on interfaces ([`Attacher`]). This part knows the
-//! operations of `policy-core` and the layouts of `policy-common`; it must not know where facts
-//! come from. Invariant: a step that fails leaves what was enforced before.
+//! A *generation* is programs with their maps. It is [`Loaded`] beside whatever is already enforced,
+//! [`Filled`] with what is wanted, and then the [`Datapath`] in force, whose pins stand in the place of those
+//! of the generation before and whose programs an [`Attacher`] puts on interfaces. Each step takes the one
+//! before it, so that another order cannot be written; only who has locked the pin directory ([`Pins`]) pins
+//! or attaches anything. This part knows the operations of `policy-core` and the layouts of `policy-common`;
+//! it must not know where facts come from. Invariant: a step that fails leaves what was enforced before.
 //!
 //! ```no_run
-//! use policy_agent::datapath::{Datapath, LoadOptions};
+//! use policy_agent::datapath::{Loaded, LoadOptions, NodeFacts};
 //!
-//! # fn main() -> Result<(), policy_agent::datapath::LoadError> {
-//! let mut datapath = Datapath::load(&LoadOptions::embedded()?)?;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let filled = Loaded::load(&LoadOptions::embedded()?)?.fill(&NodeFacts::default(), &[])?;
+//! assert!(filled.refused().is_empty());
+//! let mut datapath = filled.enforce()?;
 //! let failures = datapath.apply(&[]);
 //! assert!(failures.is_empty());
 //! # Ok(())
@@ -28,8 +31,8 @@ mod pins;
 pub use events::{DebugLines, EventReader};
 pub use flows::{SweepError, Sweeper, Swept};
 pub use generation::{
-    CallsBefore, Carry, Counters, Datapath, EMBEDDED, Failure, HostSockets, LoadError, LoadOptions,
-    MapFill, Programs, TableSizes, TableWriter, fill,
+    Carry, Counters, Datapath, EMBEDDED, Failure, Filled, Generation, HostSockets, LoadError,
+    LoadOptions, Loaded, MapFill, NodeFacts, Programs, TableSizes, TableWriter, fill,
 };
 pub use hooks::{
     AttachError, AttachMode, Attacher, ChainError, HeldLinks, Hook, Mechanism, Place, chain,
@@ -38,7 +41,8 @@ pub use hooks::{
 pub use kernel::{
     hz::HzError,
     part::PartError,
+    table::TableError,
     test_run::{TestOrigin, TestOutcome},
 };
 pub use others::{OtherAgents, OtherPins, OtherProgram, OthersError, other_agents};
-pub use pins::{DEFAULT_PIN_PATH, Lifetime, PinDir, PinDirError, PinLock, is_bpffs};
+pub use pins::{DEFAULT_PIN_PATH, Lifetime, PinDir, PinDirError, Pins, is_bpffs};

@@ -1,6 +1,6 @@
 //! What the tests of two generations load, and the packet that they run it on.
 
-use policy_agent::datapath::{Datapath, LoadOptions, PinDir, TableSizes};
+use policy_agent::datapath::{Datapath, LoadOptions, Loaded, NodeFacts, Pins, TableSizes};
 use policy_common::{Config, EndpointId, PortSetId, RulesetId};
 use policy_core::plan::{DirectionEntry, EndpointEntry, Op};
 
@@ -35,14 +35,22 @@ pub(crate) fn frame(leaves: bool, v6: bool) -> Vec<u8> {
     frame
 }
 
-/// A generation with room for so many flows, which may be run on packets.
-pub(crate) fn load(pins: &PinDir, max_flows: u32) -> Datapath {
+/// Of the object in this binary with room for so many flows, which may be run on packets.
+pub(crate) fn load(pins: &Pins, max_flows: u32) -> Loaded {
     load_object(LoadOptions::embedded().unwrap().object, pins, max_flows)
 }
 
+/// A generation in force that knows endpoint 3.
+pub(crate) fn enforce(loaded: Loaded, ifindex: u32) -> Datapath {
+    let filled = loaded.fill(&NodeFacts::default(), &[endpoint(ifindex)]);
+    let filled = filled.unwrap();
+    assert!(filled.refused().is_empty());
+    filled.enforce().unwrap()
+}
+
 /// The same of another object than the one in this binary.
-pub(crate) fn load_object(object: &[u8], pins: &PinDir, max_flows: u32) -> Datapath {
-    Datapath::load(&LoadOptions {
+pub(crate) fn load_object(object: &[u8], pins: &Pins, max_flows: u32) -> Loaded {
+    Loaded::load(&LoadOptions {
         object,
         config: Config {
             test_seam: 1,

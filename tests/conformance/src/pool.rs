@@ -54,7 +54,7 @@ impl Pool {
         options.sizes = SIZES;
         // One generation serves the hosts of many cases.
         options.host_sockets = HostSockets::Anywhere;
-        Ok(Datapath::load(&options)?)
+        Ok(Datapath::load(&options, &[])?)
     }
 
     /// Puts one back whose tables were emptied; forgets its flows.

@@ -283,7 +283,12 @@ impl Agent {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                bail!("waited in vain until {what}\n{}", self.log_end());
+                let status = self.query();
+                bail!(
+                    "waited in vain until {what}\n{}\n{status:?}\n{}",
+                    self.log_end(),
+                    self.threads()
+                );
             }
             thread::sleep(LOOK);
         }
@@ -323,6 +328,20 @@ impl Agent {
             .filter(|line| line.message == "dropped")
             .filter_map(|line| serde_json::from_value(line.rest).ok())
             .collect()
+    }
+
+    /// What its threads wait for in the kernel.
+    fn threads(&self) -> String {
+        let Some(child) = &self.child else {
+            return String::new();
+        };
+        let tasks = fs::read_dir(format!("/proc/{}/task", child.id()));
+        let tasks = tasks.into_iter().flatten().filter_map(Result::ok);
+        let read = |task: &fs::DirEntry, name| {
+            fs::read_to_string(task.path().join(name)).unwrap_or_default()
+        };
+        let texts = tasks.map(|task| format!("{}{}", read(&task, "comm"), read(&task, "stack")));
+        texts.collect::<Vec<_>>().join("\n")
     }
 
     fn log_end(&self) -> String {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use policy_agent::datapath::{
-    Attacher, Datapath, Hook, HostSockets, LoadOptions, Mechanism, PinDir, TableSizes,
+    Attacher, Datapath, Hook, HostSockets, LoadOptions, Mechanism, PinDir, Pins, TableSizes,
 };
 use policy_common::{Config, Direction, EndpointId, Reason};
 use policy_core::{
@@ -12,6 +12,7 @@ use policy_core::{
         Change, EndpointFact, ObjectName, PeerMatch, Peers, PodFact, PolicyFact, PortMatch, Ports,
         Protocol as Kind, Requirement, Rule, Selector,
     },
+    plan::Op,
     resolve::Resolver,
 };
 use policy_harness::{
@@ -31,11 +32,9 @@ const SILENCE: Duration = Duration::from_millis(400);
 /// Runs all checks; how many passed.
 pub(crate) fn run(object: &[u8], mechanism: Mechanism) -> Result<u32> {
     let pins = PinDir::new(format!("{PINS}-{}", std::process::id()));
-    let lock = pins.lock()?;
-    pins.prepare(&lock)?;
+    let pins = pins.lock()?;
     let outcome = Node::start(object, mechanism, pins.clone()).and_then(Node::check);
     pins.remove_all()?;
-    pins.remove_run_files(lock)?;
     outcome
 }
 
@@ -43,7 +42,7 @@ pub(crate) fn run(object: &[u8], mechanism: Mechanism) -> Result<u32> {
 struct Node<'o> {
     network: Network,
     object: &'o [u8],
-    pins: PinDir,
+    pins: Pins,
     attacher: Attacher,
     facts: Vec<Change>,
     resolver: Resolver,
@@ -52,7 +51,7 @@ struct Node<'o> {
 }
 
 impl<'o> Node<'o> {
-    fn start(object: &'o [u8], mechanism: Mechanism, pins: PinDir) -> Result<Self> {
+    fn start(object: &'o [u8], mechanism: Mechanism, pins: Pins) -> Result<Self> {
         let network = Network::new()?;
         let mut facts = vec![Change::HostAddresses(
             HOST.iter()
@@ -80,31 +79,24 @@ impl<'o> Node<'o> {
                 ..EndpointFact::default()
             }));
         }
-        let datapath = load(&network.host, object, &pins)?;
+        let (resolver, wanted) = compile(&facts);
+        let datapath = load(&network.host, object, &pins, &wanted)?;
         let mut node = Self {
             network,
             object,
             attacher: Attacher::new(pins.clone(), mechanism),
             pins,
-            resolver: Resolver::new(),
+            resolver,
             datapath,
             facts,
             checks: 0,
         };
-        node.enforce()?;
+        node.attach()?;
         Ok(node)
     }
 
-    /// A full compile of the facts into a fresh generation, which takes over.
-    fn enforce(&mut self) -> Result<()> {
-        self.resolver = Resolver::new();
-        for fact in &self.facts {
-            self.resolver.apply(fact.clone());
-        }
-        let failures = self.datapath.apply(&self.resolver.commit());
-        ensure!(failures.is_empty(), "{failures:?}");
-        self.datapath.settle()?;
-        self.datapath.publish()?;
+    /// Puts the programs on the pods' interfaces, in the place of those before.
+    fn attach(&mut self) -> Result<()> {
         let (attacher, programs) = (&self.attacher, &mut self.datapath.programs);
         let pods = &self.network.pods;
         self.network.host.run(|| -> Result<()> {
@@ -302,11 +294,13 @@ impl<'o> Node<'o> {
             Ok(())
         };
         exchange("before the restart")?;
-        let fresh = load(&self.network.host, self.object, &self.pins)?;
+        let (resolver, wanted) = compile(&self.facts);
+        let fresh = load(&self.network.host, self.object, &self.pins, &wanted)?;
         drop(std::mem::replace(&mut self.datapath, fresh));
+        self.resolver = resolver;
         exchange("while the old generation enforces alone")?;
         self.expect(Protocol::Tcp, 81, Outcome::Denied)?;
-        self.enforce()?;
+        self.attach()?;
         exchange("after the restart")?;
         self.expect(Protocol::Tcp, 81, Outcome::Denied)?;
         self.expect(Protocol::Tcp, 80, Outcome::Allowed)?;
@@ -358,8 +352,18 @@ fn within(wanted: Outcome) -> Duration {
     }
 }
 
-/// A generation for a small machine.
-fn load(host: &Netns, object: &[u8], pins: &PinDir) -> Result<Datapath> {
+/// All that follows from the facts.
+fn compile(facts: &[Change]) -> (Resolver, Vec<Op>) {
+    let mut resolver = Resolver::new();
+    for fact in facts {
+        resolver.apply(fact.clone());
+    }
+    let wanted = resolver.commit();
+    (resolver, wanted)
+}
+
+/// A generation for a small machine, in force.
+fn load(host: &Netns, object: &[u8], pins: &Pins, wanted: &[Op]) -> Result<Datapath> {
     let options = LoadOptions {
         object,
         config: Config::DEFAULT,
@@ -378,7 +382,7 @@ fn load(host: &Netns, object: &[u8], pins: &PinDir) -> Result<Datapath> {
         stand_ins: false,
         needless: None,
     };
-    Ok(host.run(|| Datapath::load(&options))??)
+    Ok(host.run(|| Datapath::load(&options, wanted))??)
 }
 
 /// Who may connect to the second pod.

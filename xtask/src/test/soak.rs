@@ -1,4 +1,4 @@
-//! `soak`: the long form of the suite that kills the agent.
+//! `soak`: the long forms of suites: one kills the agent, one asks a resolver.
 
 use anyhow::{Context as _, Result};
 
@@ -20,6 +20,13 @@ pub(crate) struct Args {
     /// How often the agent is killed
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     rounds: u32,
+    /// Ask a resolver whose pod is isolated both ways instead, from ever other ports and up to 50,000 times a
+    /// second, and print how many questions a second it answers with the agent and without
+    #[arg(long)]
+    udp: bool,
+    /// How long it is asked in each family, routed and bridged
+    #[arg(long, value_name = "N", default_value_t = 120, requires = "udp")]
+    seconds: u32,
 }
 
 /// Runs the task.
@@ -33,7 +40,12 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         .find(|job| job.name.contains("lifecycle"))
         .context("the suite `lifecycle` was not built")?
         .command;
-    soak.args(["kills::", "--nocapture"])
-        .env("POLICY_KILLS", args.rounds.to_string());
+    if args.udp {
+        soak.args(["resolver::", "--nocapture"])
+            .env("POLICY_UDP_SECONDS", args.seconds.to_string());
+    } else {
+        soak.args(["kills::", "--nocapture"])
+            .env("POLICY_KILLS", args.rounds.to_string());
+    }
     command::run(&mut soak)
 }

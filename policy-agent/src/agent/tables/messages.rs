@@ -8,11 +8,19 @@ use policy_core::plan::{Op, Short, Table};
 
 use crate::{
     agent::AgentError,
-    datapath::{Datapath, Programs, TableSizes},
+    datapath::{Loaded, Programs, TableSizes},
 };
 
 /// What the tables are asked to do.
 pub(in crate::agent) enum Request {
+    /// Fill the tables that are loaded and put their pins in the place of those of the run before. Once,
+    /// and before it only facts of the node.
+    Enforce {
+        /// The turn's number.
+        turn: u64,
+        /// Operations on empty tables.
+        wanted: Vec<Op>,
+    },
     /// Execute these operations of a turn of the loop.
     Apply {
         /// The turn's number.
@@ -35,8 +43,8 @@ pub(in crate::agent) enum Request {
     Replace {
         /// The turn's number.
         turn: u64,
-        /// The other generation, empty.
-        datapath: Box<Datapath>,
+        /// The other generation.
+        loaded: Box<Loaded>,
         /// Operations on empty tables.
         wanted: Vec<Op>,
     },
@@ -44,8 +52,6 @@ pub(in crate::agent) enum Request {
     Retire,
     /// The same, where those had other flow tables.
     FinishCarry,
-    /// Put the pins in the place of those of the run before.
-    Publish,
     /// Sweep the flow tables; flows of other endpoints than these are removed.
     Sweep(BTreeSet<EndpointId>),
 }
@@ -53,7 +59,9 @@ pub(in crate::agent) enum Request {
 /// What the tables answer.
 pub(in crate::agent) enum Reply {
     /// The programs are loaded.
-    Loaded {
+    Loaded,
+    /// A generation is in force: its programs are to be attached.
+    InForce {
         /// These.
         programs: Programs,
         /// Until links have moved, they need the flow tables of the generation before.
@@ -69,13 +77,9 @@ pub(in crate::agent) enum Reply {
     /// Nothing of a turn was written, or not all: the tables ask for all that is wanted.
     Incomplete,
     /// Larger tables are loaded.
-    Grown(Box<Datapath>),
-    /// The tables in force are larger ones: these are their programs.
-    Replaced(Programs),
+    Grown(Box<Loaded>),
     /// The tables stay as they are; why, if that is a fault.
     NotReplaced(Option<String>),
-    /// The pins are those of this run.
-    Published,
     /// A sweep is over.
     Swept {
         /// Nothing waits: endpoints that are gone make no flows any more.

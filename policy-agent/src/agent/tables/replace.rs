@@ -1,32 +1,66 @@
-//! Larger tables in the place of full ones, while the programs run.
+//! Another generation in the place of the one before: at a start, after an upgrade, and with larger tables
+//! while the programs run.
 //!
-//! The larger generation is loaded in a thread of its own beside the one in force, filled here from all
+//! A larger generation is loaded in a thread of its own beside the one in force, filled here from all
 //! that is wanted, and its pins replace the old ones: from then on this thread writes it alone. Whoever
 //! owns the hooks moves the links, one by one. Flows are in maps that both generations share. Invariant:
 //! until a link has moved its program reads the tables as they were when they were full.
 
-use std::{sync::Arc, thread};
+use std::{mem, thread};
 
-use super::{Reply, Tables, Worker, generation};
+use policy_core::plan::Op;
+
+use super::{Loader, Reply, Tables, Worker};
 use crate::{
-    agent::causes,
-    datapath::{Datapath, Failure, PinDirError, TableSizes},
+    agent::{AgentError, causes},
+    datapath::{Datapath, Filled, Loaded, NodeFacts, Programs, TableSizes},
 };
+
+/// Fills the first generation of a run, or a larger one where it has no room for everything and `limit`
+/// bytes allow that: nobody reads it yet.
+pub(super) fn fill(
+    loader: &Loader,
+    loaded: Loaded,
+    node: &NodeFacts,
+    wanted: &[Op],
+    limit: u64,
+) -> Result<Filled, AgentError> {
+    let mut filled = loaded.fill(node, wanted)?;
+    while let Some(sizes) = filled.grown(limit) {
+        tracing::info!(
+            "loading larger tables: those of the given sizes have no room for everything"
+        );
+        let larger = loader
+            .load(sizes)
+            .and_then(|one| Ok(one.fill(node, wanted)?));
+        filled = match larger {
+            Ok(larger) if larger.refused().is_empty() => larger,
+            other => {
+                let why = other.map_or_else(|error| causes(&error), |larger| refused(&larger));
+                tracing::error!("the tables cannot grow: {why}");
+                break;
+            }
+        };
+    }
+    Ok(filled)
+}
+
+fn refused(filled: &Filled) -> String {
+    filled
+        .refused()
+        .first()
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}
 
 impl Tables {
     /// Loads a generation with tables of these sizes; the answer is [`Reply::Grown`], or
     /// [`Reply::NotReplaced`].
     pub(in crate::agent) fn grow(&self, sizes: TableSizes) {
-        let (options, outbox) = (self.options.clone(), self.outbox.clone());
-        let no_bridges = Arc::clone(&self.no_bridges);
+        let (loader, outbox) = (self.loader.clone(), self.outbox.clone());
         let load = move || {
-            let loaded = options
-                .pins
-                .clear_next()
-                .map_err(Into::into)
-                .and_then(|()| generation(&options, sizes, &no_bridges));
-            let reply = match loaded {
-                Ok(datapath) => Reply::Grown(Box::new(datapath)),
+            let reply = match loader.load(sizes) {
+                Ok(loaded) => Reply::Grown(Box::new(loaded)),
                 Err(error) => Reply::NotReplaced(Some(causes(&error))),
             };
             // The loop may have ended meanwhile.
@@ -42,60 +76,46 @@ impl Tables {
 }
 
 impl Worker {
-    pub(super) fn replace(&mut self, turn: u64, mut datapath: Datapath, wanted: &[super::Op]) {
-        if self.tables.is_exact() {
+    pub(super) fn replace(&mut self, turn: u64, mut loaded: Loaded, wanted: &[Op]) {
+        if self.now.tables.is_exact() {
             // There is room again.
-            self.keep(None);
+            self.reply(Reply::NotReplaced(None));
             return self.written(turn, &[]);
         }
-        if let Err(failure) = self.fill(&mut datapath, wanted) {
-            self.keep(Some(failure));
-            let failures = self.tables.fit(wanted);
-            return self.written(turn, &failures);
-        }
-        if self.published {
-            let published: Result<(), PinDirError> = self.pins.publish();
-            if let Err(error) = published {
-                return self.reply(Reply::Failed(error.into()));
+        loaded.succeed(&self.now.tables);
+        let filled = match loaded.fill(&self.node, wanted) {
+            Ok(filled) if filled.refused().is_empty() => filled,
+            other => {
+                let why = other.map_or_else(|error| causes(&error), |filled| refused(&filled));
+                self.reply(Reply::NotReplaced(Some(why)));
+                let failures = self.now.tables.fit(wanted);
+                return self.written(turn, &failures);
             }
+        };
+        match filled.enforce() {
+            Ok(Datapath {
+                programs,
+                generation,
+            }) => {
+                let before = mem::replace(&mut self.now, generation);
+                self.events_before = Some(before.events);
+                self.in_force(programs);
+                self.written(turn, &[]);
+            }
+            Err(error) => self.reply(Reply::Failed(error.into())),
         }
-        let Datapath {
-            tables,
-            programs,
-            flows,
-            events,
-            debug,
-            carry,
-            calls_before,
-            ..
-        } = datapath;
-        self.tables = tables;
-        self.flows = flows;
-        self.carry = carry;
-        self.calls_before.extend(calls_before);
-        self.debug = debug;
-        self.events_before = Some(std::mem::replace(&mut self.events, events));
-        self.reply(Reply::Replaced(programs));
-        self.written(turn, &[]);
     }
 
-    /// Writes everything into the tables of another generation.
-    fn fill(&self, datapath: &mut Datapath, wanted: &[super::Op]) -> Result<(), String> {
-        let told = |result: Result<(), aya::maps::MapError>| result.map_err(|error| causes(&error));
-        datapath.tables.succeed(&self.tables);
-        told(datapath.tables.set_tunnel_ports(&self.tunnel_ports))?;
-        told(datapath.tables.set_local_routes(&self.local_routes))?;
-        let refused = datapath.tables.fit(wanted);
-        let settled = datapath.tables.settle().err();
-        let failure = refused.first().or(settled.as_ref());
-        failure.map_or(Ok(()), |failure: &Failure| Err(failure.to_string()))
+    /// Tells the loop that the programs of the generation in force are these.
+    pub(super) fn in_force(&self, programs: Programs) {
+        let carries = self.now.carry.is_some();
+        self.reply(Reply::InForce { programs, carries });
     }
 
-    /// Goes on with the tables that there are.
-    fn keep(&self, failure: Option<String>) {
-        if let Err(error) = self.pins.clear_next() {
+    /// No link leads to programs of generations before any more.
+    pub(super) fn retire(&self) {
+        if let Err(error) = self.pins.retire() {
             tracing::warn!("{}", causes(&error));
         }
-        self.reply(Reply::NotReplaced(failure));
     }
 }

@@ -1,7 +1,7 @@
 //! Programs that call others of their generation.
 //!
-//! Invariant: while a program may run, somebody holds the array by which it calls – a pin or a process:
-//! the kernel empties one that nobody holds, and then the program drops what it would have passed on.
+//! Invariant: while a program may run, a pin holds the array by which it calls: the kernel empties one that
+//! nobody holds, and then the program drops what it would have passed on.
 
 use aya::{
     Ebpf,
@@ -10,9 +10,9 @@ use aya::{
 use policy_common::names;
 
 use super::{
-    super::{
-        kernel::part::{PartError, classifier, open},
-        pins::PinDir,
+    super::kernel::{
+        part::{PartError, classifier, open},
+        table::TableError,
     },
     load::LoadError,
 };
@@ -29,20 +29,9 @@ pub(super) fn fill(ebpf: &mut Ebpf) -> Result<(), LoadError> {
     ] {
         let program = classifier(ebpf, name)?.fd();
         let program = program.map_err(|source| PartError::Program { name, source })?;
-        calls.set(call, program, 0)?;
+        calls
+            .set(call, program, 0)
+            .map_err(TableError::of(names::CALLS))?;
     }
     Ok(())
-}
-
-/// Holds the array of the generation in force, whose pin is about to be replaced while its programs
-/// still run.
-pub struct CallsBefore(#[expect(dead_code, reason = "held, never read")] MapData);
-
-impl CallsBefore {
-    /// `None`: it has none.
-    pub(super) fn of(pins: &PinDir) -> Option<Self> {
-        MapData::from_pin(pins.path().join(names::CALLS))
-            .ok()
-            .map(Self)
-    }
 }

@@ -7,7 +7,7 @@
 
 use aya::{
     Ebpf,
-    maps::{Map, MapData, MapError, MapInfo},
+    maps::{Map, MapData, MapInfo},
 };
 use bytemuck::{Pod, Zeroable};
 use policy_common::{Flow, FlowKeyV4, FlowKeyV6, FlowState, IdentityId, Verdict, names};
@@ -19,9 +19,11 @@ use super::{
             abi::{Abi, Hash},
             part::{PartError, open, open_untyped},
             sys,
+            table::TableError,
         },
         pins::PinDir,
     },
+    load::LoadError,
     writer::TableWriter,
 };
 
@@ -128,9 +130,9 @@ impl Flow2 {
 pub(crate) fn flows(
     before: Before,
     pins: &PinDir,
-    fresh: &PinDir,
+    fresh: &Ebpf,
     now: u64,
-) -> Result<(), MapError> {
+) -> Result<(), LoadError> {
     match before {
         Before::Nowhere => {}
         Before::Beside => {
@@ -157,26 +159,30 @@ pub(crate) fn flows(
 
 fn from_pins<K: Pod, V: Pod>(
     pins: &PinDir,
-    fresh: &PinDir,
-    name: &str,
+    fresh: &Ebpf,
+    name: &'static str,
     convert: impl Fn(&K, V) -> Flow,
-) -> Result<(), MapError> {
-    let (from, to) = (pins.path().join(name), fresh.path().join(name));
-    if !from.exists() || !to.exists() {
+) -> Result<(), LoadError> {
+    let from = pins.path().join(name);
+    if !from.exists() {
         return Ok(());
     }
-    let from = Map::from_map_data(MapData::from_pin(from)?)?;
-    let _: aya::maps::HashMap<&MapData, Abi<K>, Abi<V>> = (&from).try_into()?;
-    let mut to: Hash<K, Flow> = Map::from_map_data(MapData::from_pin(to)?)?.try_into()?;
-    copy(&from, &mut to, name, convert)
+    let typed = || {
+        let from = Map::from_map_data(MapData::from_pin(from)?)?;
+        let _: aya::maps::HashMap<&MapData, Abi<K>, Abi<V>> = (&from).try_into()?;
+        Ok(from)
+    };
+    let from = typed().map_err(TableError::of(name))?;
+    copy(&from, &mut open(fresh, name)?, name, convert)?;
+    Ok(())
 }
 
 fn copy<K: Pod, V: Pod>(
     from: &Map,
     to: &mut Hash<K, Flow>,
-    name: &str,
+    name: &'static str,
     convert: impl Fn(&K, V) -> Flow,
-) -> Result<(), MapError> {
+) -> Result<(), TableError> {
     let Map::HashMap(data) = from else {
         return Ok(());
     };
@@ -184,7 +190,8 @@ fn copy<K: Pod, V: Pod>(
     sys::for_each(data, |key: K, flow: V| {
         let flow = convert(&key, flow);
         lost += usize::from(to.insert(Abi(key), Abi(flow), 0).is_err());
-    })?;
+    })
+    .map_err(|error| TableError::of(name)(error.into()))?;
     if lost > 0 {
         tracing::warn!("{name}: {lost} flows do not fit in the new table");
     }
@@ -219,7 +226,7 @@ impl Carry {
     ///
     /// # Errors
     /// The kernel refuses to read or write a table: programs go on with both, and it may be called again.
-    pub fn finish(&mut self, tables: &mut TableWriter) -> Result<(), MapError> {
+    pub fn finish(&mut self, tables: &mut TableWriter) -> Result<(), TableError> {
         // While both are asked, a program writes both, and the one before is read first: what is copied
         // here was the truth a moment ago, and a packet that changes it now changes both.
         copy(&self.v4.0, &mut self.v4.1, names::FLOWS_V4, |_, flow| flow)?;

@@ -2,7 +2,7 @@
 //!
 //! Owns what a generation of the datapath consists of; must not know interfaces or policy.
 //! Invariant: loading changes nothing that is enforced – a new generation stands beside the old
-//! one until its links are moved and its pins replace the old pins.
+//! one until its pins replace the old pins and its links are moved.
 
 use std::{
     collections::BTreeMap,
@@ -10,10 +10,7 @@ use std::{
     thread,
 };
 
-use aya::{
-    Ebpf, EbpfLoader,
-    maps::{MapError, MapInfo},
-};
+use aya::{Ebpf, EbpfLoader, maps::MapInfo};
 use policy_common::{
     Chunk, Config, Counter, Flow, FlowCounts, FragmentPorts, LAYOUT_VERSION, NodeState, Recent,
     names,
@@ -21,11 +18,12 @@ use policy_common::{
 
 use super::{
     super::{
-        kernel::{abi::Abi, hz, netns, part::PartError},
-        pins::{PinDir, PinDirError},
+        kernel::{abi::Abi, hz, netns, part::PartError, table::TableError},
+        pins::{PinDir, PinDirError, Pins},
     },
     calls,
     carry::{Before, PREVIOUS},
+    failure::Failure,
     object,
     sizes::TableSizes,
     verify,
@@ -52,12 +50,15 @@ pub enum LoadError {
     /// The kernel's clock could not be read.
     #[error("reading the kernel's clock")]
     Clock(#[source] std::io::Error),
-    /// The pin directory refused the new maps.
-    #[error(transparent)]
-    Pins(#[from] PinDirError),
     /// A table could not be prepared.
     #[error("preparing the tables")]
-    Table(#[from] MapError),
+    Table(#[from] TableError),
+    /// Something of what is wanted was not written.
+    #[error("filling the tables")]
+    Fill(#[from] Failure),
+    /// The pins of the generation before could not be replaced.
+    #[error(transparent)]
+    Pins(#[from] PinDirError),
 }
 
 /// Whose sockets are the host's.
@@ -80,9 +81,9 @@ pub struct LoadOptions<'a> {
     pub hz: Option<u32>,
     /// Sizes of the tables.
     pub sizes: TableSizes,
-    /// The prepared pin directory: its kept maps (flows, counts, node state) are used again where
-    /// they fit, the others get pins beside those in force. `None`: private to this process.
-    pub pins: Option<&'a PinDir>,
+    /// The pin directory: its kept maps (flows, counts, node state) are used again where they fit.
+    /// `None`: private to this process.
+    pub pins: Option<&'a Pins>,
     /// Whose sockets are the host's.
     pub host_sockets: HostSockets,
     /// Load also what [`Attacher::bridge`](super::super::Attacher::bridge) needs, after all else: the kernel takes as long
@@ -151,8 +152,17 @@ pub(crate) fn hz(options: &LoadOptions<'_>) -> Result<u32, LoadError> {
     }
 }
 
-/// Loads the object with its maps and programs, and says where the flows of the generation before are.
-pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<(Ebpf, Before), LoadError> {
+/// The object with its maps and programs.
+pub(crate) struct Object {
+    pub(crate) ebpf: Ebpf,
+    /// Where the flows of the generation before are.
+    pub(crate) before: Before,
+    /// The maps that it shares with that one.
+    pub(crate) reused: Vec<&'static str>,
+}
+
+/// Loads the object.
+pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<Object, LoadError> {
     let entries = options.sizes.entries();
     let reused = options
         .pins
@@ -190,12 +200,11 @@ pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<(Ebpf, Before),
         options.stand_ins && !needless.is_some_and(|flag| flag.load(Ordering::Relaxed))
     })?;
     calls::fill(&mut ebpf)?;
-    if let Some(pins) = options.pins {
-        // What is another's need not live longer because of our pins.
-        let others = PREVIOUS.map(|(_, previous)| previous);
-        pins.pin_next(&ebpf, &[reused.as_slice(), &others].concat())?;
-    }
-    Ok((ebpf, before))
+    Ok(Object {
+        ebpf,
+        before,
+        reused,
+    })
 }
 
 /// The kept maps in a pin directory that a new generation can use: none when another layout wrote them.

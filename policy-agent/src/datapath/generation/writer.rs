@@ -23,7 +23,7 @@ use policy_core::plan::{
 };
 
 use super::{
-    super::kernel::grace::Grace,
+    super::kernel::{grace::Grace, table::TableError},
     failure::{Failure, cause, failure},
     load::LoadError,
     object,
@@ -88,12 +88,15 @@ impl TableWriter {
         };
         // Else a generation that is in force counts epochs there at this moment.
         if before != Some(node) {
-            tables.put_node_state(node)?;
+            let written = tables.put_node_state(node);
+            written.map_err(TableError::of(names::NODE_STATE))?;
         }
-        tables.put_built_in()?;
+        tables
+            .put_built_in()
+            .map_err(TableError::of(names::RULES))?;
         Ok(Self {
             tables,
-            grace: Grace::new()?,
+            grace: Grace::new().map_err(TableError::of("a table of its own"))?,
             contents: Contents::default(),
             room: sizes.room(),
             slots: BTreeMap::new(),
@@ -112,8 +115,9 @@ impl TableWriter {
 
     /// Whether programs of the generation before may still run, so that those of this one read and write
     /// its flows too.
-    pub(crate) fn set_carries(&mut self, carries: bool) -> Result<(), MapError> {
-        self.tables.set_carries(carries)
+    pub(crate) fn set_carries(&mut self, carries: bool) -> Result<(), TableError> {
+        let written = self.tables.set_carries(carries);
+        written.map_err(TableError::of(names::CONTROL))
     }
 
     /// Executes operations in order, up to the first that the kernel refuses. Only writes: the
@@ -239,24 +243,27 @@ impl TableWriter {
     ///
     /// # Errors
     /// The kernel refuses to read the map.
-    pub fn endpoints(&self) -> Result<Vec<Endpoint>, MapError> {
-        self.tables.endpoints()
+    pub fn endpoints(&self) -> Result<Vec<Endpoint>, TableError> {
+        let read = self.tables.endpoints();
+        read.map_err(TableError::of(names::ENDPOINTS))
     }
 
     /// Tells the programs on which UDP ports this node unpacks tunnels.
     ///
     /// # Errors
     /// The kernel refuses to write the map.
-    pub fn set_tunnel_ports(&mut self, ports: &[u16]) -> Result<(), MapError> {
-        self.tables.put_tunnel_ports(ports)
+    pub fn set_tunnel_ports(&mut self, ports: &[u16]) -> Result<(), TableError> {
+        let written = self.tables.put_tunnel_ports(ports);
+        written.map_err(TableError::of(names::TUNNEL_PORTS))
     }
 
     /// Tells the programs what this node delivers locally besides its addresses.
     ///
     /// # Errors
     /// The kernel refuses to write the maps.
-    pub fn set_local_routes(&mut self, routes: &[IpNet]) -> Result<(), MapError> {
-        self.tables.put_local_routes(routes)
+    pub fn set_local_routes(&mut self, routes: &[IpNet]) -> Result<(), TableError> {
+        let written = self.tables.put_local_routes(routes);
+        written.map_err(TableError::of(names::LOCALS_V4))
     }
 
     /// How many grace periods were waited for so far.

@@ -11,7 +11,7 @@ use aya::util::KernelVersion;
 use super::{
     super::{
         generation::Programs,
-        pins::{self, PinDir},
+        pins::{self, Pins},
     },
     clsact,
     error::{AttachError, gone, interface},
@@ -60,13 +60,13 @@ pub fn has_tcx() -> bool {
 /// Attaches programs of one generation and remembers where.
 #[derive(Clone, Debug)]
 pub struct Attacher {
-    pub(super) pins: PinDir,
+    pub(super) pins: Pins,
     pub(super) mechanism: Mechanism,
 }
 
 impl Attacher {
     /// Attaches by this mechanism and keeps records in the pin directory.
-    pub fn new(pins: PinDir, mechanism: Mechanism) -> Self {
+    pub fn new(pins: Pins, mechanism: Mechanism) -> Self {
         Self { pins, mechanism }
     }
 
@@ -117,7 +117,12 @@ impl Attacher {
     pub fn detach(&self, index: u32, hook: Hook) -> Result<(), AttachError> {
         tcx::remove(&self.link_pin(index, hook))?;
         match Interface::current(index) {
-            Some(interface) => self.remove_filter(&interface, hook),
+            Some(interface) => match self.remove_filter(&interface, hook) {
+                Err(AttachError::Gone { .. }) => {
+                    pins::remove(&self.filter_pin(index, hook)).map_err(Into::into)
+                }
+                other => other,
+            },
             None => pins::remove(&self.filter_pin(index, hook)).map_err(Into::into),
         }
     }

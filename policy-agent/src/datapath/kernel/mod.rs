@@ -12,4 +12,5 @@ pub(crate) mod hz;
 pub(crate) mod netns;
 pub(crate) mod part;
 pub(crate) mod sys;
+pub(crate) mod table;
 pub(crate) mod test_run;

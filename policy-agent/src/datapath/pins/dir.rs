@@ -1,9 +1,9 @@
-//! The pin directory: what outlives the agent, and who may change it.
+//! The pin directory: what outlives the agent.
 //!
 //! Owns paths under `--pin-path`. Maps stand under
 //! their names, TCX links under `links/`, the programs of clsact filters under `filters/`, both as
-//! `<interface index>-<program>`; `next/` holds a generation that is not in force yet. Invariant: a
-//! map's pin is replaced by a rename, so that a reader finds the old map or the new one.
+//! `<interface index>-<program>`; `next/` holds maps on their way to their names, `before/` what programs
+//! of the generation before need. Only reads: who changes something has [`Pins`].
 
 use std::{
     fs,
@@ -11,25 +11,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::{
-    Ebpf,
-    maps::{Map, MapData},
-};
+use aya::maps::{Map, MapData};
 use nix::mount::MsFlags;
-use policy_common::{Control, NodeState, names};
+use policy_common::{NodeState, names};
 
 use super::{
     super::kernel::abi::Slots,
     error::{BPFFS, PinDirError, io_error},
-    file::{entries, is_bpffs, remove, rename},
+    file::{entries, is_bpffs},
     lock::{PinLock, run_file},
+    locked::Pins,
 };
 
 /// Where pins stand unless `--pin-path` says otherwise.
 pub const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/policy-agent";
-
-/// How the pins of links begin that are to take the place of others.
-const MOVING: &str = "new-";
 
 /// A pin directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,12 +43,13 @@ impl PinDir {
         &self.path
     }
 
-    /// Makes the directory where it is missing, mounting the BPF file system, and takes the lock.
+    /// Makes the directory where it is missing, mounting the BPF file system, takes the lock, and clears what
+    /// a run that was cut off left half done.
     ///
     /// # Errors
     /// [`PinDirError::Locked`] names the process that holds it; the directory is on another file
     /// system, has a name that a BPF file system refuses, or others than root may open it.
-    pub fn lock(&self) -> Result<PinLock, PinDirError> {
+    pub fn lock(&self) -> Result<Pins, PinDirError> {
         self.check_name()?;
         if self.path.starts_with(BPFFS) {
             mount_bpffs()?;
@@ -68,7 +64,9 @@ impl PinDir {
                 path: self.path.clone(),
             });
         }
-        PinLock::take(&self.path)
+        let pins = Pins::new(self, PinLock::take(&self.path)?);
+        pins.prepare()?;
+        Ok(pins)
     }
 
     /// Takes the lock for removing everything; `None`: there is no directory.
@@ -76,7 +74,7 @@ impl PinDir {
     /// # Errors
     /// As [`PinDir::lock`], and [`PinDirError::Foreign`] when something stands there that no agent
     /// makes.
-    pub fn lock_for_removal(&self) -> Result<Option<PinLock>, PinDirError> {
+    pub fn lock_for_removal(&self) -> Result<Option<Pins>, PinDirError> {
         if !self.path.exists() {
             return Ok(None);
         }
@@ -86,7 +84,7 @@ impl PinDir {
             });
         }
         let lock = PinLock::take(&self.path)?;
-        let own = [self.links(), self.filters(), self.next()];
+        let own = self.directories();
         let mut has_maps = false;
         for entry in entries(&self.path)? {
             let name = entry.file_name().unwrap_or_default().to_string_lossy();
@@ -108,91 +106,12 @@ impl PinDir {
                 name: format!("maps without {}", names::NODE_STATE),
             });
         }
-        Ok(Some(lock))
-    }
-
-    /// Removes the socket and lets go of the lock, the last step of a cleanup.
-    ///
-    /// # Errors
-    /// The file cannot be removed.
-    pub fn remove_run_files(&self, lock: PinLock) -> Result<(), PinDirError> {
-        drop(lock);
-        remove(&self.socket())
+        Ok(Some(Pins::new(self, lock)))
     }
 
     /// The socket on which the agent of this directory answers `status`.
     pub fn socket(&self) -> PathBuf {
         run_file(&self.path, "sock")
-    }
-
-    /// Makes what belongs into the directory, and clears what a run that was cut off left in
-    /// `next/`. Needs the lock.
-    ///
-    /// # Errors
-    /// A directory cannot be made, a leftover not removed.
-    pub fn prepare(&self, _lock: &PinLock) -> Result<(), PinDirError> {
-        for directory in [self.links(), self.filters(), self.next()] {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&directory)
-                .map_err(io_error("making", &directory))?;
-        }
-        self.clear_next()?;
-        self.clear_moves()
-    }
-
-    /// Removes a generation that is not in force and shall not be.
-    pub(crate) fn clear_next(&self) -> Result<(), PinDirError> {
-        entries(&self.next())?
-            .iter()
-            .try_for_each(|leftover| remove(leftover))
-    }
-
-    /// Removes links that a run which was cut off had not put in the place of others yet: those
-    /// others still stand.
-    fn clear_moves(&self) -> Result<(), PinDirError> {
-        let links = entries(&self.links())?;
-        let is_move = |path: &&PathBuf| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with(MOVING)
-        };
-        links
-            .iter()
-            .filter(is_move)
-            .try_for_each(|link| remove(link))
-    }
-
-    /// Pins the maps of a new generation beside those in force.
-    pub(crate) fn pin_next(&self, ebpf: &Ebpf, reused: &[&str]) -> Result<(), PinDirError> {
-        for (name, map) in ebpf.maps() {
-            // Other names with a dot are the loader's own, and bpffs refuses them.
-            let name = if name == Control::MAP {
-                names::CONTROL
-            } else {
-                name
-            };
-            if name.starts_with('.') || reused.contains(&name) {
-                continue;
-            }
-            let path = self.next().join(name);
-            map.pin(&path)
-                .map_err(|source| PinDirError::Pin { path, source })?;
-        }
-        Ok(())
-    }
-
-    /// Puts the pins of the new generation in the place of the old ones.
-    pub(crate) fn publish(&self) -> Result<(), PinDirError> {
-        // First what remembers the epoch, so that no later run starts behind a published endpoint.
-        let mut fresh = entries(&self.next())?;
-        fresh.sort_by_key(|path| !path.ends_with(names::NODE_STATE));
-        for from in fresh {
-            if let Some(name) = from.file_name() {
-                rename(&from, &self.path.join(name))?;
-            }
-        }
-        Ok(())
     }
 
     /// What the directory remembers, `None` when there is nothing to read.
@@ -212,43 +131,19 @@ impl PinDir {
         self.path.join("filters")
     }
 
-    /// The pin of a link until it takes the place of the one of this name.
-    pub(crate) fn moving(&self, record: &str) -> PathBuf {
-        self.links().join(format!("{MOVING}{record}"))
-    }
-
-    /// What is not in force yet.
+    /// Maps that are on their way to their names.
     pub(crate) fn next(&self) -> PathBuf {
         self.path.join("next")
     }
 
-    /// Removes every pin and the directory. What is still attached by a link ends with it. Returns
-    /// the names of the maps that were pinned.
-    ///
-    /// # Errors
-    /// A pin cannot be removed; the others are.
-    pub fn remove_all(&self) -> Result<Vec<String>, PinDirError> {
-        let mut result = Ok(());
-        let mut maps = Vec::new();
-        for directory in [self.links(), self.filters(), self.next(), self.path.clone()] {
-            if !directory.exists() {
-                continue;
-            }
-            for entry in entries(&directory)? {
-                if entry.is_dir() {
-                    continue;
-                }
-                if directory == self.path {
-                    let name = entry.file_name().unwrap_or_default();
-                    maps.push(name.to_string_lossy().into_owned());
-                }
-                result = result.and(remove(&entry));
-            }
-            result =
-                result.and(fs::remove_dir(&directory).map_err(io_error("removing", &directory)));
-        }
-        maps.sort();
-        result.map(|()| maps)
+    /// What programs of the generation before need while links lead to them.
+    pub(super) fn before(&self) -> PathBuf {
+        self.path.join("before")
+    }
+
+    /// The directories in it.
+    pub(super) fn directories(&self) -> [PathBuf; 4] {
+        [self.links(), self.filters(), self.next(), self.before()]
     }
 }
 

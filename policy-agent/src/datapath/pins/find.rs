@@ -15,7 +15,7 @@ use super::{
     dir::PinDir,
     error::{BPFFS, PinDirError, io_error},
     file::{entries, is_bpffs},
-    lock::holder,
+    lock::{PinLock, holder},
 };
 
 /// Directories within directories in which pins are looked for.
@@ -39,6 +39,11 @@ impl PinDir {
     /// namespaces are not.
     pub fn holder(&self) -> Option<String> {
         holder(fs::metadata(self.path()).ok()?.ino())
+    }
+
+    /// Whether somebody holds the directory. Whoever takes it at this very moment may be refused.
+    pub(crate) fn is_held(&self) -> bool {
+        PinLock::is_held(self.path())
     }
 
     /// Whether the directory can be made: everything that is missing of its path must have a name
@@ -105,21 +110,24 @@ fn search(directory: &Path, depth: usize, found: &mut Vec<PinDir>) -> Result<(),
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
     fn a_pin_directory_is_found_by_what_stands_in_it() {
         let top = format!("/sys/fs/bpf/find-test-{}", std::process::id());
         let pins = PinDir::new(format!("{top}/inside"));
-        let lock = pins.lock().unwrap();
+        fs::create_dir_all(pins.path()).unwrap();
+        fs::set_permissions(pins.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let is_found = || PinDir::all().unwrap().contains(&pins);
         assert!(!is_found(), "an empty directory is nobody's");
-        pins.prepare(&lock).unwrap();
+        let locked = pins.lock().unwrap();
         assert!(is_found());
         assert_eq!(pins.holder(), Some(std::process::id().to_string()));
-        drop(lock);
+        drop(locked);
         assert_eq!(pins.holder(), None);
-        pins.remove_all().unwrap();
+        pins.lock().unwrap().remove_all().unwrap();
         fs::remove_dir(top).unwrap();
     }
 

@@ -26,14 +26,14 @@ const RUN_DIRECTORY: &str = "/run/policy-agent";
 
 /// Held while an agent works in a pin directory; the kernel lets go of it when the process ends.
 #[derive(Debug)]
-pub struct PinLock {
+pub(super) struct PinLock {
     _directory: Flock<fs::File>,
 }
 
 impl PinLock {
     /// Whether somebody holds the lock of a directory on a BPF file system. Whoever takes it at this very
     /// moment may be refused.
-    pub(crate) fn is_held(directory: &Path) -> bool {
+    pub(super) fn is_held(directory: &Path) -> bool {
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         let open = fs::OpenOptions::new()
             .read(true)
@@ -136,9 +136,7 @@ mod tests {
         let refused = pins.lock().unwrap_err().to_string();
         assert!(refused.contains(&format!("process {}", std::process::id())));
         drop(held);
-        let again = pins.lock().unwrap();
-        pins.remove_all().unwrap();
-        pins.remove_run_files(again).unwrap();
+        pins.lock().unwrap().remove_all().unwrap();
     }
 
     #[test]
@@ -149,6 +147,6 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         let refused = pins.lock().unwrap_err().to_string();
         assert!(refused.contains("user 0 with mode 0755"), "{refused}");
-        fs::remove_dir(&path).unwrap();
+        fs::remove_dir_all(&path).unwrap();
     }
 }

@@ -9,10 +9,11 @@ mod error;
 mod file;
 mod find;
 mod lock;
+mod locked;
 
 pub use bpffs::Lifetime;
 pub use dir::{DEFAULT_PIN_PATH, PinDir};
 pub use error::PinDirError;
 pub use file::is_bpffs;
 pub(crate) use file::{entries, remove, rename};
-pub use lock::PinLock;
+pub use locked::Pins;

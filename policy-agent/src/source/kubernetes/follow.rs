@@ -37,6 +37,9 @@ pub(super) struct Follow {
     pub(super) known: Known,
     /// The version up to which everything is known.
     pub(super) version: Option<String>,
+    /// From where the next watch begins: the version before that of the last event. Several objects
+    /// may be written at one version, and a watch that breaks off may have told of some of them.
+    pub(super) resume: Option<String>,
     pub(super) relist_at: Instant,
     pub(super) back_off: BackOff,
     /// Lists that were needed one soon after the other.
@@ -63,6 +66,7 @@ impl Follow {
             sender,
             known: Known::new(resource.kind),
             version: None,
+            resume: None,
             relist_at: Instant::now(),
             back_off: BackOff::default(),
             doubts: BackOff::default(),
@@ -110,7 +114,7 @@ impl Follow {
                     Printable(before)
                 );
             }
-            self.version = Some(version);
+            self.reached(Some(version), true);
             self.complete(draft).await;
             self.back_off.reset();
             return Ok(());
@@ -136,6 +140,17 @@ impl Follow {
         items
             .into_iter()
             .try_for_each(|item| self.known.draft(draft, item))
+    }
+
+    /// Everything before a version is known; with `whole`, also all that was written at it.
+    pub(super) fn reached(&mut self, version: Option<String>, whole: bool) {
+        let Some(version) = version else { return };
+        if whole {
+            self.resume = Some(version.clone());
+        } else if self.version.as_ref() != Some(&version) {
+            self.resume = self.version.take();
+        }
+        self.version = Some(version);
     }
 
     /// A list is complete.

@@ -29,7 +29,7 @@ impl Follow {
     /// Listens to one watch until it ends, or is silent though the server is there.
     pub(super) async fn watch(&mut self) -> Result<(), Trouble> {
         let connection = self.link.get().await?;
-        let version = self.version.clone().unwrap_or_default();
+        let version = self.resume.clone().unwrap_or_default();
         let mut watch = Watch::open(
             &connection,
             self.resource,
@@ -120,12 +120,12 @@ impl Follow {
                 Said::There(object) => self.known.there(object, draft.as_deref_mut())?,
                 Said::Gone(object) => self.known.gone(object, draft.as_deref_mut())?,
                 Said::Bookmark(_) => {
-                    self.version = version.or(self.version.take());
+                    self.reached(version, true);
                     continue;
                 }
             };
             announced |= self.resource.announced;
-            self.version = version.or(self.version.take());
+            self.reached(version, false);
             changes.extend(change);
         }
         self.say(changes, announced).await;

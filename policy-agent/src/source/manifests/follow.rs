@@ -4,6 +4,7 @@
 //! else. Invariant: a batch's revision is sent after the refusals that belong to it.
 
 mod ahead;
+mod tell;
 
 use std::{
     collections::BTreeMap,
@@ -16,17 +17,19 @@ use std::{
 use policy_core::model::Change;
 use tokio::sync::{Notify, mpsc};
 
+use self::tell::tell;
 use super::{
     ManifestSourceError, Manifests, directory,
     file::File,
     keeping::Keeping,
     kept::{self, StateFile},
     links::{self, Entry},
+    opening::Opening,
     settle::{Settle, Touch},
     watch::Watch,
 };
 use crate::{
-    convert::{self, Field, Kind, ObjectRef},
+    convert::{Field, Kind, ObjectRef},
     source::{Event, Kept, Origin, Problem, Refusal, Revision, log::PolicyLog},
     text::Printable,
 };
@@ -53,7 +56,8 @@ impl Thread {
             .build()
             .map_err(ManifestSourceError::Thread)?;
         runtime.block_on(async {
-            let kept = self.state.as_ref().map_or_else(Vec::new, restore);
+            let kept::State { kept, revision } =
+                self.state.as_ref().map(restore).unwrap_or_default();
             let begin = |directory: &Path| {
                 let mut watch = Watch::new(directory.to_owned())?;
                 // Watched before it is read, so that nothing is missed in between.
@@ -90,6 +94,8 @@ impl Thread {
                 kept: Vec::new(),
                 log: PolicyLog::default(),
                 revision: None,
+                earlier: revision,
+                opening: Some(Opening::new(Instant::now())),
                 reload: self.reload,
                 sender: self.sender,
             };
@@ -114,6 +120,10 @@ struct Follow {
     refused: Vec<Refusal>,
     kept: Vec<Kept>,
     revision: Option<Revision>,
+    /// What an earlier run had accepted, while this one could not look.
+    earlier: Option<Revision>,
+    /// Until everything was read that was there at the start.
+    opening: Option<Opening>,
     log: PolicyLog,
     /// Somebody wants everything read again.
     reload: Arc<Notify>,
@@ -137,7 +147,7 @@ impl Follow {
                 }
             );
         }
-        if self.send(changes).await && self.sender.send(Event::Synced).await.is_ok() {
+        if self.send(changes).await {
             while self.turn().await? {}
         }
         self.keep();
@@ -148,13 +158,10 @@ impl Follow {
     async fn turn(&mut self) -> Result<bool, ManifestSourceError> {
         let due = self.settle.deadline();
         let keep = self.keeping.as_ref().and_then(Keeping::deadline);
+        let opened = self.opening.as_ref().map(Opening::deadline);
         tokio::select! {
+            biased;
             () = self.sender.closed() => return Ok(false),
-            touched = self.watch.next() => {
-                let (name, touch) = touched.map_err(|source| self.failed(source))?;
-                self.settle.touch(name, touch, Instant::now());
-            }
-            () = self.reload.notified() => self.settle.touch(None, Touch::Done, Instant::now()),
             () = rest_until(due) => {
                 let changes = self.read_due().await?;
                 self.watch_links();
@@ -166,6 +173,20 @@ impl Follow {
                 return Ok(self.send(changes).await);
             }
             () = rest_until(keep) => self.keep(),
+            () = self.reload.notified() => self.settle.touch(None, Touch::Done, Instant::now()),
+            touched = self.watch.next() => {
+                let (name, touch) = touched.map_err(|source| self.failed(source))?;
+                let now = Instant::now();
+                if let Some(opening) = &mut self.opening {
+                    opening.touch(now);
+                }
+                self.settle.touch(name, touch, now);
+            }
+            // Last: what has come by then belongs to it.
+            () = rest_until(opened) => {
+                self.opening = None;
+                return Ok(self.sender.send(Event::Synced).await.is_ok());
+            }
         }
         Ok(true)
     }
@@ -194,7 +215,7 @@ impl Follow {
                 return false;
             }
         }
-        let revision = self.manifests.revision();
+        let revision = self.current();
         if changes.is_empty() && self.revision.as_ref() == Some(&revision) {
             return true;
         }
@@ -202,9 +223,15 @@ impl Follow {
         self.sender.send(batch).await.is_ok()
     }
 
+    /// The revision of what is accepted.
+    fn current(&self) -> Revision {
+        let earlier = self.earlier.clone();
+        earlier.unwrap_or_else(|| self.manifests.revision())
+    }
+
     /// What is sent for changes.
     fn batch(&mut self, changes: Vec<Change>) -> Event {
-        let revision = self.manifests.revision();
+        let revision = self.current();
         self.revision = Some(revision.clone());
         self.log.batch(&changes, &revision, |name| {
             let owner = self.manifests.owner(&ObjectRef {
@@ -264,6 +291,7 @@ impl Follow {
             }
         };
         self.unlisted = None;
+        self.earlier = None;
         let known: Vec<_> = self.manifests.files().cloned().collect();
         let mut changes = Vec::new();
         for name in &names {
@@ -340,34 +368,11 @@ impl Follow {
     }
 }
 
-/// Says what of a file counts otherwise than somebody may think.
-fn tell(name: &Arc<str>, file: &File) {
-    for (api_version, kind) in file.ignored() {
-        let (name, version) = (Printable(name), Printable(api_version));
-        let shown = Printable(kind);
-        if convert::is_foreign_policy(kind) {
-            tracing::warn!("{name}: {shown} of {version} has no effect here");
-        } else {
-            tracing::info!("{name}: {shown} of {version} has no effect here");
-        }
-    }
-    for (object, strange) in file.oddities() {
-        tracing::warn!(
-            "{}:{}: {}: {}: {}",
-            Printable(name),
-            strange.line,
-            Printable(object),
-            Printable(&strange.field),
-            Printable(&strange.oddity)
-        );
-    }
-}
-
 /// What an earlier run had accepted.
-fn restore(state: &StateFile) -> Vec<kept::Kept> {
+fn restore(state: &StateFile) -> kept::State {
     state.read().unwrap_or_else(|error| {
         tracing::error!("what an earlier run accepted cannot be read: {error}");
-        Vec::new()
+        kept::State::default()
     })
 }
 

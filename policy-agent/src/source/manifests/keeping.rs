@@ -49,7 +49,7 @@ impl Keeping {
             return;
         }
         let begin = Instant::now();
-        let written = self.file.write(manifests.accepted());
+        let written = self.file.write(&manifests.revision(), manifests.accepted());
         let end = Instant::now();
         let pause = end.duration_since(begin).saturating_mul(PAUSE).min(LONGEST);
         match written {

@@ -1,7 +1,8 @@
 //! What was accepted, kept for the next run: a restart that finds a file broken goes on with the
 //! last accepted form of its objects, as a running agent does.
 //!
-//! Owns the form of the state file: a version, one line of JSON per object, a digest of all that.
+//! Owns the form of the state file: a version, the revision as a line of JSON, one such line per object,
+//! a digest of all that.
 //! It is read as a whole or not at all, and written beside and renamed. Invariant: what is read
 //! from it is converted as a manifest is, and never stands for an object that is absent from a
 //! directory that could be listed.
@@ -9,6 +10,7 @@
 use std::{
     fs::{self, DirBuilder, OpenOptions},
     io::{self, Read as _, Write as _},
+    iter,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,7 +20,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::digest::Digest;
-use crate::convert::{self, Object, ObjectRef};
+use crate::{
+    convert::{self, Object, ObjectRef},
+    source::Revision,
+};
 
 /// The first line; another version is not read.
 const HEADER: &str = "policy-agent accepted manifests, version 1\n";
@@ -36,10 +41,19 @@ pub(super) struct Kept {
     pub(super) written: Arc<str>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Line<'a> {
-    file: &'a str,
-    object: &'a str,
+/// All that was accepted.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct State {
+    pub(super) kept: Vec<Kept>,
+    /// The directory's, when that was accepted.
+    pub(super) revision: Option<Revision>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Line<'a> {
+    Revision { revision: &'a str },
+    Object { file: &'a str, object: &'a str },
 }
 
 /// Where the state of one directory of manifests is.
@@ -65,9 +79,9 @@ impl StateFile {
     }
 
     /// What an earlier run kept; nothing when there was none.
-    pub(super) fn read(&self) -> io::Result<Vec<Kept>> {
+    pub(super) fn read(&self) -> io::Result<State> {
         match self.check_directory() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
             other => other?,
         }
         let file = match OpenOptions::new()
@@ -75,7 +89,7 @@ impl StateFile {
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(&self.path)
         {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
             other => other?,
         };
         if !file.metadata()?.is_file() {
@@ -89,6 +103,7 @@ impl StateFile {
     /// Keeps this, in the place of what was kept.
     pub(super) fn write<'a>(
         &self,
+        revision: &Revision,
         objects: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> io::Result<()> {
         let mut builder = DirBuilder::new();
@@ -107,7 +122,7 @@ impl StateFile {
             .create_new(true)
             .mode(0o600)
             .open(&aside)?;
-        file.write_all(&render(objects)?)?;
+        file.write_all(&render(revision, objects)?)?;
         file.sync_all()?;
         fs::rename(&aside, &self.path)?;
         fs::File::open(&self.directory)?.sync_all()
@@ -126,10 +141,15 @@ impl StateFile {
     }
 }
 
-fn render<'a>(objects: impl Iterator<Item = (&'a str, &'a str)>) -> io::Result<Vec<u8>> {
+fn render<'a>(
+    revision: &Revision,
+    objects: impl Iterator<Item = (&'a str, &'a str)>,
+) -> io::Result<Vec<u8>> {
     let mut bytes = HEADER.as_bytes().to_vec();
-    for (file, object) in objects {
-        serde_json::to_writer(&mut bytes, &Line { file, object })?;
+    let revision = revision.as_str();
+    let objects = objects.map(|(file, object)| Line::Object { file, object });
+    for line in iter::once(Line::Revision { revision }).chain(objects) {
+        serde_json::to_writer(&mut bytes, &line)?;
         bytes.push(b'\n');
     }
     let digest = Digest::of(&bytes);
@@ -139,11 +159,12 @@ fn render<'a>(objects: impl Iterator<Item = (&'a str, &'a str)>) -> io::Result<V
 
 /// `None` when anything of it is not as it was written. An object that this version would not
 /// accept is left out: it never counted for this version.
-fn parse(bytes: &[u8]) -> Option<Vec<Kept>> {
+fn parse(bytes: &[u8]) -> Option<State> {
     #[derive(Deserialize)]
-    struct Owned {
-        file: String,
-        object: String,
+    #[serde(untagged)]
+    enum Owned {
+        Revision { revision: String },
+        Object { file: String, object: String },
     }
     let text = std::str::from_utf8(bytes).ok()?;
     let end = text.strip_suffix('\n')?.rfind('\n')? + 1;
@@ -151,12 +172,18 @@ fn parse(bytes: &[u8]) -> Option<Vec<Kept>> {
     if digest.trim_end() != Digest::of(lines.as_bytes()).to_string() {
         return None;
     }
-    let mut kept = Vec::new();
+    let mut state = State::default();
     for line in lines.strip_prefix(HEADER)?.lines() {
-        let Owned { file, object } = serde_json::from_str(line).ok()?;
+        let (file, object) = match serde_json::from_str(line).ok()? {
+            Owned::Revision { revision } => {
+                state.revision = Some(Revision::new(revision));
+                continue;
+            }
+            Owned::Object { file, object } => (file, object),
+        };
         let written: Value = serde_json::from_str(&object).ok()?;
         if let (Some(key), Ok(read)) = (convert::identify(&written), convert::strict(&written)) {
-            kept.push(Kept {
+            state.kept.push(Kept {
                 file: file.into(),
                 key,
                 object: read,
@@ -164,7 +191,7 @@ fn parse(bytes: &[u8]) -> Option<Vec<Kept>> {
             });
         }
     }
-    Some(kept)
+    Some(state)
 }
 
 #[cfg(test)]
@@ -177,8 +204,12 @@ mod tests {
 
     const POLICY: &str = r#"{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"p"},"spec":{"podSelector":{}}}"#;
 
+    fn now() -> Revision {
+        Revision::new("now")
+    }
+
     fn state() -> Vec<u8> {
-        render([("a\n.yaml", POLICY)].into_iter()).unwrap()
+        render(&now(), [("a\n.yaml", POLICY)].into_iter()).unwrap()
     }
 
     #[test]
@@ -186,16 +217,18 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let directory = root.path().join("state");
         let state = StateFile::new(&directory, Path::new("/manifests"));
-        assert_eq!(state.read().unwrap(), []);
+        assert_eq!(state.read().unwrap(), State::default());
         for count in [2, 1] {
             let objects = [("a.yaml", POLICY), ("b.yaml", POLICY)];
-            state.write(objects.into_iter().take(count)).unwrap();
-            assert_eq!(state.read().unwrap().len(), count);
+            let objects = objects.into_iter().take(count);
+            state.write(&now(), objects).unwrap();
+            let read = state.read().unwrap();
+            assert_eq!((read.kept.len(), read.revision), (count, Some(now())));
         }
         let mode = fs::metadata(&directory).unwrap().mode() & 0o777;
         assert_eq!(mode, 0o700);
         let other = StateFile::new(&directory, Path::new("/others"));
-        assert_eq!(other.read().unwrap(), []);
+        assert_eq!(other.read().unwrap(), State::default());
     }
 
     #[test]
@@ -204,10 +237,11 @@ mod tests {
         let private = fs::Permissions::from_mode(0o700);
         fs::set_permissions(root.path(), private).unwrap();
         let state = StateFile::new(root.path(), Path::new("/manifests"));
-        state.write([("a.yaml", POLICY)].into_iter()).unwrap();
+        let objects = [("a.yaml", POLICY)].into_iter();
+        state.write(&now(), objects).unwrap();
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
         assert!(state.read().is_err());
-        assert!(state.write(std::iter::empty()).is_err());
+        assert!(state.write(&now(), iter::empty()).is_err());
     }
 
     proptest! {
@@ -216,7 +250,7 @@ mod tests {
             at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>(),
         ) {
             let mut bytes = state();
-            prop_assert_eq!(parse(&bytes).map(|kept| kept.len()), Some(1));
+            prop_assert_eq!(parse(&bytes).map(|state| state.kept.len()), Some(1));
             let at = at.index(bytes.len());
             let same = !cut && bytes[at] == byte;
             if cut {

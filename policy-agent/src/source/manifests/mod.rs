@@ -11,6 +11,7 @@ mod keeping;
 mod kept;
 mod links;
 mod list;
+mod opening;
 mod settle;
 mod source;
 mod store;

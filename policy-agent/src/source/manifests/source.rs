@@ -3,7 +3,8 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, mpsc as std_mpsc},
+    time::Duration,
 };
 
 use thiserror::Error;
@@ -14,6 +15,9 @@ use crate::source::Event;
 
 /// Events that may wait for the receiver before reading pauses.
 const BACKLOG: usize = 64;
+
+/// How long the end of this waits until what is accepted is written.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Why a directory cannot be followed.
 #[derive(Debug, Error)]
@@ -42,7 +46,21 @@ pub struct ManifestSource {
     directory: PathBuf,
     events: mpsc::Receiver<Event>,
     end: oneshot::Receiver<ManifestSourceError>,
+    /// Disconnected when the thread is over.
+    alive: std_mpsc::Receiver<()>,
     reload: Arc<Notify>,
+}
+
+impl Drop for ManifestSource {
+    /// What was accepted last is kept for the next run, unless the disk is slower than an end may be.
+    fn drop(&mut self) {
+        self.events.close();
+        if self.alive.recv_timeout(LAST_WORDS) == Err(std_mpsc::RecvTimeoutError::Timeout) {
+            tracing::warn!(
+                "what was accepted last is not kept for the next run: writing takes too long"
+            );
+        }
+    }
 }
 
 impl ManifestSource {
@@ -62,7 +80,8 @@ impl ManifestSource {
         let path = std::path::absolute(directory).map_err(failed)?;
         let (sender, events) = mpsc::channel(BACKLOG);
         let (ended, end) = oneshot::channel();
-        let (begun, begin) = std::sync::mpsc::channel();
+        let (begun, begin) = std_mpsc::channel();
+        let (living, alive) = std_mpsc::channel();
         let reload = Arc::new(Notify::new());
         let thread = Thread {
             state: state.map(|state| StateFile::new(state, &path)),
@@ -71,6 +90,7 @@ impl ManifestSource {
             sender,
         };
         let run = move || {
+            let _living: std_mpsc::Sender<()> = living;
             if let Err(error) = thread.run(&begun) {
                 // Nobody may listen any more.
                 let _ = ended.send(error);
@@ -88,6 +108,7 @@ impl ManifestSource {
             directory: path,
             events,
             end,
+            alive,
             reload,
         })
     }

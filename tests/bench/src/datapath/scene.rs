@@ -194,7 +194,7 @@ impl Scene {
             ..config
         };
         options.sizes = TableSizes::default();
-        let mut datapath = Datapath::load(&options)?;
+        let mut datapath = Datapath::load(&options, &[])?;
         let failures = datapath.apply(&resolver.commit());
         ensure!(failures.is_empty(), "the tables: {failures:?}");
         datapath.settle()?;

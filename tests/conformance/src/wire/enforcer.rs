@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Result, ensure};
-use policy_agent::datapath::{AttachMode, Attacher, Datapath, Hook, PinDir, PinLock};
+use policy_agent::datapath::{AttachMode, Attacher, Datapath, Hook, PinDir, Pins};
 use policy_core::plan::Op;
 
 use crate::drops::{self, Drop as Dropped};
@@ -16,14 +16,11 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 pub(crate) struct Enforcer {
     datapath: Datapath,
     attacher: Attacher,
-    _pins: Pins,
+    _directory: Directory,
 }
 
 /// A pin directory that goes with its value, and its links with it.
-struct Pins {
-    directory: PinDir,
-    _lock: PinLock,
-}
+struct Directory(Pins);
 
 impl Enforcer {
     /// Of a loaded generation; nothing is attached yet.
@@ -31,15 +28,11 @@ impl Enforcer {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("conformance-{}-{number}", std::process::id());
         let pins = PinDir::new(std::path::Path::new("/sys/fs/bpf").join(name));
-        let lock = pins.lock()?;
-        pins.prepare(&lock)?;
+        let pins = pins.lock()?;
         Ok(Self {
             datapath,
             attacher: Attacher::new(pins.clone(), AttachMode::Auto.mechanism()),
-            _pins: Pins {
-                directory: pins,
-                _lock: lock,
-            },
+            _directory: Directory(pins),
         })
     }
 
@@ -81,13 +74,10 @@ impl Enforcer {
     }
 }
 
-impl Drop for Pins {
+impl Drop for Directory {
     fn drop(&mut self) {
-        if let Err(error) = self.directory.remove_all() {
-            eprintln!(
-                "{} is left behind: {error}",
-                self.directory.path().display()
-            );
+        if let Err(error) = self.0.remove_all() {
+            eprintln!("{} is left behind: {error}", self.0.path().display());
         }
     }
 }

@@ -65,12 +65,15 @@ impl Scene {
             pod_opened_limit: 1,
             ..Config::DEFAULT
         };
-        let kernel = Datapath::load(&LoadOptions {
-            config,
-            hz: Some(HZ),
-            sizes: small(),
-            ..LoadOptions::embedded().unwrap()
-        });
+        let kernel = Datapath::load(
+            &LoadOptions {
+                config,
+                hz: Some(HZ),
+                sizes: small(),
+                ..LoadOptions::embedded().unwrap()
+            },
+            &[],
+        );
         let [(own, peer), _] = PAIRS;
         let mut scene = Self {
             kernel: kernel.unwrap(),

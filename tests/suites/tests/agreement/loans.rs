@@ -27,22 +27,25 @@ const ID: EndpointId = EndpointId(3);
 
 /// A pod whose peers may open nothing, so that what it opens needs entries.
 fn load() -> Datapath {
-    let mut kernel = Datapath::load(&LoadOptions {
-        config: Config {
-            test_seam: 1,
-            pod_opened_limit: LIMIT as u32,
-            ..Config::DEFAULT
+    let mut kernel = Datapath::load(
+        &LoadOptions {
+            config: Config {
+                test_seam: 1,
+                pod_opened_limit: LIMIT as u32,
+                ..Config::DEFAULT
+            },
+            // So fast that nothing is idle for long.
+            hz: Some(1_000_000),
+            // Of an own share that is soon used up.
+            sizes: TableSizes {
+                max_flows: 131_072,
+                max_endpoints: 4_096,
+                ..small()
+            },
+            ..LoadOptions::embedded().unwrap()
         },
-        // So fast that nothing is idle for long.
-        hz: Some(1_000_000),
-        // Of an own share that is soon used up.
-        sizes: TableSizes {
-            max_flows: 131_072,
-            max_endpoints: 4_096,
-            ..small()
-        },
-        ..LoadOptions::embedded().unwrap()
-    })
+        &[],
+    )
     .unwrap();
     let pod = Op::PutEndpoint(EndpointEntry {
         ifindex: POD.ifindex,

@@ -51,12 +51,15 @@ impl Twins {
             peer_opened_limit: 24,
             ..Config::DEFAULT
         };
-        let mut kernel = Datapath::load(&LoadOptions {
-            config,
-            hz: Some(HZ),
-            sizes: small(),
-            ..LoadOptions::embedded().unwrap()
-        })
+        let mut kernel = Datapath::load(
+            &LoadOptions {
+                config,
+                hz: Some(HZ),
+                sizes: small(),
+                ..LoadOptions::embedded().unwrap()
+            },
+            &[],
+        )
         .unwrap();
         kernel.set_tunnel_ports(&[VXLAN]).unwrap();
         let local = ["192.168.0.0/26", "fd00::/127"].map(|net| net.parse().unwrap());

@@ -131,14 +131,17 @@ fn every_prefix_of_a_plan_executed_in_the_kernel_gives_old_or_new_verdicts() {
     let mut random = Random::new();
     let mut changed = 0;
     for _ in 0..CLUSTERS {
-        let mut kernel = Datapath::load(&LoadOptions {
-            config: Config {
-                test_seam: 1,
-                ..Config::DEFAULT
+        let mut kernel = Datapath::load(
+            &LoadOptions {
+                config: Config {
+                    test_seam: 1,
+                    ..Config::DEFAULT
+                },
+                sizes: small(),
+                ..LoadOptions::embedded().unwrap()
             },
-            sizes: small(),
-            ..LoadOptions::embedded().unwrap()
-        })
+            &[],
+        )
         .unwrap();
         let mut resolver = Resolver::new();
         let mut tables = Tables::default();

@@ -61,14 +61,17 @@ fn address(pair: &Pair, identity: IdentityId) -> Op {
 }
 
 fn load() -> Datapath {
-    let mut kernel = Datapath::load(&LoadOptions {
-        config: Config {
-            test_seam: 1,
-            ..Config::DEFAULT
+    let mut kernel = Datapath::load(
+        &LoadOptions {
+            config: Config {
+                test_seam: 1,
+                ..Config::DEFAULT
+            },
+            sizes: small(),
+            ..LoadOptions::embedded().unwrap()
         },
-        sizes: small(),
-        ..LoadOptions::embedded().unwrap()
-    })
+        &[],
+    )
     .unwrap();
     let rules = Some(DirectionEntry {
         ruleset: RULES,

@@ -9,22 +9,25 @@ const LOOPBACK: u32 = 1;
 const SEAM: u32 = 77;
 
 fn load(test_seam: u8) -> Datapath {
-    let mut datapath = Datapath::load(&LoadOptions {
-        config: Config {
-            test_seam,
-            ..Config::DEFAULT
+    let mut datapath = Datapath::load(
+        &LoadOptions {
+            config: Config {
+                test_seam,
+                ..Config::DEFAULT
+            },
+            sizes: TableSizes {
+                max_endpoints: 16,
+                max_addresses: 16,
+                max_cidrs: 4,
+                max_rules: 4,
+                max_port_sets: 8,
+                max_ports: 16,
+                max_flows: 64,
+            },
+            ..LoadOptions::embedded().unwrap()
         },
-        sizes: TableSizes {
-            max_endpoints: 16,
-            max_addresses: 16,
-            max_cidrs: 4,
-            max_rules: 4,
-            max_port_sets: 8,
-            max_ports: 16,
-            max_flows: 64,
-        },
-        ..LoadOptions::embedded().unwrap()
-    })
+        &[],
+    )
     .unwrap();
     let ops = [LOOPBACK, SEAM].map(|ifindex| {
         Op::PutEndpoint(EndpointEntry {

@@ -63,16 +63,19 @@ fn pod(ruleset: RulesetId) -> Op {
 }
 
 fn load() -> Datapath {
-    let mut kernel = Datapath::load(&LoadOptions {
-        config: Config {
-            test_seam: 1,
-            ..Config::DEFAULT
+    let mut kernel = Datapath::load(
+        &LoadOptions {
+            config: Config {
+                test_seam: 1,
+                ..Config::DEFAULT
+            },
+            // So fast that copies of flows stay young.
+            hz: Some(1_000_000),
+            sizes: small(),
+            ..LoadOptions::embedded().unwrap()
         },
-        // So fast that copies of flows stay young.
-        hz: Some(1_000_000),
-        sizes: small(),
-        ..LoadOptions::embedded().unwrap()
-    })
+        &[],
+    )
     .unwrap();
     let peer = Op::PutAddress {
         address: "10.0.1.1".parse().unwrap(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use policy_agent::datapath::{
-    AttachError, AttachMode, Attacher, Datapath, Hook, LoadOptions, PinDir, PinLock, Programs,
+    AttachError, AttachMode, Attacher, Datapath, Hook, LoadOptions, PinDir, Programs,
 };
 use policy_common::{Config, Reason};
 use policy_core::{model::Change, plan::Op, resolve::Resolver};
@@ -28,7 +28,6 @@ pub(crate) struct Direct {
     resolver: Resolver,
     pub(crate) datapath: Datapath,
     pub(crate) attacher: Attacher,
-    _lock: PinLock,
 }
 
 impl Direct {
@@ -43,18 +42,20 @@ impl Direct {
     /// The tables are filled, and nothing is on an interface.
     pub(crate) fn unattached(scene: &Scene, world: &mut World, stand_ins: bool) -> Self {
         let pins = PinDir::new(scene.cluster.agent.pin_path());
-        let lock = pins.lock().unwrap();
-        pins.prepare(&lock).unwrap();
+        let pins = pins.lock().unwrap();
         let many = 200_000;
-        let datapath = Datapath::load(&LoadOptions {
-            config: Config {
-                pod_opened_limit: many,
-                peer_opened_limit: many,
-                ..Config::DEFAULT
+        let datapath = Datapath::load(
+            &LoadOptions {
+                config: Config {
+                    pod_opened_limit: many,
+                    peer_opened_limit: many,
+                    ..Config::DEFAULT
+                },
+                stand_ins,
+                ..LoadOptions::embedded().unwrap()
             },
-            stand_ins,
-            ..LoadOptions::embedded().unwrap()
-        });
+            &[],
+        );
         let mechanism = match scene.cluster.agent.attach() {
             Attach::Tcx => AttachMode::Tcx,
             Attach::Clsact => AttachMode::Clsact,
@@ -63,7 +64,6 @@ impl Direct {
             resolver: Resolver::new(),
             datapath: datapath.unwrap(),
             attacher: Attacher::new(pins, mechanism.mechanism()),
-            _lock: lock,
         };
         let host = [HOST_V4, HOST_V6, "169.254.1.1", "fe80::1"];
         let host = host.map(|address| address.parse().unwrap()).to_vec();

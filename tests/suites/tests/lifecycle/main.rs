@@ -6,6 +6,7 @@
 
 mod alone;
 mod arithmetic;
+mod books;
 mod bridging;
 mod changes;
 mod claims;
@@ -23,10 +24,12 @@ mod node_origin;
 mod position;
 mod probes;
 mod random;
+mod resolver;
 mod restart;
 mod scene;
 mod sift;
 mod steady;
 mod table;
 mod translated;
+mod trouble;
 mod world;

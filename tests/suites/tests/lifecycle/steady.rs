@@ -56,7 +56,7 @@ impl Steady {
                 answers(&flow, round, SOON)?,
                 "round {round}: the flow to {to} was cut"
             );
-            if round.is_multiple_of(4) {
+            if round.is_multiple_of(8) {
                 let new = connected(to)?;
                 assert!(
                     answers(&new, round, SOON)?,
@@ -123,8 +123,13 @@ impl Steady {
     }
 
     /// How many rounds began.
-    fn begun(&self) -> u64 {
+    pub(crate) fn begun(&self) -> u64 {
         self.rounds.load(Ordering::Relaxed)
+    }
+
+    /// Whether one went wrong, as [`Steady::end`] will say.
+    pub(crate) fn is_over(&self) -> bool {
+        self.thread.is_finished()
     }
 
     /// How many rounds there were; panics when one went wrong.

@@ -7,7 +7,6 @@ mod restart;
 use std::{
     fs,
     io::{Seek as _, SeekFrom, Write as _},
-    path::Path,
     time::Duration,
 };
 

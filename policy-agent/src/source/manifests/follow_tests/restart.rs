@@ -1,29 +1,25 @@
-//! What a restart finds.
+//! What a start finds.
+
+use std::time::Instant;
 
 use super::*;
 use crate::source::Problem;
 
 /// The changes of the first batch, and everything that was said before it.
 async fn first(source: &mut ManifestSource) -> (Vec<Change>, Vec<Event>) {
+    let (changes, before, _) = first_of(source).await;
+    (changes, before)
+}
+
+/// The same with the batch's revision.
+async fn first_of(source: &mut ManifestSource) -> (Vec<Change>, Vec<Event>, Revision) {
     let mut before = Vec::new();
     loop {
         let event = tokio::time::timeout(DEADLINE, source.next()).await;
         match event.expect("a batch in time").unwrap() {
-            Event::Batch { changes, .. } => return (changes, before),
+            Event::Batch { changes, revision } => return (changes, before, revision),
             other => before.push(other),
         }
-    }
-}
-
-/// It is kept after the batch was taken.
-async fn until_kept(state: &Path) {
-    let deadline = tokio::time::Instant::now() + DEADLINE;
-    let is_state = |file: std::io::Result<fs::DirEntry>| {
-        file.is_ok_and(|file| file.path().extension() == Some("manifests".as_ref()))
-    };
-    while !fs::read_dir(state).is_ok_and(|mut files| files.any(is_state)) {
-        assert!(tokio::time::Instant::now() < deadline, "nothing is kept");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -38,7 +34,7 @@ async fn a_restart_goes_on_with_what_was_accepted_of_files_that_cannot_be_read_n
     }
     let mut source = ManifestSource::open(&path, Some(&state)).unwrap();
     assert_eq!(covers(&first(&mut source).await.0).len(), 4);
-    until_kept(&state).await;
+    // Whatever was taken is kept when it ends.
     drop(source);
 
     fs::write(path.join("broken.yaml"), policy("broken", "Ingres")).unwrap();
@@ -83,8 +79,8 @@ async fn a_directory_that_is_away_at_the_start_leaves_in_force_what_was_accepted
         }
         let mut source = ManifestSource::open(&path, Some(&state)).unwrap();
         first(&mut source).await;
-        until_kept(&state).await;
         drop(source);
+        let revision = revision_of(&path).unwrap();
 
         let elsewhere = root.path().join("elsewhere");
         fs::rename(&path, &elsewhere).unwrap();
@@ -92,8 +88,12 @@ async fn a_directory_that_is_away_at_the_start_leaves_in_force_what_was_accepted
             fs::write(&path, text).unwrap();
         }
         let mut source = ManifestSource::open(&path, Some(&state)).unwrap();
-        let (changes, before) = first(&mut source).await;
+        let (changes, before, said) = first_of(&mut source).await;
         assert_eq!(covers(&changes), ["x/a: ingress", "x/b: ingress"]);
+        assert_eq!(
+            said, revision,
+            "what is in force, not that nothing is there"
+        );
         let refused = before.iter().any(|event| {
             matches!(event, Event::Refused(refused)
                 if matches!(&refused[..], [one] if matches!(one.problem, Problem::Unlisted(_))))
@@ -121,8 +121,15 @@ async fn a_directory_that_is_away_at_the_start_leaves_in_force_what_was_accepted
         fs::remove_file(path.join("a.yaml")).unwrap();
         let mut source = ManifestSource::open(&path, Some(&state)).unwrap();
         let (changes, _) = first(&mut source).await;
-        // Perhaps b, too: what is kept may be a little behind.
-        assert!(covers(&changes).contains(&"x/a: gone".to_owned()));
+        assert_eq!(
+            covers(&changes).last().map(String::as_str),
+            Some("x/a: gone")
+        );
+        assert!(
+            !covers(&changes)
+                .iter()
+                .any(|change| change.starts_with("x/b"))
+        );
     }
 }
 
@@ -149,4 +156,58 @@ async fn a_directory_that_a_file_replaces_while_it_is_followed_is_waited_for() {
     fs::rename(&elsewhere, &path).unwrap();
     assert_eq!(followed.problems().await, [] as [String; 0]);
     followed.nothing_before("m").await;
+}
+
+#[tokio::test]
+async fn a_directory_that_fills_file_by_file_is_complete_when_it_rests() {
+    const FILES: usize = 12;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
+    fs::write(path.join("0.yaml"), policy("p0", "Ingress")).unwrap();
+    let mut last = Instant::now();
+    let mut source = ManifestSource::open(&path, None).unwrap();
+    let writer = std::thread::spawn(move || {
+        let mut longest = Duration::ZERO;
+        for number in 1..FILES {
+            std::thread::sleep(Duration::from_millis(50));
+            let text = policy(&format!("p{number}"), "Ingress");
+            fs::write(path.join(format!("{number}.yaml")), text).unwrap();
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+        }
+        longest
+    });
+    let mut known = Vec::new();
+    loop {
+        let event = tokio::time::timeout(DEADLINE, source.next()).await;
+        match event.unwrap().unwrap() {
+            Event::Batch { changes, .. } => known.extend(covers(&changes)),
+            Event::Synced => break,
+            _ => {}
+        }
+    }
+    // A writer that the machine kept from writing for long is not waited for.
+    if writer.join().unwrap() < Duration::from_millis(200) {
+        assert_eq!(known.len(), FILES, "{known:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_directory_in_which_something_always_happens_is_taken_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.yaml");
+    let mut source = ManifestSource::open(directory.path(), None).unwrap();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let writer = std::thread::spawn(move || {
+        let pause = Duration::from_millis(50);
+        let goes_on =
+            || stopped.recv_timeout(pause) == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
+        while goes_on() {
+            fs::write(&path, policy("a", "Ingress")).unwrap();
+        }
+    });
+    let synced = async { while source.next().await.unwrap() != Event::Synced {} };
+    tokio::time::timeout(DEADLINE, synced).await.unwrap();
+    drop(stop);
+    writer.join().unwrap();
 }
