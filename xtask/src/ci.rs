@@ -13,6 +13,12 @@ pub(crate) fn run(workspace: &Workspace, _: &Args) -> Result<()> {
     setup::ensure_host_lints(workspace)?;
     command::run(workspace.cargo().args(["fmt", "--all", "--check"]))?;
     lint_host(workspace)?;
+    // Alone: in the workspace other crates switch on what its own dependencies may lack.
+    command::run(
+        workspace
+            .cargo()
+            .args(["check", "--package", "policy-agent"]),
+    )?;
     lint_bpf(workspace)?;
     let mut doc = workspace.cargo();
     doc.env("RUSTDOCFLAGS", "-D warnings")
