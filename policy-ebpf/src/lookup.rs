@@ -111,6 +111,8 @@ pub trait Shares {
     fn release(&self, endpoint: EndpointId, opener: u8);
     /// As [`make_room`](crate::flows::limits::make_room).
     fn make_room(&self, endpoint: EndpointId, opener: u8, peer_hash: u32) -> u32;
+    /// As [`gives_way`](crate::flows::limits::gives_way).
+    fn gives_way(&self, endpoint: EndpointId, asks: u8, slot: u32, peer_hash: u32) -> u32;
     /// FLOW_COUNTS: the slot of the side's oldest recent flow; each call names the next one.
     fn next_slot(&self, endpoint: EndpointId, opener: u8) -> u32;
     /// FLOW_COUNTS: the side's ring has no room for this slot.

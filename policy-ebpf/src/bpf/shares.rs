@@ -47,6 +47,10 @@ impl Shares for Kernel {
         make_room(endpoint.0.into(), opener.into(), peer_hash.into()) as u32
     }
 
+    fn gives_way(&self, endpoint: EndpointId, asks: u8, slot: u32, peer_hash: u32) -> u32 {
+        gives_way(endpoint.0.into(), asks.into(), slot.into(), peer_hash.into()) as u32
+    }
+
     fn cut_ring(&self, endpoint: EndpointId, opener: u8, slot: u32) {
         if let Some(counts) = counts(endpoint) {
             locked(counts, |counts| {
@@ -171,6 +175,13 @@ extern "C" fn next_slot(endpoint: u64, opener: u64) -> u64 {
 extern "C" fn make_room(endpoint: u64, opener: u64, peer_hash: u64) -> u64 {
     let endpoint = EndpointId(endpoint as u16);
     limits::make_room(&Kernel, endpoint, opener as u8, peer_hash as u32).into()
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn gives_way(endpoint: u64, asks: u64, slot: u64, peer_hash: u64) -> u64 {
+    let endpoint = EndpointId(endpoint as u16);
+    limits::gives_way(&Kernel, endpoint, asks as u8, slot as u32, peer_hash as u32).into()
 }
 
 #[inline(always)]

@@ -5,16 +5,21 @@
 
 use policy_common::{EndpointId, Flow, FlowState, Recent, V4, V6};
 
-use super::life::{has_handshake, idle, is_expired};
+use super::{
+    life::{has_handshake, idle, is_expired},
+    shares::LOAN,
+};
 use crate::{
     family::Family,
     lookup::{Shares, Tables, World},
 };
 
 /// Recent flows that one packet asks whether they give way, the oldest first; the next packet asks those
-/// behind them. The verifier follows every look on its own: six make loading take four times as long as
-/// one.
-const LOOKS: u32 = 2;
+/// behind them.
+const LOOKS: u32 = 4;
+
+/// Slots that one packet passes to find them: a processor may have been lent as many as it has not filled yet.
+const STEPS: u32 = LOOKS + LOAN;
 
 /// Seconds for which another peer's handshake is spared where something else gives way.
 const PATIENCE: u64 = 3;
@@ -62,16 +67,21 @@ pub const fn way(flow: &Flow, protocol: u8, is_same_peer: bool, now: u64, hz: u3
 /// Removes a flow that gives way to the new one: its slot of the ring, or nothing.
 #[inline(always)]
 pub fn make_room<W: World>(world: &W, endpoint: EndpointId, opener: u8, peer_hash: u32) -> u32 {
-    let mut spare = NONE;
-    for _ in 0..LOOKS {
+    let (mut spare, mut looks) = (NONE, 0);
+    for _ in 0..STEPS {
         let slot = world.next_slot(endpoint, opener);
-        match gives_way(world, endpoint, opener, slot, peer_hash) {
+        match world.gives_way(endpoint, opener, slot, peer_hash) {
             REMOVED => return slot,
+            NOBODY => continue,
             RELUCTANT if spare == NONE => spare = slot,
             _ => {}
         }
+        looks += 1;
+        if looks == LOOKS {
+            break;
+        }
     }
-    if spare != NONE && gives_way(world, endpoint, opener | LAST, spare, peer_hash) == REMOVED {
+    if spare != NONE && world.gives_way(endpoint, opener | LAST, spare, peer_hash) == REMOVED {
         return spare;
     }
     NONE
@@ -86,15 +96,18 @@ pub(super) const fn is_slot(slot: u32) -> bool {
 const STAYS: u32 = 0;
 const RELUCTANT: u32 = 1;
 const REMOVED: u32 = 2;
+/// There is no flow in the slot, or no more.
+const NOBODY: u32 = 3;
 
 /// Beside an opener: also a flow that gives way reluctantly goes.
 const LAST: u8 = 4;
 /// Beside an opener: the new flow has the same peer.
 const SAME_PEER: u8 = 2;
 
-/// An endpoint's flows of both families share one limit: the ring holds both.
-#[inline(never)]
-fn gives_way<W: World>(
+/// Whether the flow in a slot gives way, and then removes it. An endpoint's flows of both families share one
+/// limit: the ring holds both.
+#[inline(always)]
+pub fn gives_way<W: World>(
     world: &W,
     endpoint: EndpointId,
     asks: u8,
@@ -105,7 +118,7 @@ fn gives_way<W: World>(
         .with_recent(endpoint, asks & 1, slot, |recent| {
             // An empty slot is one whose flow is still to come: it was lent to a processor.
             if recent.family == 0 || recent.key.endpoint != endpoint {
-                return STAYS;
+                return NOBODY;
             }
             let is_same_peer = recent.peer_hash == peer_hash;
             let asks = asks | if is_same_peer { SAME_PEER } else { 0 };
@@ -115,16 +128,16 @@ fn gives_way<W: World>(
                 give_way::<V6, W>(world, recent, asks)
             }
         })
-        .unwrap_or(STAYS)
+        .unwrap_or(NOBODY)
 }
 
 #[inline(never)]
 fn give_way<F: Family, W: Tables<F>>(world: &W, recent: &Recent, asks: u8) -> u32 {
     let Some(key) = F::recall(recent) else {
-        return STAYS;
+        return NOBODY;
     };
     let Some(flow) = world.flow(&key) else {
-        return STAYS;
+        return NOBODY;
     };
     if flow.state.opener != asks & 1 {
         return STAYS;

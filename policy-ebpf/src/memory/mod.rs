@@ -252,6 +252,10 @@ impl Shares for MemoryWorld {
         flow_limits::make_room(self, endpoint, opener, peer_hash)
     }
 
+    fn gives_way(&self, endpoint: EndpointId, asks: u8, slot: u32, peer_hash: u32) -> u32 {
+        flow_limits::gives_way(self, endpoint, asks, slot, peer_hash)
+    }
+
     fn cut_ring(&self, endpoint: EndpointId, opener: u8, slot: u32) {
         let mut counts = self.counts.borrow_mut();
         let counts = counts.entry(endpoint).or_default();

@@ -334,6 +334,23 @@ fn a_ring_without_memory_still_lets_the_last_ones_go() {
 }
 
 #[test]
+fn slots_that_a_processor_was_lent_and_has_not_filled_keep_nobody_out() {
+    let node = limited(40, 1);
+    for port in 1..=40 {
+        assert_eq!(node.sends(&question(port)), Allowed);
+        assert_eq!(node.receives(&answer(port)), Rides);
+    }
+    let lent = |slot: &u32| (10..25).contains(slot);
+    let mut ring = node.world.recent.borrow_mut();
+    ring.retain(|(_, _, slot), _| !lent(slot));
+    drop(ring);
+    for port in 101..=200 {
+        assert_eq!(node.sends(&question(port)), Allowed, "port {port}");
+    }
+    assert_eq!(counted(&node), (40, 0));
+}
+
+#[test]
 fn flows_of_one_family_give_way_to_those_of_the_other() {
     let node = limited(6, 1);
     for port in 1..=6 {
