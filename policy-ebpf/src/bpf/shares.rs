@@ -48,7 +48,12 @@ impl Shares for Kernel {
     }
 
     fn gives_way(&self, endpoint: EndpointId, asks: u8, slot: u32, peer_hash: u32) -> u32 {
-        gives_way(endpoint.0.into(), asks.into(), slot.into(), peer_hash.into()) as u32
+        gives_way(
+            endpoint.0.into(),
+            asks.into(),
+            slot.into(),
+            peer_hash.into(),
+        ) as u32
     }
 
     fn cut_ring(&self, endpoint: EndpointId, opener: u8, slot: u32) {
