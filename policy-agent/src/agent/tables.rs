@@ -202,8 +202,9 @@ impl Worker {
             unsettled: false,
             last_event: None,
         };
-        worker.in_force(programs);
+        // In this order: hooks are looked for only where the loop knows that their endpoint is written.
         worker.written(turn, &failures);
+        worker.in_force(programs);
         worker.work(inbox);
         Ok(())
     }
