@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod foreign;
 pub mod netns;
 pub mod topology;
+pub mod tracked;
 pub mod traffic;
 pub mod wire;
 
@@ -17,4 +18,5 @@ pub use self::{
     foreign::Foreign,
     netns::Netns,
     topology::{Node, Pod, Wiring},
+    tracked::{Tracked, tracked},
 };
