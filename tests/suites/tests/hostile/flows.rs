@@ -58,7 +58,7 @@ fn tcp(flags: u8, token: &[u8], source: SocketAddr, to: SocketAddr) -> Vec<u8> {
 }
 
 /// A segment with a wrong checksum, so that the receiver's kernel does not reset the flow.
-fn numbered(
+pub(crate) fn numbered(
     flags: u8,
     (sequence, acknowledgement): (u32, u32),
     token: &[u8],
@@ -84,7 +84,7 @@ fn opened(scene: &mut Scene, from: &str, v6: bool) -> (SocketAddr, SocketAddr) {
 }
 
 /// A SYN and its answer, which both pass.
-fn handshake(
+pub(crate) fn handshake(
     scene: &mut Scene,
     (from, to): (&str, &str),
     (source, destination): (SocketAddr, SocketAddr),

@@ -16,6 +16,7 @@ mod fragments;
 mod icmp;
 mod link;
 mod parsing;
+mod phases;
 mod refragmented;
 mod scene;
 mod spoofing;
@@ -108,6 +109,7 @@ fn cases() -> impl Iterator<Item = Case> {
         encapsulation::CASES,
         icmp::CASES,
         flows::CASES,
+        phases::CASES,
         foreign::CASES,
         refragmented::CASES,
     ]

@@ -14,7 +14,7 @@ use policy_harness::{
 };
 
 /// How long something may take that must happen.
-pub(crate) const SOON: Duration = Duration::from_secs(5);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// How long something is awaited that must not happen, after what must happen was seen.
 pub(crate) const SILENCE: Duration = Duration::from_millis(20);
 
