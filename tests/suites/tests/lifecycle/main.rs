@@ -27,6 +27,7 @@ mod random;
 mod resolver;
 mod restart;
 mod scene;
+mod shares;
 mod sift;
 mod steady;
 mod table;
