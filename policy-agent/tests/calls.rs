@@ -9,10 +9,11 @@ use std::{
 };
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, loaded_programs};
-use policy_agent::datapath::{Datapath, PinDir, PinLock, TestOrigin};
+use policy_agent::datapath::{Datapath, LoadOptions, PinDir, PinLock, TestOrigin};
 use policy_common::{Direction, Reason, names};
+use policy_core::plan::Op;
 
-use crate::generation::{endpoint, frame, load};
+use crate::generation::{endpoint, frame, load, options};
 
 const POD: u32 = 7;
 /// Endpoint 3 sent it to the node, which translated it.
@@ -117,4 +118,29 @@ fn a_new_agent_holds_the_programs_before_until_every_link_has_moved() {
         thread::sleep(Duration::from_millis(20));
     }
     assert!(judges(&left_by(new), &pins.load()));
+}
+
+#[test]
+fn no_program_runs_after_the_last_one_also_where_it_calls_another() {
+    let pins = Pins::new("last");
+    let object = LoadOptions::embedded().unwrap().object;
+    let mut datapath = Datapath::load(&LoadOptions {
+        stand_ins: true,
+        ..options(object, &pins.dir, 64)
+    })
+    .unwrap();
+    let Op::PutEndpoint(mut open) = endpoint(POD) else {
+        panic!("it is one");
+    };
+    open.ingress = None;
+    assert!(datapath.apply(&[Op::PutEndpoint(open)]).is_empty());
+    let frame = frame(false, false);
+    // TC_ACT_UNSPEC and TC_ACT_OK.
+    for (program, action) in [(names::TO_POD, -1), (names::TO_POD_LAST, 0)] {
+        let outcome = datapath.test_run(program, &frame, OWED).unwrap();
+        assert_eq!(outcome.action, action, "{program}");
+    }
+    eprintln!("{:?}", datapath.counters());
+    let counted = datapath.counter(Direction::Ingress, Reason::NotIsolated);
+    assert_eq!(counted.unwrap().packets, 2);
 }

@@ -74,23 +74,24 @@ fn judge_from_pod(ctx: TcContext) -> i32 {
 /// the verifier would follow it once for every way through the rest.
 #[classifier]
 fn to_pod(ctx: TcContext) -> i32 {
-    judge_to_pod(ctx)
+    judge_to_pod(ctx, false)
 }
 
 /// The same, and no other program runs after it.
 #[classifier]
 fn to_pod_last(ctx: TcContext) -> i32 {
-    last(judge_to_pod(ctx))
+    last(judge_to_pod(ctx, true))
 }
 
 #[inline(always)]
-fn judge_to_pod(ctx: TcContext) -> i32 {
+fn judge_to_pod(ctx: TcContext, is_last: bool) -> i32 {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
     let frame = Frame::<ETHERNET>::new(skb);
     let is_owed = owed::way(&Kernel, &metadata::origin(skb)) != 0;
     // Read anew: what the verifier has just learned of it would have it follow all that comes more than once.
     let origin = metadata::origin(skb);
     if is_owed {
+        metadata::note_last(skb, is_last);
         call(&ctx, names::CALL_TO_POD_OWED);
         return finish(&frame, &origin, &UNJUDGED);
     }
@@ -100,6 +101,11 @@ fn judge_to_pod(ctx: TcContext) -> i32 {
         Some(endpoint) => to_pod::decide(&Kernel, &frame, &origin, endpoint),
         None => UNKNOWN,
     };
+    let decision = Decision(frame.forget(decision.0));
+    if decision.reason_number() == Reason::Host as u8 {
+        // A filter behind this program may send it round, and then it comes here again.
+        metadata::stamp(skb, Stamp::HOST);
+    }
     finish(
         &frame,
         &origin,
@@ -111,7 +117,8 @@ fn judge_to_pod(ctx: TcContext) -> i32 {
     )
 }
 
-/// Judges the sender's egress where its packet arrives, and calls [`to_pod`] if nothing is said against it.
+/// Judges the sender's egress where its packet arrives, and calls who called it, [`to_pod`] or
+/// [`to_pod_last`], if nothing is said against it.
 #[classifier]
 fn to_pod_owed(ctx: TcContext) -> i32 {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
@@ -120,7 +127,11 @@ fn to_pod_owed(ctx: TcContext) -> i32 {
     let against = owed::against(&Kernel, &frame, owed::way(&Kernel, &origin));
     if against == 0 {
         metadata::settle(skb, Stamp(origin.stamp).paid());
-        call(&ctx, names::CALL_TO_POD);
+        if metadata::is_last(skb) {
+            call(&ctx, names::CALL_TO_POD_LAST);
+        } else {
+            call(&ctx, names::CALL_TO_POD);
+        }
         return finish(&frame, &origin, &UNJUDGED);
     }
     finish(
@@ -157,6 +168,26 @@ const UNKNOWN: Decision = Decision::of(Reason::UnknownEndpoint);
 #[classifier]
 fn clear_stamp(ctx: TcContext) -> i32 {
     metadata::clear_stamp(ctx.as_ptr().cast());
+    TC_ACT_UNSPEC
+}
+
+/// TC egress of bridges that have pods, where this host has IFBs: says of a packet that it is the host's,
+/// before a filter sends it round. What says so of itself is not believed.
+#[classifier]
+fn stamp_host(ctx: TcContext) -> i32 {
+    let skb: *mut __sk_buff = ctx.as_ptr().cast();
+    let origin = metadata::origin(skb);
+    if origin.is_from_host() {
+        metadata::stamp(skb, Stamp::HOST);
+    } else if origin.stamp == Stamp::HOST.0 {
+        if Kernel.is_ifb(origin.ingress_ifindex) {
+            // It was sent round from here. The filter that did so accepts it now, with its own class in the
+            // place of the stamp, if it sees it.
+            metadata::stamp(skb, Stamp::HOST);
+            return TC_ACT_OK;
+        }
+        metadata::clear_stamp(skb);
+    }
     TC_ACT_UNSPEC
 }
 

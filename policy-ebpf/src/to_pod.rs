@@ -81,7 +81,7 @@ where
     W: Tables<F> + World,
     B: Bytes + ?Sized,
 {
-    if origin.is_host(F::VERSION == 6 && packet.has_fragment_header()) {
+    if origin.is_host(world, F::VERSION == 6 && packet.has_fragment_header()) {
         return Decision::of(Reason::Host);
     }
     if endpoint.has(Endpoint::UNKNOWN) {

@@ -142,6 +142,7 @@ struct Worker {
     /// What the programs were told of the node.
     tunnel_ports: Vec<u16>,
     local_routes: Vec<IpNet>,
+    ifbs: BTreeSet<u32>,
     pins: PinDir,
     published: bool,
     memory_limit: u64,
@@ -181,6 +182,7 @@ impl Worker {
             events_before: None,
             tunnel_ports: Vec::new(),
             local_routes: Vec::new(),
+            ifbs: BTreeSet::new(),
             pins: options.pins.clone(),
             published: false,
             memory_limit: u64::from(options.memory_limit) << 20,
@@ -248,6 +250,13 @@ impl Worker {
                     self.reply(Reply::Failed(AgentError::Map { what, source }));
                 }
                 self.local_routes = routes;
+            }
+            Request::Ifbs(ifbs) => {
+                if let Err(source) = self.tables.set_ifbs(&ifbs) {
+                    let what = names::POD_LINKS;
+                    self.reply(Reply::Failed(AgentError::Map { what, source }));
+                }
+                self.ifbs = ifbs;
             }
             Request::Replace {
                 turn,

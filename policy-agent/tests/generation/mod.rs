@@ -42,7 +42,12 @@ pub(crate) fn load(pins: &PinDir, max_flows: u32) -> Datapath {
 
 /// The same of another object than the one in this binary.
 pub(crate) fn load_object(object: &[u8], pins: &PinDir, max_flows: u32) -> Datapath {
-    Datapath::load(&LoadOptions {
+    Datapath::load(&options(object, pins, max_flows)).unwrap()
+}
+
+/// How they are loaded.
+pub(crate) fn options<'a>(object: &'a [u8], pins: &'a PinDir, max_flows: u32) -> LoadOptions<'a> {
+    LoadOptions {
         object,
         config: Config {
             test_seam: 1,
@@ -59,8 +64,7 @@ pub(crate) fn load_object(object: &[u8], pins: &PinDir, max_flows: u32) -> Datap
         },
         pins: Some(pins),
         ..LoadOptions::embedded().unwrap()
-    })
-    .unwrap()
+    }
 }
 
 /// Endpoint 3: the pod may send everything, and nobody may open a connection to it.

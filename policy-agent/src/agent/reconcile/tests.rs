@@ -12,6 +12,7 @@ use super::{
 const POD: Wanted = Wanted {
     endpoint: true,
     clear_stamp: false,
+    stamp_host: false,
     bridge: false,
 };
 
@@ -209,12 +210,11 @@ fn weather() -> impl Strategy<Value = Weather> {
 }
 
 fn wanted() -> impl Strategy<Value = Wanted> {
-    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(endpoint, clear_stamp, bridge)| {
-        Wanted {
-            endpoint,
-            clear_stamp: clear_stamp && !endpoint,
-            bridge,
-        }
+    any::<[bool; 4]>().prop_map(|[endpoint, clear_stamp, stamp_host, bridge]| Wanted {
+        endpoint,
+        clear_stamp: clear_stamp && !endpoint,
+        stamp_host: stamp_host && !endpoint,
+        bridge,
     })
 }
 

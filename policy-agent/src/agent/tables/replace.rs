@@ -84,6 +84,7 @@ impl Worker {
         datapath.tables.succeed(&self.tables);
         told(datapath.tables.set_tunnel_ports(&self.tunnel_ports))?;
         told(datapath.tables.set_local_routes(&self.local_routes))?;
+        told(datapath.tables.set_ifbs(&self.ifbs))?;
         let refused = datapath.tables.fit(wanted);
         let settled = datapath.tables.settle().err();
         let failure = refused.first().or(settled.as_ref());

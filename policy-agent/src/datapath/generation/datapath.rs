@@ -161,6 +161,14 @@ impl Datapath {
         self.tables.set_tunnel_ports(ports)
     }
 
+    /// Tells the programs which interfaces are IFBs.
+    ///
+    /// # Errors
+    /// The kernel refuses to write the map.
+    pub fn set_ifbs(&mut self, ifbs: &BTreeSet<u32>) -> Result<(), MapError> {
+        self.tables.set_ifbs(ifbs)
+    }
+
     /// Tells the programs what this node delivers locally besides its addresses.
     ///
     /// # Errors

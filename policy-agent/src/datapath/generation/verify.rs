@@ -15,7 +15,7 @@ use super::super::kernel::part::{self, PartError};
 
 /// Programs that every generation needs, and what it can do without.
 const NEEDED: [&str; 3] = [names::FROM_POD, names::TO_POD, names::JIFFIES];
-const OTHERS: [&str; 2] = [names::CLEAR_STAMP, names::TO_POD_OWED];
+const OTHERS: [&str; 3] = [names::CLEAR_STAMP, names::STAMP_HOST, names::TO_POD_OWED];
 const STAND_INS: [&str; 2] = [names::FROM_POD_LAST, names::TO_POD_LAST];
 
 /// Has the kernel verify the programs of an object; with `stand_ins` also those that only

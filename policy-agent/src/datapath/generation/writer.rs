@@ -251,6 +251,14 @@ impl TableWriter {
         self.tables.put_tunnel_ports(ports)
     }
 
+    /// Tells the programs which interfaces are IFBs.
+    ///
+    /// # Errors
+    /// The kernel refuses to write the map.
+    pub fn set_ifbs(&mut self, ifbs: &BTreeSet<u32>) -> Result<(), MapError> {
+        self.tables.put_ifbs(ifbs)
+    }
+
     /// Tells the programs what this node delivers locally besides its addresses.
     ///
     /// # Errors
