@@ -87,7 +87,9 @@ fn to_pod_last(ctx: TcContext) -> i32 {
 fn judge_to_pod(ctx: TcContext, is_last: bool) -> i32 {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
     let frame = Frame::<ETHERNET>::new(skb);
-    let is_owed = owed::way(&Kernel, &metadata::origin(skb)) != 0;
+    let origin = metadata::origin(skb);
+    let is_owed = owed::way(&Kernel, &origin) != 0;
+    let is_host = frame.forget(origin.is_host(&Kernel).into());
     // Read anew: what the verifier has just learned of it would have it follow all that comes more than once.
     let origin = metadata::origin(skb);
     if is_owed {
@@ -98,7 +100,7 @@ fn judge_to_pod(ctx: TcContext, is_last: bool) -> i32 {
     let endpoint = Kernel.endpoint_at(origin.ifindex);
     metadata::clear_stamp(skb);
     let decision = match endpoint {
-        Some(endpoint) => to_pod::decide(&Kernel, &frame, &origin, endpoint),
+        Some(endpoint) => to_pod::decide_told(&Kernel, &frame, &origin, is_host != 0, endpoint),
         None => UNKNOWN,
     };
     let decision = Decision(frame.forget(decision.0));

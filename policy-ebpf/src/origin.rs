@@ -25,17 +25,14 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// This host made the packet. All three signals are needed: packets that the host fragments
-    /// again lose their interface, bridged ones keep the pod's socket.
+    /// This host made the packet, unless it is an IPv6 fragment. All three signals are needed: packets that
+    /// the host fragments again lose their interface, bridged ones keep the pod's socket.
     ///
     /// What was sent round by an IFB has lost its socket, and has that one's interface; then
     /// [`Stamp::HOST`] says it. Only what left by an interface comes back so, and whatever leaves by one
     /// from which a pod is reached was stamped there.
     #[inline(always)]
-    pub fn is_host<W: Policy>(&self, world: &W, has_v6_fragment_header: bool) -> bool {
-        if has_v6_fragment_header {
-            return false;
-        }
+    pub fn is_host<W: Policy>(&self, world: &W) -> bool {
         if self.ingress_ifindex == 0 {
             self.is_from_host()
         } else {
@@ -43,7 +40,7 @@ impl Origin {
         }
     }
 
-    /// The same of a packet that was not sent round and is no IPv6 fragment. A class that a filter gave may
+    /// The same of a packet that was not sent round. A class that a filter gave may
     /// look like a stamp, and means nothing where the kernel says whose the socket is.
     #[inline(always)]
     pub const fn is_from_host(&self) -> bool {

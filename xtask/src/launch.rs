@@ -41,7 +41,8 @@ pub(crate) fn run(
 /// The directory in which the programs are then.
 fn build(workspace: &Workspace, programs: &[Program], profile: Profile) -> Result<PathBuf> {
     let mut cargo = workspace.cargo();
-    cargo.arg("build").args(
+    // What runs on this machine alone needs no client of an API server, which takes long to compile.
+    cargo.args(["build", "--no-default-features"]).args(
         programs
             .iter()
             .flat_map(|(package, program)| ["--package", package, "--bin", program]),

@@ -3,12 +3,12 @@
 //! Owns the one place from which hooks are changed. Knows no kernel. Invariant: an interface is
 //! reported once when it is not enforced, and once when it is again.
 
-use std::time::Instant;
+use std::{sync::atomic::Ordering, time::Instant};
 
 use policy_common::Direction;
 
 use super::{
-    Agent, Phase,
+    Agent, Phase, UnknownEndpoint,
     hook_state::{HookRecord, HookState, Seen},
     hooks::{At, Done, Job},
     ports::{Action, ISOLATED, Port},
@@ -204,6 +204,15 @@ impl Agent {
                     record.stale = true;
                 }
             }
+        }
+    }
+
+    /// While the programs are loaded: says so where too few pods are isolated for filters to stand in
+    /// for links, so that nobody waits for the programs that only those need.
+    pub(super) fn spare_bridges(&self) {
+        let are_few = self.binder.pods() <= FEW || !self.resolver.is_any_policy();
+        if are_few && self.unknown == UnknownEndpoint::Ignore {
+            self.tables.no_bridges.store(true, Ordering::Relaxed);
         }
     }
 

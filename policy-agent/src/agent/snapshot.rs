@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{Agent, Phase, SourceStatus, ports::is_enforceable};
 use crate::datapath::Mechanism;
 
-/// From this age on, in milliseconds, a snapshot is said to be old: the loop confirms it every
-/// second.
+/// From this age on, in milliseconds, a snapshot is said to be old: the loop confirms it every two
+/// seconds.
 pub const STALE_MS: u64 = 5_000;
 
 /// A snapshot is built anew at most so often, and no more than a tenth of the time goes into it.

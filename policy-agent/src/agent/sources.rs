@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::Agent;
-use crate::source::{Event, Kept, Refusal, Revision};
+use crate::source::{Contact, Event, Kept, Refusal, Revision, WatchStatus};
 
 /// More lines of one kind at once are counted instead of written to the log.
 const MOST_LINES: usize = 20;
@@ -26,12 +26,15 @@ pub struct SourceStatus {
     pub refused: usize,
     /// How many objects are in force in an earlier form than the source's.
     pub kept: usize,
+    /// How it stands with each kind that is listened for; empty for manifests.
+    pub watches: Vec<WatchStatus>,
 }
 
 /// What a source has said.
 #[derive(Debug)]
 pub(super) struct SourceState {
     name: String,
+    contact: Contact,
     pub(super) synced: bool,
     /// Revisions whose changes were applied, each with the turn that writes them.
     applied: VecDeque<(u64, Revision)>,
@@ -41,9 +44,10 @@ pub(super) struct SourceState {
 }
 
 impl SourceState {
-    pub(super) fn new(name: String) -> Self {
+    pub(super) fn new(name: String, contact: Contact) -> Self {
         Self {
             name,
+            contact,
             synced: false,
             applied: VecDeque::new(),
             in_force: None,
@@ -76,6 +80,7 @@ impl SourceState {
             revision: self.in_force.as_ref().map(ToString::to_string),
             refused: self.refused.len(),
             kept: self.kept.len(),
+            watches: self.contact.status(),
         }
     }
 
@@ -123,7 +128,10 @@ impl Agent {
                 self.dirty = true;
                 self.source.applied.push_back((self.turn + 1, revision));
             }
-            Event::Synced => self.source.synced = true,
+            Event::Synced => {
+                self.source.synced = true;
+                self.spare_bridges();
+            }
             Event::Refused(refused) => self.source.refuse(refused),
             Event::Kept(kept) => self.source.keep(&kept),
         }

@@ -13,7 +13,7 @@ use std::{
     iter,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
@@ -56,6 +56,8 @@ pub(super) struct Tables {
     outbox: UnboundedSender<Reply>,
     pub(super) replies: UnboundedReceiver<Reply>,
     unread: Arc<AtomicUsize>,
+    /// Nobody needs filters that bridge the wait for links.
+    pub(super) no_bridges: Arc<AtomicBool>,
 }
 
 impl Tables {
@@ -67,9 +69,11 @@ impl Tables {
         let own = options.clone();
         let sender = outbox.clone();
         let counted = Arc::clone(&unread);
+        let no_bridges = Arc::new(AtomicBool::new(false));
+        let needless = Arc::clone(&no_bridges);
         thread::Builder::new()
             .name("tables".into())
-            .spawn(move || match load(&own) {
+            .spawn(move || match load(&own, &needless) {
                 Ok(datapath) => Worker::run(datapath, &own, outbox, counted, &inbox),
                 // The loop may have ended meanwhile.
                 Err(error) => drop(outbox.send(Reply::Failed(error))),
@@ -81,6 +85,7 @@ impl Tables {
             outbox: sender,
             replies,
             unread,
+            no_bridges,
         })
     }
 
@@ -95,19 +100,24 @@ impl Tables {
     }
 }
 
-fn generation(options: &AgentOptions, sizes: TableSizes) -> Result<Datapath, AgentError> {
+fn generation(
+    options: &AgentOptions,
+    sizes: TableSizes,
+    no_bridges: &AtomicBool,
+) -> Result<Datapath, AgentError> {
     Ok(Datapath::load(&LoadOptions {
         config: options.config,
         sizes,
         pins: Some(&options.pins),
         stand_ins: may_bridge(options),
+        needless: Some(no_bridges),
         ..LoadOptions::embedded()?
     })?)
 }
 
-fn load(options: &AgentOptions) -> Result<Datapath, AgentError> {
+fn load(options: &AgentOptions, no_bridges: &AtomicBool) -> Result<Datapath, AgentError> {
     let earlier = options.pins.endpoints()?;
-    let mut datapath = generation(options, options.sizes)?;
+    let mut datapath = generation(options, options.sizes, no_bridges)?;
     // Flows under numbers that nobody has must not be taken over by whoever gets the number.
     let live = earlier.iter().map(|endpoint| endpoint.id).collect();
     if let Err(error) = datapath.sweep(&live) {

@@ -22,6 +22,7 @@ First steps, as root:
   policy-agent check                  can this machine run it?
   policy-agent lint DIR               do the manifests say what was meant?
   policy-agent run --manifests DIR    enforce them; logs every drop with reason and policies
+  policy-agent run --kubeconfig FILE  enforce those of a Kubernetes cluster
   policy-agent status                 what is enforced, by which policies, and what is not
   policy-agent cleanup                end the enforcement";
 

@@ -1,4 +1,4 @@
-//! `policy-agent run`: enforces what a directory of manifests says.
+//! `policy-agent run`: enforces what an API server or a directory of manifests says.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -6,6 +6,8 @@ use anyhow::Context as _;
 use policy_common::Config;
 use tokio::signal::unix::{SignalKind, signal};
 
+#[cfg(feature = "kubernetes")]
+use crate::source::kubernetes::Access;
 use crate::{
     agent::{self, AgentOptions, Controls, UnknownEndpoint},
     datapath::{AttachMode, DEFAULT_PIN_PATH, PinDir, TableSizes},
@@ -18,28 +20,35 @@ const MEMORY_LIMIT: u32 = 512;
 /// How long the last log lines wait for a reader.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// Enforces the NetworkPolicies in a directory of manifests
+/// Enforces the NetworkPolicies of a Kubernetes API server, or of a directory of manifests
 ///
-/// Follows Namespaces, Pods (with status.podIPs) and NetworkPolicies in *.yaml, *.yml and *.json of
-/// the directory, and the interfaces of the network namespace in which it is started. Says
-/// "enforcing" when everything was read once and all programs are attached.
+/// Follows Namespaces, Pods and NetworkPolicies, and the interfaces of the network namespace in
+/// which it is started. With --manifests, those (Pods with status.podIPs) in *.yaml, *.yml and
+/// *.json of the directory; without, those of the API server that --kubeconfig names, else of the
+/// one that runs the pod in which the agent is. Says "enforcing" when everything was read once and
+/// all programs are attached. While an API server is away, the last state stays enforced.
 ///
-/// SIGHUP reads the whole directory again. SIGTERM and SIGINT end the process, not the enforcement: the last state stays in the kernel until
+/// SIGHUP reads everything again. SIGTERM and SIGINT end the process, not the enforcement: the last state stays in the kernel until
 /// another `run` takes over or `cleanup` removes it. Needs root (CAP_BPF, CAP_NET_ADMIN,
 /// CAP_NET_BROADCAST and CAP_PERFMON or CAP_SYS_ADMIN).
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
-    /// The directory of manifests
-    #[arg(long, value_name = "DIR")]
-    manifests: PathBuf,
-    /// Where accepted objects are kept, so that a restart that finds a file broken goes on with
+    /// The directory of manifests; no API server is asked then
+    #[arg(long, value_name = "DIR", required = cfg!(not(feature = "kubernetes")))]
+    manifests: Option<PathBuf>,
+    /// How to reach the API server. Without it, and without --manifests, as the pod in which the
+    /// agent runs may (its service account)
+    #[cfg(feature = "kubernetes")]
+    #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
+    kubeconfig: Option<PathBuf>,
+    /// Where accepted manifests are kept, so that a restart that finds a file broken goes on with
     /// their last accepted form; a directory of this user's with mode 0700. Give one that survives
     /// a reboot, if that is to hold then too
     #[arg(long, value_name = "DIR", default_value = "/run/policy-agent/state")]
     state_dir: PathBuf,
     /// The name of this node: pods whose spec.nodeName is another one are not looked for here.
     /// Without it, any pod may be here
-    #[arg(long, value_name = "NAME", default_value = "")]
+    #[arg(long, value_name = "NAME", env = "NODE_NAME", default_value = "")]
     node_name: String,
     /// Directory on a BPF file system for maps and links; one agent per directory
     #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_PATH)]
@@ -95,6 +104,23 @@ fn default_memory_limit(sizes: &TableSizes) -> u32 {
     if *sizes == as_given { MEMORY_LIMIT } else { 0 }
 }
 
+/// What the arguments say of where policies come from.
+fn source(
+    manifests: Option<PathBuf>,
+    state: PathBuf,
+    #[cfg(feature = "kubernetes")] kubeconfig: Option<PathBuf>,
+) -> SourceOptions {
+    #[cfg(feature = "kubernetes")]
+    if manifests.is_none() {
+        let access = kubeconfig.map_or(Access::InCluster, Access::Kubeconfig);
+        return SourceOptions::Kubernetes(access);
+    }
+    SourceOptions::Manifests {
+        directory: manifests.unwrap_or_default(),
+        state: Some(state),
+    }
+}
+
 /// Runs until a signal comes.
 pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(arguments.log_format, arguments.datapath_debug);
@@ -119,10 +145,12 @@ pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         ..Config::DEFAULT
     };
     let options = AgentOptions {
-        source: SourceOptions::Manifests {
-            directory: arguments.manifests,
-            state: Some(arguments.state_dir),
-        },
+        source: source(
+            arguments.manifests,
+            arguments.state_dir,
+            #[cfg(feature = "kubernetes")]
+            arguments.kubeconfig,
+        ),
         node_name: arguments.node_name,
         pins: PinDir::new(arguments.pin_path),
         allow_second: arguments.allow_second_agent,

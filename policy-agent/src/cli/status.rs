@@ -228,6 +228,9 @@ fn write_text(out: &mut impl io::Write, report: &Report, pins: &PinDir) -> io::R
         let revision = source.revision.as_deref().unwrap_or("nothing yet");
         let name = Printable(&source.name);
         writeln!(out, "source: {name}{synced}, in force: {revision}")?;
+        for watch in &source.watches {
+            writeln!(out, "  {}", Printable(watch))?;
+        }
     }
     writeln!(out, "\nendpoints: {}", snapshot.endpoints.len())?;
     for endpoint in &snapshot.endpoints {
@@ -295,7 +298,10 @@ fn section(out: &mut impl io::Write, title: &str, lines: &[String]) -> io::Resul
 /// A report with one element in every list.
 #[cfg(test)]
 pub(super) fn example() -> serde_json::Value {
-    use crate::datapath::{OtherPins, OtherProgram};
+    use crate::{
+        datapath::{OtherPins, OtherProgram},
+        source::WatchStatus,
+    };
 
     let one = || vec![String::new()];
     let isolation = || Isolation {
@@ -322,7 +328,10 @@ pub(super) fn example() -> serde_json::Value {
     let report = Report {
         running: true,
         snapshot: Snapshot {
-            sources: vec![agent::SourceStatus::default()],
+            sources: vec![agent::SourceStatus {
+                watches: vec![WatchStatus::default()],
+                ..agent::SourceStatus::default()
+            }],
             endpoints: vec![endpoint],
             unenforced: vec![unenforced],
             ignored: one(),

@@ -4,8 +4,11 @@
 //! A source says what changed, names with a [`Revision`] what it has said so far, and lists what it
 //! refuses. Which source it is decides [`SourceOptions`] once; nobody else asks.
 
+mod contact;
 mod event;
 mod kept;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 mod log;
 pub mod manifests;
 mod refusal;
@@ -15,6 +18,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+pub use contact::{Contact, WatchStatus};
 pub use event::{Event, Revision};
 pub use kept::Kept;
 use manifests::{ManifestSource, ManifestSourceError};
@@ -31,6 +35,9 @@ pub enum SourceOptions {
         /// Where what was accepted is kept for the next run.
         state: Option<PathBuf>,
     },
+    /// An API server.
+    #[cfg(feature = "kubernetes")]
+    Kubernetes(kubernetes::Access),
 }
 
 /// Why a source cannot be followed.
@@ -39,6 +46,10 @@ pub enum SourceError {
     /// A directory of manifests.
     #[error(transparent)]
     Manifests(#[from] ManifestSourceError),
+    /// An API server.
+    #[cfg(feature = "kubernetes")]
+    #[error(transparent)]
+    Kubernetes(#[from] kubernetes::KubernetesSourceError),
 }
 
 /// A source that is followed until this is dropped.
@@ -46,6 +57,9 @@ pub enum SourceError {
 pub enum Source {
     /// A directory of manifests.
     Manifests(ManifestSource),
+    /// An API server.
+    #[cfg(feature = "kubernetes")]
+    Kubernetes(kubernetes::KubernetesSource),
 }
 
 impl Source {
@@ -60,6 +74,12 @@ impl Source {
                 let source = ManifestSource::open(directory, state.as_deref())?;
                 Ok(Self::Manifests(source))
             }
+            #[cfg(feature = "kubernetes")]
+            SourceOptions::Kubernetes(access) => {
+                let pace = kubernetes::Pace::default();
+                let source = kubernetes::KubernetesSource::open(access, pace)?;
+                Ok(Self::Kubernetes(source))
+            }
         }
     }
 
@@ -67,6 +87,17 @@ impl Source {
     pub fn name(&self) -> String {
         match self {
             Self::Manifests(source) => format!("manifests in {}", source.directory().display()),
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(source) => format!("API server {}", source.server()),
+        }
+    }
+
+    /// How its connections stand; none for a source that has none.
+    pub fn contact(&self) -> Contact {
+        match self {
+            Self::Manifests(_) => Contact::default(),
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(source) => source.contact().clone(),
         }
     }
 
@@ -78,6 +109,8 @@ impl Source {
     pub async fn next(&mut self) -> Result<Event, SourceError> {
         match self {
             Self::Manifests(source) => Ok(source.next().await?),
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(source) => Ok(source.next().await?),
         }
     }
 
@@ -85,6 +118,8 @@ impl Source {
     pub fn reload(&self) {
         match self {
             Self::Manifests(source) => source.reload(),
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(source) => source.reload(),
         }
     }
 }

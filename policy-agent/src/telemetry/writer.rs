@@ -19,8 +19,9 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that may wait.
 const MOST_LINES: usize = 4_096;
-/// How often the writer looks whether the loss of lines can be said.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the writer looks whether the loss of lines can be said, though no line comes: one was
+/// lost while others waited, after which it looks anyway.
+const LOOK: Duration = Duration::from_secs(10);
 
 static LOST: AtomicU64 = AtomicU64::new(0);
 static WRITER: OnceLock<QueuedWriter> = OnceLock::new();

@@ -376,6 +376,7 @@ fn load(host: &Netns, object: &[u8], pins: &PinDir) -> Result<Datapath> {
         pins: Some(pins),
         host_sockets: HostSockets::Here,
         stand_ins: false,
+        needless: None,
     };
     Ok(host.run(|| Datapath::load(&options))??)
 }

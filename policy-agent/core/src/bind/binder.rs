@@ -225,6 +225,11 @@ impl Binder {
         events
     }
 
+    /// How many pods have, or may have, an interface here.
+    pub fn pods(&self) -> usize {
+        self.pods.len()
+    }
+
     /// The pod behind an interface.
     pub fn pod_behind(&self, ifindex: u32) -> Option<&ObjectName> {
         match &self.interfaces.get(&ifindex)?.state {

@@ -30,7 +30,7 @@ impl std::fmt::Display for ObjectName {
 }
 
 /// One Namespace. Its labels include `kubernetes.io/metadata.name`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NamespaceFact {
     /// The name.
     pub name: Arc<str>,
@@ -39,7 +39,7 @@ pub struct NamespaceFact {
 }
 
 /// One Pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PodFact {
     /// Namespace and name.
     pub name: ObjectName,

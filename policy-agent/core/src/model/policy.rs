@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{pod::ObjectName, protocol::Protocol, selector::Selector};
 
 /// One NetworkPolicy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PolicyFact {
     /// Namespace and name.
     pub name: ObjectName,

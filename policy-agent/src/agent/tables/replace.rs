@@ -5,7 +5,7 @@
 //! owns the hooks moves the links, one by one. Flows are in maps that both generations share. Invariant:
 //! until a link has moved its program reads the tables as they were when they were full.
 
-use std::thread;
+use std::{sync::Arc, thread};
 
 use super::{Reply, Tables, Worker, generation};
 use crate::{
@@ -18,12 +18,13 @@ impl Tables {
     /// [`Reply::NotReplaced`].
     pub(in crate::agent) fn grow(&self, sizes: TableSizes) {
         let (options, outbox) = (self.options.clone(), self.outbox.clone());
+        let no_bridges = Arc::clone(&self.no_bridges);
         let load = move || {
             let loaded = options
                 .pins
                 .clear_next()
                 .map_err(Into::into)
-                .and_then(|()| generation(&options, sizes));
+                .and_then(|()| generation(&options, sizes, &no_bridges));
             let reply = match loaded {
                 Ok(datapath) => Reply::Grown(Box::new(datapath)),
                 Err(error) => Reply::NotReplaced(Some(causes(&error))),

@@ -4,7 +4,11 @@
 //! Invariant: loading changes nothing that is enforced – a new generation stands beside the old
 //! one until its links are moved and its pins replace the old pins.
 
-use std::{collections::BTreeMap, thread};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -81,9 +85,11 @@ pub struct LoadOptions<'a> {
     pub pins: Option<&'a PinDir>,
     /// Whose sockets are the host's.
     pub host_sockets: HostSockets,
-    /// Load also what [`Attacher::bridge`](super::super::Attacher::bridge) needs. The kernel verifies it beside the
-    /// others, which takes a second processor and 150 MB for some seconds.
+    /// Load also what [`Attacher::bridge`](super::super::Attacher::bridge) needs, after all else: the kernel takes as long
+    /// for it as for the rest.
     pub stand_ins: bool,
+    /// Set while the rest is loaded: what bridges need is not wanted after all.
+    pub needless: Option<&'a AtomicBool>,
 }
 
 impl LoadOptions<'static> {
@@ -100,6 +106,7 @@ impl LoadOptions<'static> {
             pins: None,
             host_sockets: HostSockets::Here,
             stand_ins: false,
+            needless: None,
         })
     }
 }
@@ -178,7 +185,10 @@ pub(crate) fn load(options: &LoadOptions<'_>, hz: u32) -> Result<(Ebpf, Before),
         }
     }
     let mut ebpf = loader.load(options.object)?;
-    verify::programs(&mut ebpf, options.stand_ins)?;
+    verify::programs(&mut ebpf, || {
+        let needless = options.needless;
+        options.stand_ins && !needless.is_some_and(|flag| flag.load(Ordering::Relaxed))
+    })?;
     calls::fill(&mut ebpf)?;
     if let Some(pins) = options.pins {
         // What is another's need not live longer because of our pins.
@@ -252,6 +262,7 @@ mod tests {
                 pins: None,
                 host_sockets: HostSockets::Here,
                 stand_ins: false,
+                needless: None,
             };
             let config = options.config(100);
             assert_eq!(config.own_flows, flows / (2 * endpoints));

@@ -3,6 +3,8 @@
 //! Files are read and decoded on a thread of their own: a slow disk or a large file delays nobody
 //! else. Invariant: a batch's revision is sent after the refusals that belong to it.
 
+mod ahead;
+
 use std::{
     collections::BTreeMap,
     io,
@@ -154,7 +156,7 @@ impl Follow {
             }
             () = self.reload.notified() => self.settle.touch(None, Touch::Done, Instant::now()),
             () = rest_until(due) => {
-                let changes = self.read_due();
+                let changes = self.read_due().await?;
                 self.watch_links();
                 return Ok(self.send(changes).await);
             }
@@ -196,6 +198,13 @@ impl Follow {
         if changes.is_empty() && self.revision.as_ref() == Some(&revision) {
             return true;
         }
+        let batch = self.batch(changes);
+        self.sender.send(batch).await.is_ok()
+    }
+
+    /// What is sent for changes.
+    fn batch(&mut self, changes: Vec<Change>) -> Event {
+        let revision = self.manifests.revision();
         self.revision = Some(revision.clone());
         self.log.batch(&changes, &revision, |name| {
             let owner = self.manifests.owner(&ObjectRef {
@@ -207,28 +216,29 @@ impl Follow {
                 place: None,
             })
         });
-        let batch = Event::Batch { changes, revision };
-        if self.sender.send(batch).await.is_err() {
-            return false;
-        }
         if let Some(keeping) = &mut self.keeping {
             keeping.touch(Instant::now());
         }
-        true
+        Event::Batch { changes, revision }
     }
 
-    fn read_due(&mut self) -> Vec<Change> {
+    async fn read_due(&mut self) -> Result<Vec<Change>, ManifestSourceError> {
         let due = self.settle.due(Instant::now());
         if due.contains(&None) {
-            return self.rescan();
+            return Ok(self.rescan());
         }
         // A renamed file's objects have their new home before they lose the old one.
         let (there, gone): (Vec<_>, Vec<_>) = due
             .into_iter()
             .flatten()
             .partition(|name| self.directory.join(&**name).exists());
-        let names = there.into_iter().chain(gone);
-        names.flat_map(|name| self.read(&name)).collect()
+        let names: Vec<_> = there.into_iter().chain(gone).collect();
+        let mut read = self.read_all(&names).await?;
+        let all = names
+            .iter()
+            .filter_map(|name| Some((name, read.remove(name)?)));
+        let changes = all.map(|(name, file)| self.take_in(name, file));
+        Ok(changes.collect::<Vec<_>>().concat())
     }
 
     /// Reads every file, and forgets those that are gone.
@@ -272,7 +282,13 @@ impl Follow {
     fn read(&mut self, name: &Arc<str>) -> Vec<Change> {
         let path = self.directory.join(&**name);
         self.link(name, &path);
-        let file = match directory::read_file(&path) {
+        self.take_in(name, directory::read_file(&path))
+    }
+
+    /// Takes in what was read of a file; `None`: it was not there.
+    fn take_in(&mut self, name: &Arc<str>, file: Option<File>) -> Vec<Change> {
+        let path = self.directory.join(&**name);
+        let file = match file {
             Some(file) => file,
             // A link that leads nowhere is not a deleted file: its target is being replaced.
             None if path.is_symlink() => File::unreadable(Problem::LeadsNowhere),
@@ -282,25 +298,7 @@ impl Follow {
                 return Vec::new();
             }
         };
-        for (api_version, kind) in file.ignored() {
-            let (name, version) = (Printable(name), Printable(api_version));
-            let shown = Printable(kind);
-            if convert::is_foreign_policy(kind) {
-                tracing::warn!("{name}: {shown} of {version} has no effect here");
-            } else {
-                tracing::info!("{name}: {shown} of {version} has no effect here");
-            }
-        }
-        for (object, strange) in file.oddities() {
-            tracing::warn!(
-                "{}:{}: {}: {}: {}",
-                Printable(name),
-                strange.line,
-                Printable(object),
-                Printable(&strange.field),
-                Printable(&strange.oddity)
-            );
-        }
+        tell(name, &file);
         self.manifests.replace(name, file)
     }
 
@@ -339,6 +337,29 @@ impl Follow {
             directory: self.directory.clone(),
             source,
         }
+    }
+}
+
+/// Says what of a file counts otherwise than somebody may think.
+fn tell(name: &Arc<str>, file: &File) {
+    for (api_version, kind) in file.ignored() {
+        let (name, version) = (Printable(name), Printable(api_version));
+        let shown = Printable(kind);
+        if convert::is_foreign_policy(kind) {
+            tracing::warn!("{name}: {shown} of {version} has no effect here");
+        } else {
+            tracing::info!("{name}: {shown} of {version} has no effect here");
+        }
+    }
+    for (object, strange) in file.oddities() {
+        tracing::warn!(
+            "{}:{}: {}: {}: {}",
+            Printable(name),
+            strange.line,
+            Printable(object),
+            Printable(&strange.field),
+            Printable(&strange.oddity)
+        );
     }
 }
 

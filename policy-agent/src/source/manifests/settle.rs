@@ -83,6 +83,26 @@ impl Settle {
         })
     }
 
+    /// When the next name is due that is not due yet.
+    pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let deadlines = self.0.values().map(Pending::deadline);
+        deadlines.filter(|deadline| *deadline > now).min()
+    }
+
+    /// The files that are due, which stay so until they are taken.
+    pub(super) fn rested(&self, now: Instant) -> impl Iterator<Item = Arc<str>> {
+        let due = self
+            .0
+            .iter()
+            .filter(move |(_, pending)| pending.deadline() <= now);
+        due.filter_map(|(name, _)| name.clone())
+    }
+
+    /// Takes a file, if it is there.
+    pub(super) fn take(&mut self, name: &Arc<str>) {
+        self.0.remove(&Some(Arc::clone(name)));
+    }
+
     /// Takes the names that are due.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Option<Arc<str>>> {
         let due = self

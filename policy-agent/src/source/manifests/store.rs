@@ -4,6 +4,7 @@
 //! it, in its last accepted version, and is gone when no document of it is left; of two files that
 //! define one object the first keeps it; [`Manifests::replace`] gives only real differences.
 
+mod closing;
 #[cfg(test)]
 mod laws;
 

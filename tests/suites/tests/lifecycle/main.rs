@@ -22,6 +22,7 @@ mod newcomers;
 mod node_origin;
 mod position;
 mod random;
+mod resolver;
 mod restart;
 mod scene;
 mod sift;

@@ -96,6 +96,12 @@ impl Resolver {
         isolation.map_or_else(|| [].into(), |isolation| isolation.policies.clone())
     }
 
+    /// Whether there is a policy, of whomever.
+    pub fn is_any_policy(&self) -> bool {
+        let mut namespaces = self.facts.namespaces.values();
+        namespaces.any(|namespace| !namespace.policies.is_empty())
+    }
+
     /// The pod that has an address.
     pub fn pod_at(&self, address: IpAddr) -> Option<&ObjectName> {
         self.facts.owner(address).map(|pod| &pod.name)

@@ -1,5 +1,6 @@
 //! Real directories, real inotify.
 
+mod ahead;
 mod links;
 mod restart;
 

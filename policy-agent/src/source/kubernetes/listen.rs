@@ -1,0 +1,162 @@
+//! One watch, with what goes on beside it: the question whether the server is there, and the list that
+//! everything is compared with from time to time.
+//!
+//! Invariant: what the watch says while a list is read counts, not the list.
+
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    Trouble,
+    client::Connection,
+    follow::Follow,
+    known::{Draft, version_of},
+    list::{List, Part, probe},
+    watch::{Said, Watch},
+};
+
+/// A list that runs beside a watch.
+struct Beside {
+    list: List,
+    draft: Draft,
+    /// What was known when it began.
+    since: Option<String>,
+}
+
+impl Follow {
+    /// Listens to one watch until it ends, or is silent though the server is there.
+    pub(super) async fn watch(&mut self) -> Result<(), Trouble> {
+        let connection = self.link.get().await?;
+        let version = self.version.clone().unwrap_or_default();
+        let mut watch = Watch::open(
+            &connection,
+            self.resource,
+            &version,
+            &self.pace,
+            &self.listening,
+        )
+        .await?;
+        self.listening.is_watching(true);
+        self.listening.problem(None);
+        let mut quiet_at = Instant::now() + self.pace.quiet;
+        let mut asked: Option<Asked> = None;
+        let mut is_quiet = false;
+        let mut beside: Option<Beside> = None;
+        loop {
+            tokio::select! {
+                () = self.sender.closed() => return Ok(()),
+                said = watch.next() => {
+                    let Some(said) = said? else { return Ok(()) };
+                    (is_quiet, asked) = (false, None);
+                    quiet_at = Instant::now() + self.pace.quiet;
+                    self.back_off.reset();
+                    self.take_said(said, beside.as_mut().map(|beside| &mut beside.draft)).await?;
+                }
+                answer = answered(&mut asked) => {
+                    asked = None;
+                    self.is_no_other(answer?, self.version.as_ref())?;
+                    // Once, nothing may have happened. Twice, a bookmark should have come.
+                    if is_quiet {
+                        return Ok(());
+                    }
+                    is_quiet = true;
+                    quiet_at = Instant::now() + self.pace.quiet;
+                }
+                () = sleep_until(quiet_at), if asked.is_none() => {
+                    asked = Some(self.ask(&connection));
+                }
+                part = next_part(&mut beside) => match part {
+                    Ok(Part::Items(items)) => if let Some(beside) = &mut beside {
+                        self.take_items(&mut beside.draft, items)?;
+                    },
+                    Ok(Part::End(version)) => if let Some(Beside { draft, since, .. }) = beside.take() {
+                        self.is_no_other(version, since.as_ref())?;
+                        self.complete(draft).await;
+                    },
+                    Err(trouble) => {
+                        beside = None;
+                        let wait = self.trouble(&trouble);
+                        self.relist_at = Instant::now() + wait;
+                    }
+                },
+                () = sleep_until(self.relist_at), if beside.is_none() => {
+                    beside = Some(Beside {
+                        list: self.begin_list().await?,
+                        draft: self.known.begin(),
+                        since: self.version.clone(),
+                    });
+                }
+                reload = self.reloads.changed() => {
+                    if reload.is_err() {
+                        return Ok(());
+                    }
+                    self.relist_at = Instant::now();
+                }
+            }
+        }
+    }
+
+    fn ask(&self, connection: &Connection) -> Asked {
+        let (connection, resource) = (connection.clone(), self.resource);
+        let (pace, listening) = (self.pace.clone(), self.listening.clone());
+        Asked(tokio::spawn(async move {
+            probe(&connection, resource, &pace, &listening).await
+        }))
+    }
+
+    async fn take_said(
+        &mut self,
+        said: Vec<Said>,
+        mut draft: Option<&mut Draft>,
+    ) -> Result<(), Trouble> {
+        let mut changes = Vec::new();
+        let mut announced = false;
+        for one in said {
+            let (Said::There(object) | Said::Gone(object) | Said::Bookmark(object)) = &one;
+            let version = version_of(object).map(str::to_owned);
+            let change = match one {
+                Said::There(object) => self.known.there(object, draft.as_deref_mut())?,
+                Said::Gone(object) => self.known.gone(object, draft.as_deref_mut())?,
+                Said::Bookmark(_) => {
+                    self.version = version.or(self.version.take());
+                    continue;
+                }
+            };
+            announced |= self.resource.announced;
+            self.version = version.or(self.version.take());
+            changes.extend(change);
+        }
+        self.say(changes, announced).await;
+        Ok(())
+    }
+}
+
+/// A question that is being answered; dropping it ends that.
+struct Asked(JoinHandle<Result<String, Trouble>>);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The answer to a question; never, when none was asked.
+async fn answered(asked: &mut Option<Asked>) -> Result<String, Trouble> {
+    match asked {
+        Some(asked) => match (&mut asked.0).await {
+            Ok(answer) => answer,
+            Err(error) => Err(Trouble::Connection(error.to_string())),
+        },
+        None => std::future::pending().await,
+    }
+}
+
+/// The next part of a list; never, when there is none.
+async fn next_part(beside: &mut Option<Beside>) -> Result<Part, Trouble> {
+    match beside {
+        Some(beside) => beside.list.next().await,
+        None => std::future::pending().await,
+    }
+}
