@@ -11,6 +11,16 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// The direction with this number, of which only the lowest bit counts: no branch, for the verifier's sake.
+    #[inline(always)]
+    pub const fn of_bit(number: u64) -> Self {
+        if number & 1 == 0 {
+            Self::Ingress
+        } else {
+            Self::Egress
+        }
+    }
+
     /// The name that logs and metrics show.
     pub const fn name(self) -> &'static str {
         match self {

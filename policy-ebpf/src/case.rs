@@ -1,12 +1,13 @@
 //! One packet at one endpoint's hook, and what follows from its headers alone.
 
-use policy_common::{Direction, Endpoint};
+use policy_common::{Direction, Endpoint, Flow};
 
 use crate::{
     family::Family,
     neighbour::Neighbour,
     origin::Origin,
-    packet::{Bytes, IpPacket, Numbers, Segment, numbers::numbers, transport::Kind},
+    packet::{Bytes, IpPacket, Segment, transport::Kind},
+    steps::Steps,
 };
 
 /// One packet at one endpoint's hook.
@@ -67,10 +68,13 @@ impl<F: Family, B: Bytes + ?Sized> Case<'_, F, B> {
     pub(crate) const fn reopens(&self) -> bool {
         self.segment.opens() && matches!(self.segment.kind(), Kind::Tcp | Kind::Sctp)
     }
+}
 
-    /// Its sequence numbers, read now.
+impl<F: Family, B: Steps + ?Sized> Case<'_, F, B> {
+    /// Moves a flow on by the packet. `is_due`: the entry is written anyway.
     #[inline(always)]
-    pub(crate) fn numbers(&self) -> Numbers {
-        numbers(self.frame, self.packet, self.segment)
+    pub(crate) fn step(&self, flow: &mut Flow, is_due: bool) {
+        self.frame
+            .step(self.packet, self.segment, self.direction, flow, is_due);
     }
 }

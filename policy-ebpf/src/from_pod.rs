@@ -15,12 +15,13 @@ use crate::{
     neighbour::Neighbour,
     origin::Origin,
     packet::{
-        Bytes, IpPacket, Segment, Wire,
+        IpPacket, Segment, Wire,
         ethernet::{self, ethertype},
         transport::{self, Kind},
     },
     read::read,
     sender,
+    steps::Steps,
 };
 
 /// Decides about a frame that the pod sent.
@@ -28,7 +29,7 @@ use crate::{
 pub fn decide<W, B>(world: &W, frame: &B, origin: &Origin, endpoint: &Endpoint) -> Decision
 where
     W: World,
-    B: Bytes + ?Sized,
+    B: Steps + ?Sized,
 {
     if origin.has_vlan_tag {
         return Decision::of(Reason::VlanTag);
@@ -55,9 +56,9 @@ fn ip<F, W, B>(world: &W, frame: &B, origin: &Origin, endpoint: &Endpoint) -> De
 where
     F: Wire,
     W: Tables<F> + World,
-    B: Bytes + ?Sized,
+    B: Steps + ?Sized,
 {
-    let (packet, plain) = match read::<F, W, B>(world, frame) {
+    let (packet, plain) = match read::<F, B>(frame) {
         Ok(read) => read,
         Err(error) => return error.into(),
     };
@@ -107,7 +108,7 @@ fn free<F, W, B>(
 where
     F: Wire,
     W: Tables<F>,
-    B: Bytes + ?Sized,
+    B: Steps + ?Sized,
 {
     let segment = match plain {
         Segment::NONE => match loosely(frame, packet).segment() {
@@ -136,7 +137,7 @@ where
 /// The transport header of a packet of an endpoint without policy, as far as the checks of the
 /// sender need it.
 #[inline(never)]
-fn loosely<F: Family, B: Bytes + ?Sized>(frame: &B, packet: &IpPacket<F>) -> fragment::Read {
+fn loosely<F: Family, B: Steps + ?Sized>(frame: &B, packet: &IpPacket<F>) -> fragment::Read {
     // Nothing that they look for is in a later fragment; its first part was checked.
     if !packet.is_later_fragment() {
         if let Some(segment) = transport::parse(frame, packet) {

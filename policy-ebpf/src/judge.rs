@@ -14,8 +14,8 @@ use crate::{
         open::{Found, open},
     },
     lookup::{Recall, Tables, World},
-    packet::{Bytes, Wire, icmp, transport::Kind},
-    related::is_related,
+    packet::{Wire, icmp, transport::Kind},
+    steps::Steps,
 };
 
 /// Judges a packet of an endpoint of which at least one direction is isolated; an ICMP error also by
@@ -25,18 +25,14 @@ pub fn related_or<F, W, B>(world: &W, case: &Case<'_, F, B>) -> Decision
 where
     F: Wire,
     W: Tables<F> + World,
-    B: Bytes + ?Sized,
+    B: Steps + ?Sized,
 {
     if matches!(case.segment.kind(), Kind::Icmp)
         && icmp::is_error(case.packet.protocol(), case.segment.icmp_type())
         && !case.packet.is_later_fragment()
-        && is_related::<F, W, B>(
-            world,
-            case.frame,
-            case.endpoint,
-            case.direction,
-            case.packet,
-        )
+        && case
+            .frame
+            .is_related(world, case.endpoint, case.direction, case.packet)
     {
         return Decision::of(Reason::RelatedError);
     }
@@ -49,7 +45,7 @@ pub fn judge<F, W, B>(world: &W, case: &Case<'_, F, B>) -> Decision
 where
     F: Family,
     W: Tables<F> + World,
-    B: Bytes + ?Sized,
+    B: Steps + ?Sized,
 {
     let key = case.key();
     if let Some((state, last_seen)) = Recall::<F>::known_flow(world, &key)

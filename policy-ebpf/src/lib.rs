@@ -35,6 +35,7 @@ pub mod recall;
 pub mod related;
 pub mod rules;
 pub mod sender;
+pub mod steps;
 pub mod to_pod;
 
 pub use decision::Decision;

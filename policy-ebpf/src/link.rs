@@ -15,6 +15,7 @@ use crate::{
         },
         listener, neighbour, padding, protocol,
     },
+    steps::Steps,
 };
 
 /// What a packet is to its link.
@@ -34,7 +35,28 @@ const ALERT_V6: [u8; 6] = [5, 2, 0, 0, 1, 0];
 
 /// Classifies a packet; `sender` is the endpoint that sent it, where its claims must be checked.
 #[inline(always)]
-pub fn classify<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
+pub fn classify<F: Wire, W: Addresses<F>, B: Steps + ?Sized>(
+    world: &W,
+    frame: &B,
+    packet: &IpPacket<F>,
+    segment: Segment,
+    sender: Option<&Endpoint>,
+) -> LinkControl {
+    let may_be = if F::VERSION == 6 {
+        segment.protocol() == protocol::ICMPV6 && packet.protocol() == protocol::ICMPV6
+    } else {
+        packet.protocol() == protocol::IGMP
+    };
+    if may_be {
+        frame.message(world, packet, segment, sender)
+    } else {
+        LinkControl::No
+    }
+}
+
+/// Classifies an ICMPv6 or IGMP message.
+#[inline(always)]
+pub fn message<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
     world: &W,
     frame: &B,
     packet: &IpPacket<F>,
@@ -42,31 +64,25 @@ pub fn classify<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
     sender: Option<&Endpoint>,
 ) -> LinkControl {
     if F::VERSION == 6 {
-        return if segment.protocol() == protocol::ICMPV6 && packet.protocol() == protocol::ICMPV6 {
-            message(world, frame, packet, segment, sender)
-        } else {
-            LinkControl::No
-        };
+        return icmpv6(world, frame, packet, segment, sender);
     }
-    if packet.protocol() == protocol::IGMP
-        && packet.hop_limit() == 1
-        && packet.destination.is_multicast()
-        && !packet.has_fragment_header()
-        && is_igmp(frame, packet, sender.is_some())
-    {
+    if is_igmp(frame, packet, sender.is_some()) {
         LinkControl::Yes
     } else {
         LinkControl::No
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 fn is_igmp<F: Wire, B: Bytes + ?Sized>(frame: &B, packet: &IpPacket<F>, from_pod: bool) -> bool {
     let at = packet.transport();
     let behind = B::LINK_HEADER + 20;
     let has_bare_header = at == behind
         || (at == behind + 4 && frame.bytes(behind).is_some_and(|all| all == ALERT_V4));
-    has_bare_header
+    packet.hop_limit() == 1
+        && packet.destination.is_multicast()
+        && !packet.has_fragment_header()
+        && has_bare_header
         && padding::is_blank(frame, packet.end())
         && may_say(listener::igmp(frame, at, packet.end()), from_pod)
 }
@@ -81,9 +97,8 @@ fn may_say(message: listener::Message, from_pod: bool) -> bool {
     }
 }
 
-/// Classifies an ICMPv6 message.
-#[inline(never)]
-fn message<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
+#[inline(always)]
+fn icmpv6<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
     world: &W,
     frame: &B,
     packet: &IpPacket<F>,
@@ -201,7 +216,7 @@ fn is_forged<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
 /// Whether a pod asks from its link-local address whether a neighbour is still there, by the
 /// neighbour's global address, as Linux does.
 #[inline(always)]
-pub(crate) fn probes<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
+pub(crate) fn probes<F: Wire, W: Addresses<F>, B: Steps + ?Sized>(
     world: &W,
     frame: &B,
     packet: &IpPacket<F>,
@@ -213,7 +228,7 @@ pub(crate) fn probes<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
             segment.icmp_type(),
             V6_NEIGHBOUR_SOLICITATION | V6_NEIGHBOUR_ADVERTISEMENT
         )
-        && message(world, frame, packet, segment, Some(endpoint)) != LinkControl::No
+        && frame.message(world, packet, segment, Some(endpoint)) != LinkControl::No
 }
 
 /// The endpoint's own address; of link-local ones the one that its interface gave itself, or where

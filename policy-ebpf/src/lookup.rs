@@ -28,12 +28,7 @@ pub trait Clock {
 
 /// Memory that takes no stack, for as long as one packet is decided.
 pub trait Memory {
-    /// Lends memory for a packet's headers.
-    #[inline(always)]
-    fn lend<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
-        Some(then(&mut T::default()))
-    }
-    /// Lends other memory, for what was found in the flow table.
+    /// Lends memory for what was found in the flow table.
     #[inline(always)]
     fn lend_for_flow<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
         Some(then(&mut T::default()))
@@ -116,6 +111,8 @@ pub trait Shares {
     fn charge(&self, endpoint: EndpointId, opener: u8) -> Charge;
     /// FLOW_COUNTS: one flow less.
     fn release(&self, endpoint: EndpointId, opener: u8);
+    /// As [`make_room`](crate::flows::limits::make_room).
+    fn make_room(&self, endpoint: EndpointId, opener: u8, peer_hash: u32) -> u32;
     /// FLOW_COUNTS: the slot of the side's oldest recent flow; each call names the next one.
     fn next_slot(&self, endpoint: EndpointId, opener: u8) -> u32;
     /// FLOW_COUNTS: the side's ring has no room for this slot.

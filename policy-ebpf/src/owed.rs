@@ -16,12 +16,13 @@ use crate::{
     neighbour::Neighbour,
     origin::{Origin, Stamp},
     packet::{
-        Bytes, IpPacket, Segment, Wire,
+        IpPacket, Segment, Wire,
         ethernet::{self, ethertype},
         protocol,
     },
     read::read,
     rules::{ask_as_opened, identify},
+    steps::Steps,
 };
 
 /// Nothing is said against it.
@@ -52,7 +53,7 @@ pub fn way<W: Policy>(world: &W, origin: &Origin) -> u64 {
 /// Number of the endpoint that sent the packet. A judgement of its egress only ever closes something, so
 /// that a stamp is believed here whatever way the packet took.
 #[inline(never)]
-fn debtor<W: World, B: Bytes + ?Sized>(world: &W, frame: &B, way: u64) -> u32 {
+fn debtor<W: World, B: Steps + ?Sized>(world: &W, frame: &B, way: u64) -> u32 {
     let stamp = Stamp(way as u16);
     let id = match world.number_at((way >> 32) as u32) {
         Some(id) => id,
@@ -68,7 +69,7 @@ fn debtor<W: World, B: Bytes + ?Sized>(world: &W, frame: &B, way: u64) -> u32 {
 }
 
 #[inline(always)]
-fn owner<F: Wire, W: Tables<F>, B: Bytes + ?Sized>(
+fn owner<F: Wire, W: Tables<F>, B: Steps + ?Sized>(
     world: &W,
     frame: &B,
     offset: usize,
@@ -81,7 +82,7 @@ fn owner<F: Wire, W: Tables<F>, B: Bytes + ?Sized>(
 /// What is said against the egress of the pod that sent a packet: 0, or a decision with the pod's number in
 /// the bits from 16 to 31, because functions of BPF programs return scalars.
 #[inline(always)]
-pub fn against<W: World, B: Bytes + ?Sized>(world: &W, frame: &B, way: u64) -> u64 {
+pub fn against<W: World, B: Steps + ?Sized>(world: &W, frame: &B, way: u64) -> u64 {
     let debtor = frame.forget(debtor(world, frame, way).into());
     let id = EndpointId(debtor as u16);
     if id == EndpointId::NONE {
@@ -100,7 +101,7 @@ pub fn against<W: World, B: Bytes + ?Sized>(world: &W, frame: &B, way: u64) -> u
 }
 
 #[inline(always)]
-fn decide<W: World, B: Bytes + ?Sized>(
+fn decide<W: World, B: Steps + ?Sized>(
     world: &W,
     frame: &B,
     source: &Endpoint,
@@ -122,10 +123,10 @@ fn weigh<F, W, B>(world: &W, frame: &B, source: &Endpoint, way: u64) -> Decision
 where
     F: Wire,
     W: Tables<F> + World,
-    B: Bytes + ?Sized,
+    B: Steps + ?Sized,
 {
     let direction = Direction::Egress;
-    let (packet, plain) = match read::<F, W, B>(world, frame) {
+    let (packet, plain) = match read::<F, B>(frame) {
         Ok(read) => read,
         Err(error) => return error.into(),
     };

@@ -1,8 +1,8 @@
-//! Reading a frame's headers into lent memory: the short way, else the long one.
+//! Reading a frame's headers: the short way, else the long one.
 
 use crate::{
-    lookup::Memory,
-    packet::{Bytes, IpPacket, ParseError, Segment, Wire},
+    packet::{IpPacket, ParseError, Segment, Wire},
+    steps::Steps,
 };
 
 /// Reads the headers of a frame's packet, and with the shortest way its transport header too.
@@ -10,23 +10,9 @@ use crate::{
 /// # Errors
 /// The headers cannot be followed.
 #[inline(always)]
-pub fn read<F: Wire, W: Memory, B: Bytes + ?Sized>(
-    world: &W,
-    frame: &B,
-) -> Result<(IpPacket<F>, Segment), ParseError> {
-    if let Some((packet, segment)) = F::plain(frame) {
-        return Ok((packet, segment));
+pub fn read<F: Wire, B: Steps + ?Sized>(frame: &B) -> Result<(IpPacket<F>, Segment), ParseError> {
+    if let Some(read) = F::plain(frame) {
+        return Ok(read);
     }
-    let read = world.lend(|packet| follow(frame, packet).map(|()| *packet));
-    Ok((read.ok_or(ParseError::Malformed)??, Segment::NONE))
-}
-
-/// Not inlined: the kernel gives all frames of a program 512 bytes of stack.
-#[inline(never)]
-fn follow<F: Wire, B: Bytes + ?Sized>(
-    frame: &B,
-    packet: &mut IpPacket<F>,
-) -> Result<(), ParseError> {
-    *packet = F::parse(frame, B::LINK_HEADER)?;
-    Ok(())
+    Ok((frame.follow()?, Segment::NONE))
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Whether a pod may send this error: only about a packet that it received.
-#[inline(never)]
+#[inline(always)]
 pub fn may_send<F: Wire, B: Bytes + ?Sized>(frame: &B, packet: &IpPacket<F>) -> bool {
     quoted(frame, packet).is_some_and(|quote| quote.destination == packet.source)
 }
@@ -24,7 +24,7 @@ fn quoted<F: Wire, B: Bytes + ?Sized>(frame: &B, packet: &IpPacket<F>) -> Option
 
 /// Whether the quoted packet belongs to a flow of the endpoint that is allowed now. A flow never
 /// lives longer because of an error.
-#[inline(never)]
+#[inline(always)]
 pub fn is_related<F, W, B>(
     world: &W,
     frame: &B,

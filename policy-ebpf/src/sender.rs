@@ -10,8 +10,8 @@ use crate::{
     family::Family,
     link::{self, LinkControl},
     lookup::{Addresses, Policy},
-    packet::{Bytes, IpPacket, Segment, Wire, arp, icmp, protocol, transport::Kind},
-    related,
+    packet::{IpPacket, Segment, Wire, arp, icmp, protocol, transport::Kind},
+    steps::Steps,
 };
 
 const DHCP_CLIENT: [u8; 2] = 68u16.to_be_bytes();
@@ -22,7 +22,7 @@ const DHCP_SERVER: [u8; 2] = 67u16.to_be_bytes();
 pub(crate) fn decide_arp<W, B>(world: &W, frame: &B, endpoint: &Endpoint) -> Decision
 where
     W: Addresses<V4>,
-    B: Bytes + ?Sized,
+    B: Steps + ?Sized,
 {
     let Some(sender) = arp::sender(frame, B::LINK_HEADER) else {
         return Decision::of(Reason::Malformed);
@@ -55,7 +55,7 @@ pub(crate) fn check<F, W, B>(
 where
     F: Wire,
     W: Addresses<F> + Policy,
-    B: Bytes + ?Sized,
+    B: Steps + ?Sized,
 {
     if !may_send_from(world, frame, endpoint, packet, segment) {
         return Some(Reason::SourceAddress);
@@ -71,7 +71,7 @@ where
             if !endpoint.has(Endpoint::NO_SOURCE_CHECK)
                 && icmp::is_error(packet.protocol(), kind)
                 && !packet.is_later_fragment()
-                && !related::may_send(frame, packet)
+                && !frame.may_complain(packet)
             {
                 return Some(Reason::ForgedError);
             }
@@ -117,7 +117,7 @@ fn may_send_from<F, W, B>(
 where
     F: Wire,
     W: Addresses<F>,
-    B: Bytes + ?Sized,
+    B: Steps + ?Sized,
 {
     let source = packet.source;
     endpoint.has(Endpoint::NO_SOURCE_CHECK)
@@ -137,7 +137,7 @@ fn may_borrow<F, W, B>(
 where
     F: Wire,
     W: Addresses<F>,
-    B: Bytes + ?Sized,
+    B: Steps + ?Sized,
 {
     let source = packet.source;
     if source.is_unspecified() {

@@ -13,10 +13,11 @@ use crate::{
     neighbour::Neighbour,
     origin::Origin,
     packet::{
-        Bytes, IpPacket, Segment, Wire, arp,
+        IpPacket, Segment, Wire, arp,
         ethernet::{self, ethertype},
     },
     read::read,
+    steps::Steps,
 };
 
 /// Decides about a frame on its way to the pod.
@@ -24,7 +25,7 @@ use crate::{
 pub fn decide<W, B>(world: &W, frame: &B, origin: &Origin, endpoint: &Endpoint) -> Decision
 where
     W: World,
-    B: Bytes + ?Sized,
+    B: Steps + ?Sized,
 {
     decide_told(world, frame, origin, origin.is_host(world), endpoint)
 }
@@ -73,9 +74,9 @@ fn ip<F, W, B>(
 where
     F: Wire,
     W: Tables<F> + World,
-    B: Bytes + ?Sized,
+    B: Steps + ?Sized,
 {
-    let (packet, plain) = match read::<F, W, B>(world, frame) {
+    let (packet, plain) = match read::<F, B>(frame) {
         Ok(read) => read,
         Err(error) if endpoint.is_isolated() || endpoint.has(Endpoint::UNKNOWN) => {
             return error.into();
@@ -105,7 +106,7 @@ fn addressed<F, W, B>(
 where
     F: Wire,
     W: Tables<F> + World,
-    B: Bytes + ?Sized,
+    B: Steps + ?Sized,
 {
     if endpoint.has(Endpoint::UNKNOWN) {
         return unknown::<F, W, B>(world, frame, packet);
@@ -153,7 +154,7 @@ fn unknown<F, W, B>(world: &W, frame: &B, packet: &IpPacket<F>) -> Decision
 where
     F: Wire,
     W: Tables<F>,
-    B: Bytes + ?Sized,
+    B: Steps + ?Sized,
 {
     let keeps_link = !packet.is_later_fragment()
         && crate::packet::transport::parse(frame, packet).is_some_and(|segment| {
@@ -172,7 +173,7 @@ fn may_receive<F, W, B>(world: &W, frame: &B, endpoint: &Endpoint, packet: &IpPa
 where
     F: Wire,
     W: Tables<F>,
-    B: Bytes + ?Sized,
+    B: Steps + ?Sized,
 {
     let destination = packet.destination;
     destination == F::of(endpoint)

@@ -23,6 +23,12 @@ impl<const LINK: usize> Frame<LINK> {
         }
     }
 
+    /// The program's context, as functions take it.
+    #[inline(always)]
+    pub(super) const fn skb(&self) -> *mut __sk_buff {
+        self.skb
+    }
+
     /// The program's context.
     #[inline(always)]
     pub(crate) fn context(&self) -> TcContext {
@@ -121,6 +127,11 @@ impl<const LINK: usize> Bytes for Frame<LINK> {
     }
 
     #[inline(always)]
+    fn byte(&self, offset: usize) -> u64 {
+        byte_at(self.skb, offset as u64)
+    }
+
+    #[inline(always)]
     fn linear<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         // SAFETY: the context is valid, and these fields may be read.
         let (data, data_end) = unsafe { self.limits() };
@@ -148,6 +159,18 @@ impl<const LINK: usize> Bytes for Frame<LINK> {
     fn is_segmented(&self) -> bool {
         // SAFETY: the context is valid and the field may be read.
         unsafe { (*self.skb).gso_size != 0 }
+    }
+}
+
+/// A global function: the verifier follows it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn byte_at(skb: *mut __sk_buff, offset: u64) -> u64 {
+    // Offsets count from the start of the frame, whatever its link header.
+    let frame = Frame::<0>::new(skb);
+    match frame.bytes(offset as usize) {
+        Some([byte]) => byte.into(),
+        None => Frame::<0>::NO_BYTE,
     }
 }
 

@@ -52,6 +52,7 @@ pub(crate) struct Scratch {
     pub(crate) packet: [u64; 6],
     pub(crate) flow: [u64; 20],
     pub(crate) bytes: [u64; 3],
+    pub(crate) step: [u64; 4],
 }
 
 /// Addresses come and go all the time and need not take their memory at load.

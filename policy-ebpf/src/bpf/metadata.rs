@@ -23,26 +23,27 @@ pub(crate) fn origin(skb: *mut __sk_buff) -> Origin {
             && has_socket
             && ingress_ifindex == 0
             && bpf_get_netns_cookie(skb.cast()) != cookie;
-        let origin = Origin {
+        let mut origin = Origin {
             ifindex: (&raw const (*skb).ifindex).read_volatile(),
             ingress_ifindex,
-            has_socket: has_socket && !is_foreign,
-            has_foreign_socket: is_foreign,
             knows_sockets,
             stamp: (&raw const (*skb).tc_index).read_volatile() as u16,
-            has_vlan_tag: (&raw const (*skb).vlan_present).read_volatile() != 0,
+            ..Origin::default()
         };
-        if !globals::is_test_run() {
-            return origin;
+        let mut socket = u64::from(has_socket && !is_foreign) | u64::from(is_foreign) << 1;
+        if globals::is_test_run() {
+            origin.ifindex = (&raw const (*skb).cb[0]).read_volatile();
+            origin.ingress_ifindex = (&raw const (*skb).cb[1]).read_volatile();
+            origin.stamp = (&raw const (*skb).cb[3]).read_volatile() as u16;
+            socket = u64::from((&raw const (*skb).cb[2]).read_volatile());
         }
-        Origin {
-            ifindex: (&raw const (*skb).cb[0]).read_volatile(),
-            ingress_ifindex: (&raw const (*skb).cb[1]).read_volatile(),
-            has_socket: (&raw const (*skb).cb[2]).read_volatile() == 1,
-            has_foreign_socket: (&raw const (*skb).cb[2]).read_volatile() == 2,
-            stamp: (&raw const (*skb).cb[3]).read_volatile() as u16,
-            ..origin
-        }
+        // Else the verifier would follow the rest of the program once for each of their combinations.
+        let socket = socket ^ globals::unknown_zero();
+        origin.has_socket = socket & 1 != 0;
+        origin.has_foreign_socket = socket & 2 != 0;
+        // One bit, and no branch for it.
+        origin.has_vlan_tag = (&raw const (*skb).vlan_present).read_volatile() & 1 != 0;
+        origin
     }
 }
 

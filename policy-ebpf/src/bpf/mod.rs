@@ -8,4 +8,5 @@ pub(crate) mod maps;
 pub(crate) mod metadata;
 pub(crate) mod report;
 mod shares;
+mod steps;
 pub(crate) mod world;

@@ -14,6 +14,7 @@ use policy_ebpf::{
         ethernet::{self, ethertype},
         transport::{self, Kind},
     },
+    read::read,
 };
 
 use super::{frame::Frame, globals::config, maps};
@@ -150,26 +151,15 @@ fn describe<const LINK: usize>(frame: &Frame<LINK>, event: &mut Event) -> bool {
 
 #[inline(always)]
 fn addresses<F: Wire, const LINK: usize>(frame: &Frame<LINK>, event: &mut Event) -> bool {
-    match F::plain(frame) {
-        Some((packet, segment)) => {
-            network(&packet, event);
-            ports(segment, event);
-            true
-        }
-        None => parsed::<F, LINK>(frame, event),
-    }
-}
-
-#[inline(never)]
-fn parsed<F: Wire, const LINK: usize>(frame: &Frame<LINK>, event: &mut Event) -> bool {
-    let Ok(packet) = F::parse(frame, LINK) else {
+    let Ok((packet, segment)) = read::<F, _>(frame) else {
         return false;
     };
     network(&packet, event);
-    if packet.is_later_fragment() {
-        return true;
-    }
-    if let Some(segment) = transport::parse(frame, &packet) {
+    if segment != Segment::NONE {
+        ports(segment, event);
+    } else if !packet.is_later_fragment()
+        && let Some(segment) = transport::parse(frame, &packet)
+    {
         ports(segment, event);
     }
     true

@@ -2,6 +2,10 @@
 //!
 //! Owns the lock and the memory of the rings; what is counted, and which slot is whose, the library
 //! says. Invariant: between lock and unlock stand no calls and no jumps out.
+//!
+//! The `extern` functions are global ones of the object: the verifier follows each once and knows nothing
+//! of its callers, where it would follow others once for every way that leads to them. So nothing but numbers
+//! goes in and comes back.
 
 use core::arch::asm;
 
@@ -11,7 +15,10 @@ use aya_ebpf::{
 };
 use policy_common::{ChunkKey, EndpointId, FlowCounts, FlowState, Recent, shares::CHUNK_SLOTS};
 use policy_ebpf::{
-    flows::shares::{self, Bounds, Charge},
+    flows::{
+        limits,
+        shares::{self, Bounds, Charge},
+    },
     lookup::Shares,
 };
 
@@ -19,15 +26,19 @@ use super::{globals::config, known::copy, maps, world::Kernel};
 
 impl Shares for Kernel {
     fn charge(&self, endpoint: EndpointId, opener: u8) -> Charge {
-        count(endpoint, opener)
+        Charge(charge_flow(endpoint.0.into(), opener.into()))
     }
 
     fn release(&self, endpoint: EndpointId, opener: u8) {
-        discount(endpoint, opener);
+        release_flow(endpoint.0.into(), opener.into());
     }
 
     fn next_slot(&self, endpoint: EndpointId, opener: u8) -> u32 {
-        next_slot(endpoint, opener)
+        next_slot(endpoint.0.into(), opener.into()) as u32
+    }
+
+    fn make_room(&self, endpoint: EndpointId, opener: u8, peer_hash: u32) -> u32 {
+        make_room(endpoint.0.into(), opener.into(), peer_hash.into()) as u32
     }
 
     fn cut_ring(&self, endpoint: EndpointId, opener: u8, slot: u32) {
@@ -71,11 +82,12 @@ impl Shares for Kernel {
     }
 }
 
-/// Functions of their own, for their stack.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn count(endpoint: EndpointId, opener: u8) -> Charge {
+extern "C" fn charge_flow(endpoint: u64, opener: u64) -> u64 {
+    let (endpoint, opener) = (EndpointId(endpoint as u16), opener as u8);
     let (Some(counts), Some(shared)) = (counts(endpoint), maps::FLOW_SHARED.get_ptr_mut(0)) else {
-        return Charge::SHARE;
+        return Charge::SHARE.0;
     };
     // SAFETY: array slots stay where they are; a word is read at once.
     let taken = unsafe { shared.read_volatile() };
@@ -87,28 +99,40 @@ fn count(endpoint: EndpointId, opener: u8) -> Charge {
     };
     let (charge, granted) = locked(counts, |counts| shares::charge(counts, opener, &bounds));
     grant(shared, granted);
-    charge
+    charge.0
 }
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn discount(endpoint: EndpointId, opener: u8) -> bool {
+extern "C" fn release_flow(endpoint: u64, opener: u64) -> u64 {
+    let (endpoint, opener) = (EndpointId(endpoint as u16), opener as u8);
     let (Some(counts), Some(shared)) = (counts(endpoint), maps::FLOW_SHARED.get_ptr_mut(0)) else {
-        return false;
+        return 0;
     };
     let (own, unit) = (config!(own_flows), config!(flow_grant));
     let granted = locked(counts, |counts| shares::release(counts, opener, own, unit));
     grant(shared, granted);
-    true
+    1
 }
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn next_slot(endpoint: EndpointId, opener: u8) -> u32 {
+extern "C" fn next_slot(endpoint: u64, opener: u64) -> u64 {
+    let (endpoint, opener) = (EndpointId(endpoint as u16), opener as u8);
     let limit = limit(opener);
-    counts(endpoint).map_or(0, |counts| {
+    let slot = counts(endpoint).map_or(0, |counts| {
         locked(counts, |counts| {
             shares::next_slot(shares::side(counts, opener), limit)
         })
-    })
+    });
+    slot.into()
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn make_room(endpoint: u64, opener: u64, peer_hash: u64) -> u64 {
+    let endpoint = EndpointId(endpoint as u16);
+    limits::make_room(&Kernel, endpoint, opener as u8, peer_hash as u32).into()
 }
 
 #[inline(always)]

@@ -22,6 +22,16 @@ use super::{
 /// The kernel.
 pub(crate) struct Kernel;
 
+impl Kernel {
+    /// The endpoint at this interface, in the copy that [`Policy::endpoint_at`] made for this packet.
+    #[inline(always)]
+    pub(super) fn here(&self, ifindex: u32) -> Option<&Endpoint> {
+        let known = maps::KNOWN_ENDPOINTS.get_ptr(Role::Here.place(ifindex))?;
+        // SAFETY: an array slot stays where it is and belongs to this processor until the program ends.
+        Some(unsafe { &(*known).endpoint })
+    }
+}
+
 impl Clock for Kernel {
     #[inline(always)]
     fn hz(&self) -> u32 {
@@ -37,21 +47,11 @@ impl Clock for Kernel {
 
 impl Memory for Kernel {
     #[inline(always)]
-    fn lend<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
-        const { assert!(size_of::<T>() <= 48 && align_of::<T>() <= 8) };
-        let scratch = maps::SCRATCH.get_ptr_mut(0)?;
-        // SAFETY: the memory belongs to this processor until the program ends, is large enough, and
-        // is lent once per packet, for types that any bytes are valid for.
-        Some(then(unsafe {
-            &mut *(&raw mut (*scratch).packet).cast::<T>()
-        }))
-    }
-
-    #[inline(always)]
     fn lend_for_flow<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
         const { assert!(size_of::<T>() <= 160 && align_of::<T>() <= 8) };
         let scratch = maps::SCRATCH.get_ptr_mut(0)?;
-        // SAFETY: as above.
+        // SAFETY: the memory belongs to this processor until the program ends, is large enough, and
+        // is lent once per packet, for types that any bytes are valid for.
         Some(then(unsafe {
             &mut *(&raw mut (*scratch).flow).cast::<T>()
         }))

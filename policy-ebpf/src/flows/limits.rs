@@ -60,13 +60,8 @@ pub const fn way(flow: &Flow, protocol: u8, is_same_peer: bool, now: u64, hz: u3
 }
 
 /// Removes a flow that gives way to the new one: its slot of the ring, or nothing.
-#[inline(never)]
-pub(super) fn make_room<W: World>(
-    world: &W,
-    endpoint: EndpointId,
-    opener: u8,
-    peer_hash: u32,
-) -> u32 {
+#[inline(always)]
+pub fn make_room<W: World>(world: &W, endpoint: EndpointId, opener: u8, peer_hash: u32) -> u32 {
     let mut spare = NONE;
     for _ in 0..LOOKS {
         let slot = world.next_slot(endpoint, opener);

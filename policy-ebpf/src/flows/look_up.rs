@@ -6,7 +6,6 @@ use policy_common::{Flow, FlowState, IdentityId, Reason};
 use super::{
     life::{idle, is_expired, opened_in, sender},
     open::Found,
-    phase::{advance, asks_for_numbers},
 };
 use crate::{
     answer::answer,
@@ -14,9 +13,10 @@ use crate::{
     decision::Decision,
     family::Family,
     lookup::Tables,
-    packet::{Bytes, Numbers, transport::tcp},
+    packet::{Bytes, transport::tcp},
     question::Answer,
     rules::is_isolated,
+    steps::Steps,
 };
 
 /// [`look_up`] found that the packet may open a flow.
@@ -25,7 +25,7 @@ pub(crate) const MAY_OPEN: Decision = Decision(u64::MAX);
 /// Judges by the tables. A function of its own, like the others that are not inlined: the kernel
 /// gives all frames of a program 512 bytes of stack.
 #[inline(never)]
-pub(crate) fn look_up<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
+pub(crate) fn look_up<F: Family, W: Tables<F>, B: Steps + ?Sized>(
     world: &W,
     case: &Case<'_, F, B>,
     found: &mut Found<F::Key>,
@@ -110,25 +110,9 @@ pub(crate) fn rides_unchanged<F: Family, B: Bytes + ?Sized>(
         && now.wrapping_sub(last_seen) < u64::from(hz)
 }
 
-/// What the packet makes of the flow. A function of its own, for its stack.
-#[inline(never)]
-pub(super) fn step<F: Family, B: Bytes + ?Sized>(
-    case: &Case<'_, F, B>,
-    flow: &mut Flow,
-    is_due: bool,
-) -> bool {
-    let numbers = if is_due || asks_for_numbers(&flow.state, case.segment) {
-        case.numbers()
-    } else {
-        Numbers::default()
-    };
-    advance(flow, case.direction, case.segment, &numbers, is_due);
-    true
-}
-
 /// A packet of a live flow whose verdict is current: `found.before` is what the table holds.
 #[inline(always)]
-fn ride<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
+fn ride<F: Family, W: Tables<F>, B: Steps + ?Sized>(
     world: &W,
     case: &Case<'_, F, B>,
     found: &mut Found<F::Key>,
@@ -138,7 +122,7 @@ fn ride<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
     // A tombstone does not live longer because of packets that it stops.
     if passes {
         let is_due = idle(&found.flow, now) >= u64::from(world.hz());
-        step(case, &mut found.flow, is_due);
+        case.step(&mut found.flow, is_due);
         if is_due || found.is_changed() {
             found.flow.last_seen = now;
         }
@@ -161,7 +145,7 @@ fn ride<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
 /// forbidden now stays as a tombstone, so that the other side's next packet does not open it in
 /// reverse.
 #[inline(always)]
-fn revise<F: Family, W: Tables<F>, B: Bytes + ?Sized>(
+fn revise<F: Family, W: Tables<F>, B: Steps + ?Sized>(
     world: &W,
     case: &Case<'_, F, B>,
     found: &mut Found<F::Key>,

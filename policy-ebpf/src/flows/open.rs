@@ -4,8 +4,7 @@ use policy_common::{Direction, EndpointId, Flow, FlowState, IdentityId, Reason, 
 
 use super::{
     life::is_expired,
-    limits::{is_slot, make_room, remember},
-    look_up::step,
+    limits::{is_slot, remember},
     shares::Charge,
 };
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
     packet::{Bytes, transport::Kind},
     question::Answer,
     rules::is_isolated,
+    steps::Steps,
 };
 
 /// What a packet that opens a flow found under its key in the flow table. Only integers: the memory
@@ -52,7 +52,7 @@ impl<K> Found<K> {
 
 /// A packet that opens a connection, and may.
 #[inline(never)]
-pub(crate) fn open<F: Family, W: Tables<F> + World, B: Bytes + ?Sized>(
+pub(crate) fn open<F: Family, W: Tables<F> + World, B: Steps + ?Sized>(
     world: &W,
     case: &Case<'_, F, B>,
     found: &mut Found<F::Key>,
@@ -114,7 +114,7 @@ pub(crate) fn open<F: Family, W: Tables<F> + World, B: Bytes + ?Sized>(
             // Both sides open at once: the other's SYN is its answer. It does not make an older
             // verdict current.
             found.flow = found.before;
-            step(case, &mut found.flow, false);
+            case.step(&mut found.flow, false);
             if found.is_changed() {
                 keep::<F, W>(world, found);
             }
@@ -177,7 +177,7 @@ fn track<F: Family, W: Tables<F> + World>(
         return Flows::<F>::replace_flow(world, &found.key, &found.flow)
             .map_err(|Full| Reason::FlowTableFull);
     }
-    let slot = make_room(world, endpoint, opener, found.recent.peer_hash);
+    let slot = world.make_room(endpoint, opener, found.recent.peer_hash);
     if !is_slot(slot) {
         return Err(reason(refused));
     }

@@ -16,7 +16,8 @@ use policy_common::{Direction, Flow, FlowState};
 
 use super::life::sender;
 use crate::packet::{
-    Numbers, Segment,
+    Bytes, IpPacket, Numbers, Segment,
+    numbers::numbers,
     transport::{Kind, tcp},
 };
 
@@ -39,6 +40,24 @@ pub const fn asks_for_numbers(state: &FlowState, segment: Segment) -> bool {
         Kind::Sctp => state.phase != FlowState::PHASE_ESTABLISHED,
         Kind::Udp | Kind::Icmp | Kind::Other => false,
     }
+}
+
+/// Reads from a packet what its flow asks for, and moves the flow on. `is_due`: as for [`advance`].
+#[inline(always)]
+pub fn step<B: Bytes + ?Sized, A>(
+    frame: &B,
+    packet: &IpPacket<A>,
+    segment: Segment,
+    direction: Direction,
+    flow: &mut Flow,
+    is_due: bool,
+) {
+    let numbers = if is_due || asks_for_numbers(&flow.state, segment) {
+        numbers(frame, packet, segment)
+    } else {
+        Numbers::default()
+    };
+    advance(flow, direction, segment, &numbers, is_due);
 }
 
 /// What an allowed packet in this direction makes of its flow. `is_due`: the entry is written anyway,

@@ -21,7 +21,10 @@ use policy_common::{
 };
 
 use crate::{
-    flows::shares::{self, Bounds, Charge},
+    flows::{
+        limits as flow_limits,
+        shares::{self, Bounds, Charge},
+    },
     lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares},
 };
 
@@ -251,6 +254,10 @@ impl Shares for MemoryWorld {
         let mut counts = self.counts.borrow_mut();
         let counts = counts.entry(endpoint).or_default();
         shares::next_slot(shares::side(counts, opener), limit)
+    }
+
+    fn make_room(&self, endpoint: EndpointId, opener: u8, peer_hash: u32) -> u32 {
+        flow_limits::make_room(self, endpoint, opener, peer_hash)
     }
 
     fn cut_ring(&self, endpoint: EndpointId, opener: u8, slot: u32) {

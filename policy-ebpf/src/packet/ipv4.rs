@@ -30,9 +30,9 @@ pub fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<V4>
         transport: offset + header_len,
         end: offset + total,
         fragment: match fragment & OFFSET_MASK {
-            0 if fragment & MORE_FRAGMENTS == 0 => Fragment::Whole,
-            0 => Fragment::First(id),
-            units => Fragment::Later(id, units << 3),
+            0 if fragment & MORE_FRAGMENTS == 0 => Fragment::WHOLE,
+            0 => Fragment::first(id),
+            units => Fragment::later(id, units << 3),
         },
         has_fragment_header: fragment & (OFFSET_MASK | MORE_FRAGMENTS) != 0,
         hop_limit: header[8],

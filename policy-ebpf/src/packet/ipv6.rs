@@ -18,8 +18,6 @@ const DESTINATION_OPTIONS: u8 = 60;
 pub fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<V6>, ParseError> {
     let [first] = frame.bytes::<1>(offset).ok_or(ParseError::Malformed)?;
     let [high, low, next, hop_limit] = frame.bytes(offset + 4).ok_or(ParseError::Malformed)?;
-    let source = frame.bytes(offset + 8).ok_or(ParseError::Malformed)?;
-    let destination = frame.bytes(offset + 24).ok_or(ParseError::Malformed)?;
     let payload = usize::from(u16::from_be_bytes([high, low]));
     let mut end = offset + HEADER_LEN + payload;
     if payload == 0 && frame.is_segmented() {
@@ -30,6 +28,9 @@ pub fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<V6>
     }
     let mut headers = walk(frame, offset + HEADER_LEN, end, next)?;
     headers.hop_limit = hop_limit;
+    // Last, so that they do not lie on the stack meanwhile.
+    let source = frame.bytes(offset + 8).ok_or(ParseError::Malformed)?;
+    let destination = frame.bytes(offset + 24).ok_or(ParseError::Malformed)?;
     Ok(IpPacket::new(frame, V6(source), V6(destination), &headers))
 }
 
@@ -46,7 +47,7 @@ pub(super) fn walk<B: Bytes + ?Sized>(
         transport: cursor,
         end,
         hop_limit: 0,
-        fragment: Fragment::Whole,
+        fragment: Fragment::WHOLE,
         has_fragment_header: false,
         protocol,
     };
@@ -71,9 +72,9 @@ pub(super) fn walk<B: Bytes + ?Sized>(
                             .ok_or(ParseError::Malformed)?;
                         let field = u16::from_be_bytes([kind_or_high, left_or_low]);
                         walk.fragment = match (field & !7, field & 1) {
-                            (0, 0) => Fragment::Whole,
-                            (0, _) => Fragment::First(id),
-                            (offset, _) => Fragment::Later(id, offset),
+                            (0, 0) => Fragment::WHOLE,
+                            (0, _) => Fragment::first(id),
+                            (offset, _) => Fragment::later(id, offset),
                         };
                         8
                     }
@@ -87,7 +88,7 @@ pub(super) fn walk<B: Bytes + ?Sized>(
         if walk.transport > end {
             return Err(ParseError::Malformed);
         }
-        if let Fragment::Later(..) = walk.fragment {
+        if walk.fragment.is_later() {
             return Ok(walk);
         }
     }

@@ -33,6 +33,9 @@ pub trait Bytes {
     /// interfaces without one. A constant of the type, so that offsets stay constants.
     const LINK_HEADER: usize = ethernet::HEADER_LEN;
 
+    /// No byte.
+    const NO_BYTE: u64 = 0x100;
+
     /// What stands behind the link header where none says it: an EtherType, host byte order.
     #[inline(always)]
     fn network_protocol(&self) -> Option<u16> {
@@ -42,6 +45,14 @@ pub trait Bytes {
     /// `N` bytes from `offset`, or nothing when the frame ends before or the offset is beyond
     /// [`MAX_OFFSET`].
     fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+
+    /// The byte at an offset, for walks from one to the next: [`Self::NO_BYTE`] where there is none. One word
+    /// from every way of reading, so that the verifier follows a walk's next step once.
+    #[inline(always)]
+    fn byte(&self, offset: usize) -> u64 {
+        self.bytes(offset)
+            .map_or(Self::NO_BYTE, |[byte]| byte.into())
+    }
 
     /// As [`Bytes::bytes`], for a constant offset, and nothing also where reading would be slow.
     #[inline(always)]
@@ -120,15 +131,34 @@ pub enum ParseError {
     RoutingHeader,
 }
 
-/// How much of a datagram the packet is.
+/// How much of a datagram the packet is, in one word as an [`IpPacket`] has it: old verifiers let nobody read
+/// the fields that one half of an `enum` has from the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fragment {
+pub(crate) struct Fragment(u64);
+
+impl Fragment {
     /// All of it.
-    Whole,
+    pub(crate) const WHOLE: Self = Self(0);
+    const IS_FIRST: u64 = 1 << 48;
+    const IS_LATER: u64 = 1 << 49;
+
     /// The first part; identification in network byte order.
-    First([u8; 4]),
+    #[inline(always)]
+    pub(crate) const fn first(id: [u8; 4]) -> Self {
+        Self(Self::IS_FIRST | u32::from_ne_bytes(id) as u64)
+    }
+
     /// A later part, and its offset in bytes.
-    Later([u8; 4], u16),
+    #[inline(always)]
+    pub(crate) const fn later(id: [u8; 4], offset: u16) -> Self {
+        Self(Self::IS_LATER | u32::from_ne_bytes(id) as u64 | (offset as u64) << 32)
+    }
+
+    /// Whether it is a later part.
+    #[inline(always)]
+    pub(crate) const fn is_later(self) -> bool {
+        self.0 & Self::IS_LATER != 0
+    }
 }
 
 /// What an IP header and the headers behind it say.
@@ -157,8 +187,6 @@ pub(crate) struct Headers {
 }
 
 impl<A> IpPacket<A> {
-    const IS_FIRST: u64 = 1 << 48;
-    const IS_LATER: u64 = 1 << 49;
     const HAS_FRAGMENT_HEADER: u64 = 1 << 50;
 
     #[inline(always)]
@@ -167,13 +195,6 @@ impl<A> IpPacket<A> {
             | (headers.fragmentable as u64) << 16
             | (headers.end as u64) << 32
             | u64::from(headers.hop_limit) << 56;
-        let fragment = match headers.fragment {
-            Fragment::Whole => 0,
-            Fragment::First(id) => Self::IS_FIRST | u64::from(u32::from_ne_bytes(id)),
-            Fragment::Later(id, offset) => {
-                Self::IS_LATER | u64::from(u32::from_ne_bytes(id)) | u64::from(offset) << 32
-            }
-        };
         let header = if headers.has_fragment_header {
             Self::HAS_FRAGMENT_HEADER
         } else {
@@ -183,8 +204,14 @@ impl<A> IpPacket<A> {
             source,
             destination,
             layout: frame.forget(layout),
-            datagram: frame.forget(fragment | header | u64::from(headers.protocol) << 56),
+            datagram: frame.forget(headers.fragment.0 | header | u64::from(headers.protocol) << 56),
         }
+    }
+
+    /// All but the addresses.
+    #[inline(always)]
+    pub const fn words(&self) -> [u64; 2] {
+        [self.layout, self.datagram]
     }
 
     /// Where the transport header begins.
@@ -220,13 +247,13 @@ impl<A> IpPacket<A> {
     /// The first part of a divided datagram.
     #[inline(always)]
     pub const fn is_first_fragment(&self) -> bool {
-        self.datagram & Self::IS_FIRST != 0
+        self.datagram & Fragment::IS_FIRST != 0
     }
 
     /// A later part of a divided datagram: it has no transport header.
     #[inline(always)]
     pub const fn is_later_fragment(&self) -> bool {
-        self.datagram & Self::IS_LATER != 0
+        self.datagram & Fragment::IS_LATER != 0
     }
 
     /// A fragment header is there, also on a datagram that was not divided.
@@ -245,6 +272,19 @@ impl<A> IpPacket<A> {
     #[inline(always)]
     pub const fn fragment_offset(&self) -> u16 {
         (self.datagram >> 32) as u16
+    }
+}
+
+impl IpPacket<()> {
+    /// The packet of which these are the words: its addresses are not known.
+    #[inline(always)]
+    pub const fn of_words([layout, datagram]: [u64; 2]) -> Self {
+        Self {
+            source: (),
+            destination: (),
+            layout,
+            datagram,
+        }
     }
 }
 

@@ -25,18 +25,17 @@ pub(super) fn follow<B: Bytes + ?Sized>(
         if at >= end {
             return Ok(());
         }
-        let [kind] = frame.bytes(at).ok_or(ParseError::Malformed)?;
+        let kind = byte(frame, at)?;
         let length = match kind {
             END => return Ok(()),
             NO_OPERATION => 1,
             _ => {
-                let [length] = frame.bytes(at + 1).ok_or(ParseError::Malformed)?;
-                let length = usize::from(length);
+                let length = usize::from(byte(frame, at + 1)?);
                 if length < 2 || at + length > end {
                     return Err(ParseError::Malformed);
                 }
                 if kind == SOURCE_ROUTES[0] || kind == SOURCE_ROUTES[1] {
-                    let [pointer] = frame.bytes(at + 2).ok_or(ParseError::Malformed)?;
+                    let pointer = byte(frame, at + 2)?;
                     // Counted from 1, from the option's first byte.
                     if length < 3 || pointer < 4 {
                         return Err(ParseError::Malformed);
@@ -51,4 +50,12 @@ pub(super) fn follow<B: Bytes + ?Sized>(
         at = frame.forget((at + length) as u64) as usize & 0xffff;
     }
     Ok(())
+}
+
+#[inline(always)]
+fn byte<B: Bytes + ?Sized>(frame: &B, at: usize) -> Result<u8, ParseError> {
+    match frame.byte(at) {
+        byte if byte == B::NO_BYTE => Err(ParseError::Malformed),
+        byte => Ok(byte as u8),
+    }
 }

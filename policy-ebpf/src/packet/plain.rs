@@ -50,7 +50,7 @@ const fn headers(transport: usize, end: usize, hop_limit: u8, protocol: u8) -> H
         fragmentable: transport,
         transport,
         end,
-        fragment: Fragment::Whole,
+        fragment: Fragment::WHOLE,
         has_fragment_header: false,
         hop_limit,
         protocol,

@@ -3,7 +3,7 @@
 
 use policy_common::{V4, V6};
 
-use super::{Bytes, Fragment, icmp, ipv4, ipv6, protocol};
+use super::{Bytes, icmp, ipv4, ipv6, protocol};
 
 /// The quoted packet, as its sender sent it.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +56,7 @@ pub fn parse_v6<B: Bytes + ?Sized>(frame: &B, offset: usize, end: usize) -> Opti
         source: V6(frame.bytes(offset + 8)?),
         destination: V6(frame.bytes(offset + 24)?),
         protocol: walk.protocol,
-        ports: if let Fragment::Later(..) = walk.fragment {
+        ports: if walk.fragment.is_later() {
             None
         } else {
             ports(frame, walk.transport, end, walk.protocol)

@@ -37,7 +37,7 @@ pub enum Kind {
 /// flow, 16: TCP flags, 24: bytes of the header, 32: source port, 48: destination port.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct Segment(pub(crate) u64);
+pub struct Segment(pub u64);
 
 impl Segment {
     const OPENS: u64 = 1 << 8;

@@ -5,6 +5,7 @@ use policy_common::{V4, V6};
 use policy_ebpf::{
     Origin, from_pod,
     packet::{Bare, Bytes, Wire, ethernet::HEADER_LEN, protocol, transport},
+    steps::Steps,
     to_pod,
 };
 
@@ -43,6 +44,8 @@ struct Received {
     linear: usize,
     is_segmented: bool,
 }
+
+impl Steps for Received {}
 
 impl Bytes for Received {
     fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {

@@ -12,7 +12,7 @@ mod suite;
 
 use std::{env, fs, path::PathBuf, time::Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
     EbpfLoader,
     programs::{Program, SchedClassifier},
@@ -62,6 +62,10 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Instructions that the verifier may follow in one program, all ways together. Every kernel refuses a program
+/// at 1,000,000; newer ones follow more ways than older ones, so that half of that would be none too few.
+const MOST_VERIFIED: u32 = 250_000;
+
 /// Loads one program and says what the kernel made of it, and how long that took.
 fn verify(name: &str, classifier: &mut SchedClassifier) -> Result<String> {
     let begun = Instant::now();
@@ -70,5 +74,15 @@ fn verify(name: &str, classifier: &mut SchedClassifier) -> Result<String> {
         .with_context(|| format!("the verifier refuses {name}"))?;
     let milliseconds = begun.elapsed().as_millis();
     let facts = ProgramFacts::of(classifier.fd()?).with_context(|| format!("asking for {name}"))?;
+    // Kernels before 5.16 do not say.
+    if let Some(verified) = facts.verified {
+        ensure!(
+            verified < MOST_VERIFIED,
+            "{name}: the verifier followed {verified} instructions, which may be {MOST_VERIFIED} at most. What \
+             many ways lead to belongs into a global function (policy-ebpf/src/bpf/steps.rs), which is followed \
+             once; what differs between ways and matters no more is to be forgotten (`Bytes::forget`) where they \
+             meet. The verifier's log of level 2 says which function is followed how often."
+        );
+    }
     Ok(format!("{facts}, loaded in {milliseconds} ms"))
 }

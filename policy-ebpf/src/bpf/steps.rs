@@ -1,0 +1,275 @@
+//! The steps that few packets take, as global functions: the verifier follows each once and knows nothing of
+//! its callers.
+//!
+//! Invariants: nothing but the context and numbers goes in, and a number comes back (that is all that Linux
+//! 5.10 knows); the packet's headers lie in memory of this processor meanwhile, and the endpoint is the one at
+//! whose interface the program runs, in the copy that was made for this packet.
+
+use core::arch::asm;
+
+use aya_ebpf::bindings::__sk_buff;
+use policy_common::{Direction, Endpoint, Flow, V4, V6};
+use policy_ebpf::{
+    flows::phase,
+    link::{self, LinkControl},
+    lookup::{Addresses, Clock, Flows, Policy, Tables},
+    packet::{IpPacket, ParseError, Segment, Wire, ethernet},
+    related,
+    steps::Steps,
+};
+
+use super::{frame::Frame, known::copy, maps, world::Kernel};
+
+/// Frames of pods' interfaces: the functions are written for these only.
+type Received = Frame<{ ethernet::HEADER_LEN }>;
+
+impl<const LINK: usize> Steps for Frame<LINK> {
+    #[inline(always)]
+    fn follow<F: Wire>(&self) -> Result<IpPacket<F>, ParseError> {
+        const { assert!(LINK == ethernet::HEADER_LEN) };
+        let outcome = match F::VERSION {
+            4 => follow_v4(self.skb()),
+            _ => follow_v6(self.skb()),
+        };
+        match outcome {
+            FOLLOWED => kept().copied().ok_or(ParseError::Malformed),
+            EXTENSION_HEADERS => Err(ParseError::ExtensionHeaders),
+            ROUTING_HEADER => Err(ParseError::RoutingHeader),
+            _ => Err(ParseError::Malformed),
+        }
+    }
+
+    #[inline(always)]
+    fn message<F: Wire, W: Addresses<F>>(
+        &self,
+        _world: &W,
+        packet: &IpPacket<F>,
+        segment: Segment,
+        sender: Option<&Endpoint>,
+    ) -> LinkControl {
+        const { assert!(LINK == ethernet::HEADER_LEN) };
+        keep(packet);
+        let sender = sender.map_or(NOBODY, |endpoint| endpoint.ifindex.into());
+        let control = match F::VERSION {
+            4 => message_v4(self.skb(), segment.0, sender),
+            _ => message_v6(self.skb(), segment.0, sender),
+        };
+        match control {
+            NO => LinkControl::No,
+            YES => LinkControl::Yes,
+            _ => LinkControl::Forged,
+        }
+    }
+
+    #[inline(always)]
+    fn is_related<F, W>(
+        &self,
+        _world: &W,
+        endpoint: &Endpoint,
+        direction: Direction,
+        packet: &IpPacket<F>,
+    ) -> bool
+    where
+        F: Wire,
+        W: Addresses<F> + Clock + Flows<F> + Policy,
+    {
+        const { assert!(LINK == ethernet::HEADER_LEN) };
+        keep(packet);
+        let (here, egress) = (endpoint.ifindex.into(), direction as u64);
+        let is_related = match F::VERSION {
+            4 => is_related_v4(self.skb(), here, egress),
+            _ => is_related_v6(self.skb(), here, egress),
+        };
+        is_related != 0
+    }
+
+    #[inline(always)]
+    fn step<A>(
+        &self,
+        packet: &IpPacket<A>,
+        segment: Segment,
+        direction: Direction,
+        flow: &mut Flow,
+        is_due: bool,
+    ) {
+        let Some(memory) = flow_memory() else {
+            return;
+        };
+        let [layout, datagram] = packet.words();
+        let how = direction as u64 | u64::from(is_due) << 1;
+        // SAFETY: the memory belongs to this processor until the program ends.
+        unsafe {
+            copy(bytemuck::cast_ref(flow), memory);
+            step(self.skb(), segment.0, layout, datagram, how);
+            copy(&*memory, (&raw mut *flow).cast());
+        }
+    }
+
+    #[inline(always)]
+    fn may_complain<F: Wire>(&self, packet: &IpPacket<F>) -> bool {
+        const { assert!(LINK == ethernet::HEADER_LEN) };
+        keep(packet);
+        let may = match F::VERSION {
+            4 => may_complain_v4(self.skb()),
+            _ => may_complain_v6(self.skb()),
+        };
+        may != 0
+    }
+}
+
+/// No interface.
+const NOBODY: u64 = 0;
+
+const NO: u64 = 0;
+const YES: u64 = 1;
+const FORGED: u64 = 2;
+
+const FOLLOWED: u64 = 0;
+const MALFORMED: u64 = 1;
+const EXTENSION_HEADERS: u64 = 2;
+const ROUTING_HEADER: u64 = 3;
+
+/// Memory of this processor for a packet's headers.
+#[inline(always)]
+fn memory<F: Wire>() -> Option<*mut IpPacket<F>> {
+    const { assert!(size_of::<IpPacket<F>>() <= 48 && align_of::<IpPacket<F>>() <= 8) };
+    let scratch = maps::SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: an array slot stays where it is.
+    Some(unsafe { (&raw mut (*scratch).packet).cast() })
+}
+
+/// Puts a packet's headers where a step finds them.
+#[inline(always)]
+fn keep<F: Wire>(packet: &IpPacket<F>) {
+    if let Some(memory) = memory() {
+        // SAFETY: the memory belongs to this processor until the program ends, and is large enough.
+        unsafe { *memory = *packet };
+    }
+}
+
+/// What [`keep`] put there.
+#[inline(always)]
+fn kept<'a, F: Wire>() -> Option<&'a IpPacket<F>> {
+    // SAFETY: as above; any bytes are valid for headers, and nobody keeps others while a step is taken.
+    memory().map(|memory| unsafe { &*memory })
+}
+
+#[inline(always)]
+fn follow<F: Wire>(skb: *mut __sk_buff) -> u64 {
+    let frame = Received::new(skb);
+    match F::parse(&frame, ethernet::HEADER_LEN) {
+        Ok(packet) => {
+            keep::<F>(&packet);
+            FOLLOWED
+        }
+        Err(ParseError::ExtensionHeaders) => EXTENSION_HEADERS,
+        Err(ParseError::RoutingHeader) => ROUTING_HEADER,
+        Err(ParseError::Malformed) => MALFORMED,
+    }
+}
+
+#[inline(always)]
+fn message<F: Wire>(skb: *mut __sk_buff, segment: u64, sender: u64) -> u64
+where
+    Kernel: Addresses<F>,
+{
+    let frame = Received::new(skb);
+    let Some(packet) = kept() else {
+        return NO;
+    };
+    let sender = match sender {
+        NOBODY => None,
+        here => Kernel.here(here as u32),
+    };
+    match link::message::<F, _, _>(&Kernel, &frame, packet, Segment(segment), sender) {
+        LinkControl::No => NO,
+        LinkControl::Yes => YES,
+        LinkControl::Forged => FORGED,
+    }
+}
+
+#[inline(always)]
+fn is_related<F: Wire>(skb: *mut __sk_buff, here: u64, egress: u64) -> u64
+where
+    Kernel: Tables<F>,
+{
+    let frame = Received::new(skb);
+    let (Some(packet), Some(endpoint)) = (kept(), Kernel.here(here as u32)) else {
+        return NO;
+    };
+    related::is_related::<F, _, _>(&Kernel, &frame, endpoint, Direction::of_bit(egress), packet)
+        .into()
+}
+
+#[inline(always)]
+fn may_complain<F: Wire>(skb: *mut __sk_buff) -> u64 {
+    let frame = Received::new(skb);
+    kept()
+        .is_some_and(|packet| related::may_send::<F, _>(&frame, packet))
+        .into()
+}
+
+/// Makes an argument one that the function asks for: what it does not, the compiler need not pass, and the
+/// verifier wants every argument.
+#[inline(always)]
+fn asked(argument: u64) {
+    // SAFETY: the instruction changes nothing. There must be one: no two lines of the source may have the
+    // same.
+    unsafe {
+        asm!("{0} = {0}", inout(reg) argument => _, options(nomem, nostack, preserves_flags))
+    };
+}
+
+/// Memory of this processor for a flow that a step moves on.
+#[inline(always)]
+fn flow_memory() -> Option<*mut [u64; 4]> {
+    const { assert!(size_of::<Flow>() == 32) };
+    let scratch = maps::SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: an array slot stays where it is.
+    Some(unsafe { &raw mut (*scratch).step })
+}
+
+/// `how` – bits 0: egress, 1: the entry is due.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn step(skb: *mut __sk_buff, segment: u64, layout: u64, datagram: u64, how: u64) -> u64 {
+    let Some(memory) = flow_memory() else {
+        return NO;
+    };
+    // SAFETY: the memory belongs to this processor until the program ends, and any bytes are a flow.
+    let flow = unsafe { &mut *memory.cast::<Flow>() };
+    let packet = IpPacket::of_words([layout, datagram]);
+    phase::step(
+        &Received::new(skb),
+        &packet,
+        Segment(segment),
+        Direction::of_bit(how),
+        flow,
+        how & 2 != 0,
+    );
+    YES
+}
+
+/// One global function for each address family.
+macro_rules! step {
+    ($v4:ident, $v6:ident, $step:ident($($argument:ident),*)) => {
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $v4(skb: *mut __sk_buff, $($argument: u64),*) -> u64 {
+            $(asked($argument);)*
+            $step::<V4>(skb, $($argument),*)
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $v6(skb: *mut __sk_buff, $($argument: u64),*) -> u64 {
+            $(asked($argument);)*
+            $step::<V6>(skb, $($argument),*)
+        }
+    };
+}
+
+step!(follow_v4, follow_v6, follow());
+step!(message_v4, message_v6, message(segment, sender));
+step!(is_related_v4, is_related_v6, is_related(here, egress));
+step!(may_complain_v4, may_complain_v6, may_complain());
