@@ -179,18 +179,23 @@ fn clear_stamp(ctx: TcContext) -> i32 {
 fn stamp_host(ctx: TcContext) -> i32 {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
     let origin = metadata::origin(skb);
-    if origin.is_from_host() {
-        metadata::stamp(skb, Stamp::HOST);
-    } else if origin.stamp == Stamp::HOST.0 {
-        if Kernel.is_ifb(origin.ingress_ifindex) {
-            // It was sent round from here. The filter that did so accepts it now, with its own class in the
-            // place of the stamp, if it sees it.
-            metadata::stamp(skb, Stamp::HOST);
-            return TC_ACT_OK;
-        }
-        metadata::clear_stamp(skb);
+    let was_stamped = origin.stamp == Stamp::HOST.0;
+    let was_sent_round = was_stamped && Kernel.is_ifb(origin.ingress_ifindex);
+    let stamp = if origin.is_from_host() || was_sent_round {
+        Stamp::HOST
+    } else if was_stamped {
+        Stamp(0)
+    } else {
+        Stamp(origin.stamp)
+    };
+    metadata::stamp(skb, stamp);
+    if was_sent_round {
+        // From here. The filter that did so accepts it now, with its own class in the place of the stamp, if
+        // it sees it.
+        TC_ACT_OK
+    } else {
+        TC_ACT_UNSPEC
     }
-    TC_ACT_UNSPEC
 }
 
 /// Half of jiffies, for the agent: the low 32 bits to a frame of even length, the high ones to one of odd

@@ -41,7 +41,7 @@ pub fn decide_told<W, B>(
 ) -> Decision
 where
     W: World,
-    B: Bytes + ?Sized,
+    B: Steps + ?Sized,
 {
     let closed = endpoint.has(Endpoint::INGRESS_ISOLATED) || endpoint.has(Endpoint::UNKNOWN);
     let Some(ethertype) = ethernet::ethertype(frame) else {
