@@ -1,5 +1,7 @@
 //! What the kernel says about a packet besides its bytes, and the stamp.
 
+use core::arch::asm;
+
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_get_netns_cookie};
 use policy_ebpf::{Origin, Stamp};
 
@@ -18,14 +20,15 @@ pub(crate) fn origin(skb: *mut __sk_buff) -> Origin {
             .is_null();
         // Nobody asks whose socket it is where the packet came by an interface.
         let cookie = globals::netns_cookie();
-        let is_foreign = cookie != 0
+        let knows_sockets = cookie != 0 && !globals::is_test_run();
+        let is_foreign = knows_sockets
             && has_socket
             && ingress_ifindex == 0
-            && !globals::is_test_run()
             && bpf_get_netns_cookie(skb.cast()) != cookie;
         let mut origin = Origin {
             ifindex: (&raw const (*skb).ifindex).read_volatile(),
             ingress_ifindex,
+            knows_sockets,
             stamp: (&raw const (*skb).tc_index).read_volatile() as u16,
             ..Origin::default()
         };
@@ -60,6 +63,10 @@ pub(crate) fn clear_stamp(skb: *mut __sk_buff) {
 
 #[inline(always)]
 fn write(skb: *mut __sk_buff, value: u32) {
+    let mut skb = skb;
+    // SAFETY: changes nothing. Addresses of fields must not be made before they are used: the verifier wants the
+    // context and an offset.
+    unsafe { asm!("{0} = {0}", inout(reg) skb, options(nomem, nostack, preserves_flags)) };
     // SAFETY: the context is valid, and TC programs may write these fields.
     unsafe {
         (&raw mut (*skb).tc_index).write_volatile(value);
@@ -68,4 +75,18 @@ fn write(skb: *mut __sk_buff, value: u32) {
             (&raw mut (*skb).cb[3]).write_volatile(value);
         }
     }
+}
+
+/// Notes for the program that is called next whether others run after this one.
+#[inline(always)]
+pub(crate) fn note_last(skb: *mut __sk_buff, is_last: bool) {
+    // SAFETY: the context is valid, and TC programs may write this field.
+    unsafe { (&raw mut (*skb).cb[4]).write_volatile(is_last.into()) };
+}
+
+/// Whether the program that called this one is the last that runs.
+#[inline(always)]
+pub(crate) fn is_last(skb: *mut __sk_buff) -> bool {
+    // SAFETY: the context is valid, and TC programs may read this field.
+    unsafe { (&raw const (*skb).cb[4]).read_volatile() != 0 }
 }

@@ -16,6 +16,7 @@ mod fragments;
 mod icmp;
 mod link;
 mod parsing;
+mod probes;
 mod refragmented;
 mod scene;
 mod spoofing;
@@ -109,6 +110,7 @@ fn cases() -> impl Iterator<Item = Case> {
         icmp::CASES,
         flows::CASES,
         foreign::CASES,
+        probes::CASES,
         refragmented::CASES,
     ]
     .into_iter()
