@@ -1,7 +1,5 @@
 //! What the kernel says about a packet besides its bytes, and the stamp.
 
-use core::arch::asm;
-
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_get_netns_cookie};
 use policy_ebpf::{Origin, Stamp};
 
@@ -63,10 +61,6 @@ pub(crate) fn clear_stamp(skb: *mut __sk_buff) {
 
 #[inline(always)]
 fn write(skb: *mut __sk_buff, value: u32) {
-    let mut skb = skb;
-    // SAFETY: changes nothing. Addresses of fields must not be made before they are used: the verifier wants the
-    // context and an offset.
-    unsafe { asm!("{0} = {0}", inout(reg) skb, options(nomem, nostack, preserves_flags)) };
     // SAFETY: the context is valid, and TC programs may write these fields.
     unsafe {
         (&raw mut (*skb).tc_index).write_volatile(value);
