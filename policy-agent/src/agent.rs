@@ -18,6 +18,7 @@ mod enforcement;
 mod growth;
 mod hook_state;
 mod hooks;
+mod links;
 mod options;
 mod own;
 mod pins;
@@ -131,6 +132,7 @@ struct Agent {
     ports: Ports,
     /// Addresses that interfaces came with.
     own: own::Own,
+    links: links::Links,
     /// Frames must carry the Ethernet address that their interface had when their pod was first known.
     check_mac: bool,
     host_addresses: BTreeSet<std::net::IpAddr>,
@@ -300,6 +302,7 @@ impl Agent {
             ids: EndpointIds::new(options.sizes.max_endpoints, &earlier),
             ports: Ports::recorded(&earlier),
             own: own::Own::of_earlier(&earlier),
+            links: links::Links::default(),
             check_mac: options.check_mac,
             host_addresses: BTreeSet::new(),
             dirty: false,

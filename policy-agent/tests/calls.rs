@@ -10,12 +10,13 @@ use std::{
 };
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, loaded_programs};
-use policy_agent::datapath::{Datapath, Loaded, TestOrigin};
+use policy_agent::datapath::{Datapath, LoadOptions, Loaded, TestOrigin};
 use policy_common::{Direction, Reason, names};
+use policy_core::plan::Op;
 
 use crate::{
     directory::Directory,
-    generation::{enforce, frame, load},
+    generation::{endpoint, enforce, frame, load, options},
 };
 
 const POD: u32 = 7;
@@ -93,4 +94,32 @@ fn what_programs_call_stays_until_every_link_has_moved_whoever_ends_before() {
         thread::sleep(Duration::from_millis(20));
     }
     assert!(judges(&last, &counters));
+}
+
+#[test]
+fn no_program_runs_after_the_last_one_also_where_it_calls_another() {
+    let directory = Directory::new("last");
+    let object = LoadOptions::embedded().unwrap().object;
+    let Op::PutEndpoint(mut open) = endpoint(POD) else {
+        panic!("it is one");
+    };
+    open.ingress = None;
+    let options = LoadOptions {
+        stand_ins: true,
+        ..options(object, directory.pins(), 64)
+    };
+    let mut datapath = Datapath::load(&options, &[Op::PutEndpoint(open)]).unwrap();
+    let frame = frame(false, false);
+    // TC_ACT_UNSPEC and TC_ACT_OK.
+    for (program, action) in [(names::TO_POD, -1), (names::TO_POD_LAST, 0)] {
+        let outcome = datapath.test_run(program, &frame, OWED).unwrap();
+        assert_eq!(outcome.action, action, "{program}");
+    }
+    let counters = datapath.counters().unwrap();
+    let packets = counters.iter().map(|(_, _, counter)| counter.packets);
+    assert_eq!(
+        packets.sum::<u64>(),
+        2,
+        "each is counted once: {counters:?}"
+    );
 }

@@ -49,10 +49,10 @@ pub const EVENTS: &str = "EVENTS";
 /// direction × [`crate::Reason::COUNT`] + reason → [`crate::Counter`] (per-CPU array).
 pub const METRICS: &str = "METRICS";
 /// interface index modulo [`crate::limits::POD_LINKS`] → 1 where packets of pods come by: pods'
-/// interfaces and their bridges (array).
+/// interfaces and their bridges; in the upper half, the index of an IFB (array).
 pub const POD_LINKS: &str = "POD_LINKS";
 /// The programs that call one another: [`TO_POD_OWED`] at [`CALL_TO_POD_OWED`], [`TO_POD`] at
-/// [`CALL_TO_POD`] (program array).
+/// [`CALL_TO_POD`], [`TO_POD_LAST`] at [`CALL_TO_POD_LAST`] where it is loaded (program array).
 pub const CALLS: &str = "CALLS";
 /// UDP destination port / 64 → bit per port on which this node decapsulates (array).
 pub const TUNNEL_PORTS: &str = "TUNNEL_PORTS";
@@ -78,18 +78,23 @@ pub const KEPT: [&str; 9] = [
 pub const FROM_POD: &str = "from_pod";
 /// TC egress of the pod's host-side interface.
 pub const TO_POD: &str = "to_pod";
-/// Called by [`TO_POD`] where the sender's egress is still to be judged; calls it again when it is.
+/// Called by [`TO_POD`] or [`TO_POD_LAST`] where the sender's egress is still to be judged; calls it again
+/// when it is.
 pub const TO_POD_OWED: &str = "to_pod_owed";
 /// Element of [`CALLS`].
 pub const CALL_TO_POD_OWED: u32 = 0;
 /// Element of [`CALLS`].
 pub const CALL_TO_POD: u32 = 1;
+/// Element of [`CALLS`].
+pub const CALL_TO_POD_LAST: u32 = 2;
 /// [`FROM_POD`], and no program runs after it: a link's, while a filter of the same stands behind it.
 pub const FROM_POD_LAST: &str = "from_pod_last";
 /// [`TO_POD`], and no program runs after it.
 pub const TO_POD_LAST: &str = "to_pod_last";
 /// TC ingress of bridge ports that are not pods: clears a stamp that came from outside.
 pub const CLEAR_STAMP: &str = "clear_stamp";
+/// TC egress of bridges that have pods, where the host has IFBs: stamps packets of the host.
+pub const STAMP_HOST: &str = "stamp_host";
 /// Returns the low half of jiffies to a frame of even length, the high half to one of odd length; run by
 /// the agent, which has no other way to learn the programs' time.
 pub const JIFFIES: &str = "jiffies";

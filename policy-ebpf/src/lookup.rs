@@ -55,6 +55,8 @@ pub trait Policy {
     /// POD_LINKS: whether packets of pods come by this interface. May be true of one more, never of one
     /// less.
     fn is_pod_link(&self, ifindex: u32) -> bool;
+    /// POD_LINKS: whether this interface is an IFB.
+    fn is_ifb(&self, ifindex: u32) -> bool;
     /// TUNNEL_PORTS: whether this node decapsulates UDP to this port (host byte order).
     fn is_tunnel_port(&self, port: u16) -> bool;
     /// RULES.

@@ -74,30 +74,32 @@ fn judge_from_pod(ctx: TcContext) -> i32 {
 /// the verifier would follow it once for every way through the rest.
 #[classifier]
 fn to_pod(ctx: TcContext) -> i32 {
-    judge_to_pod(ctx)
+    judge_to_pod(ctx, false)
 }
 
 /// The same, and no other program runs after it.
 #[classifier]
 fn to_pod_last(ctx: TcContext) -> i32 {
-    last(judge_to_pod(ctx))
+    last(judge_to_pod(ctx, true))
 }
 
 #[inline(always)]
-fn judge_to_pod(ctx: TcContext) -> i32 {
+fn judge_to_pod(ctx: TcContext, is_last: bool) -> i32 {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
     let frame = Frame::<ETHERNET>::new(skb);
-    let is_owed = owed::way(&Kernel, &metadata::origin(skb)) != 0;
-    // Read anew: what the verifier has just learned of it would have it follow all that comes more than once.
+    let whence = whence(skb);
+    let is_host = whence & FROM_HOST;
     let origin = metadata::origin(skb);
-    if is_owed {
+    if whence & OWED != 0 {
+        metadata::note_last(skb, is_last);
         call(&ctx, names::CALL_TO_POD_OWED);
         return finish(&frame, &origin, &UNJUDGED);
     }
     let endpoint = Kernel.endpoint_at(origin.ifindex);
-    metadata::clear_stamp(skb);
+    // A filter behind this program may send it round, and then it comes here again.
+    metadata::stamp(skb, Stamp(Stamp::HOST.0 * is_host as u16));
     let decision = match endpoint {
-        Some(endpoint) => to_pod::decide(&Kernel, &frame, &origin, endpoint),
+        Some(endpoint) => to_pod::decide_told(&Kernel, &frame, &origin, is_host != 0, endpoint),
         None => UNKNOWN,
     };
     finish(
@@ -111,7 +113,24 @@ fn judge_to_pod(ctx: TcContext) -> i32 {
     )
 }
 
-/// Judges the sender's egress where its packet arrives, and calls [`to_pod`] if nothing is said against it.
+/// This host made the packet, unless it is an IPv6 fragment.
+const FROM_HOST: u64 = 1;
+/// The sender's egress is still to be judged.
+const OWED: u64 = 2;
+
+/// What a packet's metadata says of it to [`to_pod`]. A global function: else the verifier would follow all
+/// that comes once for every answer.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn whence(skb: *mut __sk_buff) -> u64 {
+    let origin = metadata::origin(skb);
+    let is_host = u64::from(origin.is_host(&Kernel)) * FROM_HOST;
+    let is_owed = u64::from(owed::way(&Kernel, &origin) != 0) * OWED;
+    is_host | is_owed
+}
+
+/// Judges the sender's egress where its packet arrives, and calls who called it, [`to_pod`] or
+/// [`to_pod_last`], if nothing is said against it.
 #[classifier]
 fn to_pod_owed(ctx: TcContext) -> i32 {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
@@ -120,7 +139,11 @@ fn to_pod_owed(ctx: TcContext) -> i32 {
     let against = owed::against(&Kernel, &frame, owed::way(&Kernel, &origin));
     if against == 0 {
         metadata::stamp(skb, Stamp(origin.stamp).paid());
-        call(&ctx, names::CALL_TO_POD);
+        if metadata::is_last(skb) {
+            call(&ctx, names::CALL_TO_POD_LAST);
+        } else {
+            call(&ctx, names::CALL_TO_POD);
+        }
         return finish(&frame, &origin, &UNJUDGED);
     }
     finish(
@@ -158,6 +181,31 @@ const UNKNOWN: Decision = Decision::of(Reason::UnknownEndpoint);
 fn clear_stamp(ctx: TcContext) -> i32 {
     metadata::clear_stamp(ctx.as_ptr().cast());
     TC_ACT_UNSPEC
+}
+
+/// TC egress of bridges that have pods, where this host has IFBs: says of a packet that it is the host's,
+/// before a filter sends it round. What says so of itself is not believed.
+#[classifier]
+fn stamp_host(ctx: TcContext) -> i32 {
+    let skb: *mut __sk_buff = ctx.as_ptr().cast();
+    let origin = metadata::origin(skb);
+    let was_stamped = origin.stamp == Stamp::HOST.0;
+    let was_sent_round = was_stamped && Kernel.is_ifb(origin.ingress_ifindex);
+    let stamp = if origin.is_from_host() || was_sent_round {
+        Stamp::HOST
+    } else if was_stamped {
+        Stamp(0)
+    } else {
+        Stamp(origin.stamp)
+    };
+    metadata::stamp(skb, stamp);
+    if was_sent_round {
+        // From here. The filter that did so accepts it now, with its own class in the place of the stamp, if
+        // it sees it.
+        TC_ACT_OK
+    } else {
+        TC_ACT_UNSPEC
+    }
 }
 
 /// Half of jiffies, for the agent: the low 32 bits to a frame of even length, the high ones to one of odd

@@ -16,6 +16,8 @@ pub struct Origin {
     pub has_socket: bool,
     /// A socket of another network namespace is: a container's that shares an interface of this host.
     pub has_foreign_socket: bool,
+    /// The kernel says whose a socket is: one of this host is no other's.
+    pub knows_sockets: bool,
     /// [`Stamp`], or the class that a filter gave the packet.
     pub stamp: u16,
     /// An 802.1Q tag stands in the packet's metadata.
@@ -23,14 +25,34 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// This host made the packet. All three signals are needed: packets that the host fragments
-    /// again lose their interface, bridged ones keep the pod's socket.
+    /// This host made the packet, unless it is an IPv6 fragment. All three signals are needed: packets that
+    /// the host fragments again lose their interface, bridged ones keep the pod's socket.
+    ///
+    /// What was sent round by an IFB has lost its socket, and has that one's interface; then
+    /// [`Stamp::HOST`] says it. Only what left by an interface comes back so, and whatever leaves by one
+    /// from which a pod is reached was stamped there.
     #[inline(always)]
-    pub const fn is_host(&self, has_v6_fragment_header: bool) -> bool {
+    pub fn is_host<W: Policy>(&self, world: &W) -> bool {
+        if self.ingress_ifindex == 0 {
+            self.is_from_host()
+        } else {
+            self.stamp == Stamp::HOST.0 && world.is_ifb(self.ingress_ifindex)
+        }
+    }
+
+    /// The same of a packet that was not sent round. A class that a filter gave may
+    /// look like a stamp, and means nothing where the kernel says whose the socket is.
+    #[inline(always)]
+    pub const fn is_from_host(&self) -> bool {
         self.ingress_ifindex == 0
-            && !Stamp(self.stamp).is_stamp()
             && self.has_socket
-            && !has_v6_fragment_header
+            && (self.knows_sockets || !Stamp(self.stamp).is_stamp())
+    }
+
+    /// A socket of this host sent the packet, beyond doubt.
+    #[inline(always)]
+    pub const fn is_of_this_hosts_socket(&self) -> bool {
+        self.ingress_ifindex == 0 && self.has_socket && self.knows_sockets
     }
 
     /// The endpoint of this node that sent the packet: whose interface it came by, or where that is a
@@ -72,10 +94,13 @@ impl Stamp {
     const OWED: u16 = 0x4000;
     const ENDPOINT: u16 = 0x3fff;
 
+    /// Of a packet of this host, on its way to a pod.
+    pub const HOST: Self = Self(Self::JUDGED | Self::ENDPOINT);
+
     /// Whether a pod's hook wrote it: a class is none.
     #[inline(always)]
     pub const fn is_stamp(self) -> bool {
-        self.0 & Self::JUDGED != 0
+        self.0 & Self::JUDGED != 0 && self.0 != Self::HOST.0
     }
 
     /// Whether a pod's hook wrote that egress is still to be judged where the packet arrives.
@@ -113,4 +138,4 @@ impl Stamp {
     }
 }
 
-const _: () = assert!(MAX_ENDPOINTS <= Stamp::ENDPOINT as u32);
+const _: () = assert!(MAX_ENDPOINTS < Stamp::ENDPOINT as u32);

@@ -34,7 +34,9 @@ const NOTHING: Decision = Decision::of(Reason::Allowed);
 pub fn way<W: Policy>(world: &W, origin: &Origin) -> u64 {
     const OWED: u64 = 1 << 16;
     let stamp = Stamp(origin.stamp);
-    let may_be = if stamp.is_stamp() {
+    let may_be = if origin.is_of_this_hosts_socket() {
+        false
+    } else if stamp.is_stamp() {
         stamp.is_owed()
     } else if origin.ingress_ifindex == 0 {
         !origin.has_socket && !origin.has_foreign_socket

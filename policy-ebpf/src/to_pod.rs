@@ -27,6 +27,22 @@ where
     W: World,
     B: Steps + ?Sized,
 {
+    decide_told(world, frame, origin, origin.is_host(world), endpoint)
+}
+
+/// The same, where it was found out before whether this host made the frame.
+#[inline(always)]
+pub fn decide_told<W, B>(
+    world: &W,
+    frame: &B,
+    origin: &Origin,
+    is_host: bool,
+    endpoint: &Endpoint,
+) -> Decision
+where
+    W: World,
+    B: Steps + ?Sized,
+{
     let closed = endpoint.has(Endpoint::INGRESS_ISOLATED) || endpoint.has(Endpoint::UNKNOWN);
     let Some(ethertype) = ethernet::ethertype(frame) else {
         return Decision::of(Reason::Malformed);
@@ -35,8 +51,8 @@ where
         return Decision::of(Reason::VlanTag);
     }
     match ethertype {
-        ethertype::IPV4 => ip::<V4, W, B>(world, frame, origin, endpoint),
-        ethertype::IPV6 => ip::<V6, W, B>(world, frame, origin, endpoint),
+        ethertype::IPV4 => ip::<V4, W, B>(world, frame, origin, is_host, endpoint),
+        ethertype::IPV6 => ip::<V6, W, B>(world, frame, origin, is_host, endpoint),
         ethertype::ARP if closed && !arp::is_alone(frame, B::LINK_HEADER) => {
             Decision::of(Reason::LinkData)
         }
@@ -48,7 +64,13 @@ where
 }
 
 #[inline(always)]
-fn ip<F, W, B>(world: &W, frame: &B, origin: &Origin, endpoint: &Endpoint) -> Decision
+fn ip<F, W, B>(
+    world: &W,
+    frame: &B,
+    origin: &Origin,
+    is_host: bool,
+    endpoint: &Endpoint,
+) -> Decision
 where
     F: Wire,
     W: Tables<F> + World,
@@ -63,6 +85,10 @@ where
     };
     if !may_receive(world, frame, endpoint, &packet) {
         return Decision::of(Reason::DestinationAddress);
+    }
+    // A fragment of IPv6 is never this host's: one that it made of another's packet looks the same.
+    if is_host && !(F::VERSION == 6 && packet.has_fragment_header()) {
+        return Decision::of(Reason::Host);
     }
     addressed::<F, W, B>(world, frame, origin, endpoint, &packet, plain)
 }
@@ -82,9 +108,6 @@ where
     W: Tables<F> + World,
     B: Steps + ?Sized,
 {
-    if origin.is_host(F::VERSION == 6 && packet.has_fragment_header()) {
-        return Decision::of(Reason::Host);
-    }
     if endpoint.has(Endpoint::UNKNOWN) {
         return unknown::<F, W, B>(world, frame, packet);
     }

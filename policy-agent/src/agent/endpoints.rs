@@ -12,7 +12,7 @@ use policy_core::{
 };
 
 use super::{Agent, UnknownEndpoint, hooks::Job, ports::is_enforceable};
-use crate::node::Interface;
+use crate::node::{Interface, InterfaceKind};
 
 impl Agent {
     /// The whole list: what is absent is gone.
@@ -49,8 +49,10 @@ impl Agent {
             self.binder.interface(fact(&interface))
         };
         self.own.seen(&interface);
+        let is_ifb = interface.kind == InterfaceKind::Ifb;
         port.interface = Some(interface);
         let is_endpoint = port.fact.is_some() || port.no_number;
+        self.ifb(ifindex, is_ifb);
         for event in events {
             self.on_bind(event);
         }
@@ -64,6 +66,7 @@ impl Agent {
     pub(super) fn interface_gone(&mut self, ifindex: u32) {
         let events = self.binder.interface_removed(ifindex);
         self.own.gone(ifindex);
+        self.ifb(ifindex, false);
         let name = self.ports.name(ifindex);
         if let Some(port) = self.ports.remove(ifindex) {
             self.hooks.give(Job::Forget(ifindex));

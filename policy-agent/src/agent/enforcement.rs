@@ -265,4 +265,5 @@ const _: () = {
     assert!(Hook::FromPod as usize == 0);
     assert!(Hook::ToPod as usize == 1);
     assert!(Hook::ClearStamp as usize == 2);
+    assert!(Hook::StampHost as usize == 3);
 };

@@ -186,6 +186,8 @@ pub(super) struct Action {
 pub(super) struct Ports {
     by_index: BTreeMap<u32, Port>,
     lives: u64,
+    /// Packets may be sent round by an IFB.
+    pub(super) has_ifb: bool,
     /// Filters bridge the wait for links where pods are isolated.
     pub(super) bridge: bool,
 }
@@ -260,9 +262,12 @@ impl Ports {
     pub(super) fn wanted(&self, port: &Port, pod_bridges: &BTreeSet<u32>) -> Wanted {
         let endpoint = port.fact.is_some();
         let on_pod_bridge = port.bridge().is_some_and(|one| pod_bridges.contains(&one));
+        let own = port.interface.as_ref().map(|one| one.ifindex);
+        let is_pod_bridge = own.is_some_and(|own| pod_bridges.contains(&own));
         Wanted {
             endpoint,
             clear_stamp: !endpoint && on_pod_bridge,
+            stamp_host: self.has_ifb && is_pod_bridge,
             bridge: false,
         }
     }

@@ -31,6 +31,8 @@ pub(super) struct Wanted {
     pub(super) endpoint: bool,
     /// The program that clears stamps.
     pub(super) clear_stamp: bool,
+    /// The program that stamps packets of the host.
+    pub(super) stamp_host: bool,
     /// Filters may bridge the wait for links.
     pub(super) bridge: bool,
 }
@@ -40,6 +42,7 @@ impl Wanted {
         match hook {
             Hook::FromPod | Hook::ToPod => self.endpoint,
             Hook::ClearStamp => self.clear_stamp,
+            Hook::StampHost => self.stamp_host,
         }
     }
 }
@@ -77,7 +80,9 @@ fn next(wanted: Wanted, hook: Hook, record: &HookRecord, now: Instant) -> Option
     }
     match &record.state {
         HookState::Absent if record.stays_off_until().is_some_and(|until| until > now) => None,
-        HookState::Absent if wanted.bridge && !record.no_bridge && hook != Hook::ClearStamp => {
+        HookState::Absent
+            if wanted.bridge && !record.no_bridge && Hook::ENDPOINT.contains(&hook) =>
+        {
             Some(Verb::Bridge)
         }
         HookState::Bridged {

@@ -180,6 +180,7 @@ impl Worker {
                 Ok(Request::Enforce { turn, wanted }) => break (turn, wanted),
                 Ok(Request::TunnelPorts(ports)) => node.tunnel_ports = ports,
                 Ok(Request::LocalRoutes(routes)) => node.local_routes = routes,
+                Ok(Request::Ifbs(ifbs)) => node.ifbs = ifbs,
                 Ok(_) => {}
                 Err(_) => return Ok(()),
             }
@@ -265,6 +266,12 @@ impl Worker {
                     self.reply(Reply::Failed(error.into()));
                 }
                 self.node.local_routes = routes;
+            }
+            Request::Ifbs(ifbs) => {
+                if let Err(error) = self.now.tables.set_ifbs(&ifbs) {
+                    self.reply(Reply::Failed(error.into()));
+                }
+                self.node.ifbs = ifbs;
             }
             // It is what this thread began with.
             Request::Enforce { .. } => {}

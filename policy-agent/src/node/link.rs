@@ -44,6 +44,8 @@ pub enum InterfaceKind {
     Vxlan,
     /// A Geneve tunnel.
     Geneve,
+    /// An intermediate functional block: packets are sent round by it, to be shaped.
+    Ifb,
     /// Any other, by the kernel's word.
     Other(Box<str>),
 }
@@ -55,6 +57,7 @@ impl InterfaceKind {
             "bridge" => Self::Bridge,
             "vxlan" => Self::Vxlan,
             "geneve" => Self::Geneve,
+            "ifb" => Self::Ifb,
             other => Self::Other(other.into()),
         }
     }
@@ -69,6 +72,7 @@ impl fmt::Display for InterfaceKind {
             Self::Bridge => "bridge",
             Self::Vxlan => "vxlan",
             Self::Geneve => "geneve",
+            Self::Ifb => "ifb",
             Self::Other(kind) => kind,
         })
     }

@@ -50,7 +50,12 @@ pub(crate) fn enforce(loaded: Loaded, ifindex: u32) -> Datapath {
 
 /// The same of another object than the one in this binary.
 pub(crate) fn load_object(object: &[u8], pins: &Pins, max_flows: u32) -> Loaded {
-    Loaded::load(&LoadOptions {
+    Loaded::load(&options(object, pins, max_flows)).unwrap()
+}
+
+/// How they are loaded.
+pub(crate) fn options<'a>(object: &'a [u8], pins: &'a Pins, max_flows: u32) -> LoadOptions<'a> {
+    LoadOptions {
         object,
         config: Config {
             test_seam: 1,
@@ -67,8 +72,7 @@ pub(crate) fn load_object(object: &[u8], pins: &Pins, max_flows: u32) -> Loaded 
         },
         pins: Some(pins),
         ..LoadOptions::embedded().unwrap()
-    })
-    .unwrap()
+    }
 }
 
 /// Endpoint 3: the pod may send everything, and nobody may open a connection to it.

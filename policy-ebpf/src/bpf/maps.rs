@@ -155,7 +155,7 @@ pub(crate) static KNOWN_ANSWERS_V6: PerCpuArray<KnownAnswer<3>, { SLOTS as usize
 #[btf_map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map]
-pub(crate) static CALLS: ProgramArray<2> = ProgramArray::new();
+pub(crate) static CALLS: ProgramArray<3> = ProgramArray::new();
 #[btf_map]
 pub(crate) static POD_LINKS: Array<u64, { limits::POD_LINKS as usize }> = Array::new();
 #[btf_map]

@@ -18,14 +18,15 @@ pub(crate) fn origin(skb: *mut __sk_buff) -> Origin {
             .is_null();
         // Nobody asks whose socket it is where the packet came by an interface.
         let cookie = globals::netns_cookie();
-        let is_foreign = cookie != 0
+        let knows_sockets = cookie != 0 && !globals::is_test_run();
+        let is_foreign = knows_sockets
             && has_socket
             && ingress_ifindex == 0
-            && !globals::is_test_run()
             && bpf_get_netns_cookie(skb.cast()) != cookie;
         let mut origin = Origin {
             ifindex: (&raw const (*skb).ifindex).read_volatile(),
             ingress_ifindex,
+            knows_sockets,
             stamp: (&raw const (*skb).tc_index).read_volatile() as u16,
             ..Origin::default()
         };
@@ -68,4 +69,18 @@ fn write(skb: *mut __sk_buff, value: u32) {
             (&raw mut (*skb).cb[3]).write_volatile(value);
         }
     }
+}
+
+/// Notes for the program that is called next whether others run after this one.
+#[inline(always)]
+pub(crate) fn note_last(skb: *mut __sk_buff, is_last: bool) {
+    // SAFETY: the context is valid, and TC programs may write this field.
+    unsafe { (&raw mut (*skb).cb[4]).write_volatile(is_last.into()) };
+}
+
+/// Whether the program that called this one is the last that runs.
+#[inline(always)]
+pub(crate) fn is_last(skb: *mut __sk_buff) -> bool {
+    // SAFETY: the context is valid, and TC programs may read this field.
+    unsafe { (&raw const (*skb).cb[4]).read_volatile() != 0 }
 }

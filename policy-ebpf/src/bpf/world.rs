@@ -101,7 +101,14 @@ impl Policy for Kernel {
     fn is_pod_link(&self, ifindex: u32) -> bool {
         maps::POD_LINKS
             .get(ifindex % POD_LINKS)
-            .is_some_and(|link| *link != 0)
+            .is_some_and(|link| *link as u32 != 0)
+    }
+
+    #[inline(always)]
+    fn is_ifb(&self, ifindex: u32) -> bool {
+        maps::POD_LINKS
+            .get(ifindex % POD_LINKS)
+            .is_some_and(|link| (*link >> 32) as u32 == ifindex)
     }
 
     #[inline(always)]

@@ -39,6 +39,8 @@ pub struct MemoryWorld {
     pub interfaces: HashMap<u32, EndpointId>,
     /// POD_LINKS, where it is not 0.
     pub pod_links: HashSet<u32>,
+    /// The IFBs that POD_LINKS names.
+    pub ifbs: HashSet<u32>,
     /// ENDPOINTS.
     pub endpoints: HashMap<EndpointId, Endpoint>,
     /// ADDRESSES_V4.
@@ -104,6 +106,7 @@ impl Default for MemoryWorld {
             rules: HashMap::new(),
             port_sets: HashMap::new(),
             ports: HashMap::new(),
+            ifbs: HashSet::new(),
             tunnel_ports: HashSet::new(),
             max_flows: limits::MAX_FLOWS as usize,
             max_previous_flows: limits::MAX_FLOWS as usize,
@@ -190,6 +193,10 @@ impl Policy for MemoryWorld {
 
     fn is_pod_link(&self, ifindex: u32) -> bool {
         self.pod_links.contains(&(ifindex % POD_LINKS))
+    }
+
+    fn is_ifb(&self, ifindex: u32) -> bool {
+        self.ifbs.contains(&ifindex)
     }
 
     fn is_tunnel_port(&self, port: u16) -> bool {

@@ -13,6 +13,7 @@ const HERE: Origin = Origin {
     ingress_ifindex: 0,
     has_socket: true,
     has_foreign_socket: false,
+    knows_sockets: false,
     stamp: 0,
     has_vlan_tag: false,
 };
@@ -37,6 +38,94 @@ fn a_class_that_a_filter_gave_is_no_stamp() {
                 ..HERE
             };
             assert_eq!(node.receives_by(&syn, origin), Host, "class {class:#x}");
+        }
+    }
+}
+
+#[test]
+fn no_class_takes_from_a_packet_that_a_socket_of_the_host_sent_it() {
+    let node = Node::new();
+    for family in 0..2 {
+        let syn = ip(HOST[family], OWN[family], TCP, &tcp(1, 9, SYN));
+        for class in [1, 0x8001, 0x8007, 0xc001, 0xc007, 0xffff] {
+            let origin = Origin {
+                knows_sockets: true,
+                stamp: class,
+                ..HERE
+            };
+            assert_eq!(node.receives_by(&syn, origin), Host, "class {class:#x}");
+        }
+    }
+}
+
+/// An interface by which packets are sent round.
+const IFB: u32 = 77;
+
+#[test]
+fn what_the_host_sends_round_by_an_ifb_is_the_hosts() {
+    let mut node = Node::new();
+    node.world.ifbs.insert(IFB);
+    let by_ifb = Origin {
+        ingress_ifindex: IFB,
+        has_socket: false,
+        stamp: Stamp::HOST.0,
+        ..HERE
+    };
+    for family in 0..2 {
+        let syn = ip(HOST[family], OWN[family], TCP, &tcp(1, 9, SYN));
+        assert_eq!(node.receives_by(&syn, by_ifb), Host);
+        // It has its stamp before it goes round.
+        let stamped = Origin {
+            stamp: Stamp::HOST.0,
+            ..HERE
+        };
+        assert_eq!(node.receives_by(&syn, stamped), Host);
+    }
+    let header = fragment_header(0, false, 1);
+    let atomic = Header {
+        extensions: &[(44, &header)],
+        ..PLAIN
+    };
+    let syn = ip_with(atomic, HOST[1], OWN[1], TCP, &tcp(1, 9, SYN));
+    assert_eq!(node.receives_by(&syn, by_ifb), Policy);
+}
+
+#[test]
+fn what_others_send_round_by_an_ifb_is_theirs() {
+    let mut node = Node::new();
+    node.world.ifbs.insert(IFB);
+    let by_ifb = Origin {
+        ingress_ifindex: IFB,
+        has_socket: false,
+        ..HERE
+    };
+    for family in 0..2 {
+        let syn = ip(HOST[family], OWN[family], TCP, &tcp(1, 9, SYN));
+        for origin in [
+            by_ifb,
+            // A pod's.
+            Origin {
+                stamp: Stamp::judged(policy_common::EndpointId(7)).0,
+                ..by_ifb
+            },
+            // A pod's, by a bridge.
+            Origin {
+                has_foreign_socket: true,
+                ..by_ifb
+            },
+            // With the stamp by an interface that is no IFB, which may lead into a container.
+            Origin {
+                ingress_ifindex: IFB + 4_096,
+                stamp: Stamp::HOST.0,
+                ..by_ifb
+            },
+            Origin {
+                ingress_ifindex: 0,
+                stamp: Stamp::HOST.0,
+                ..by_ifb
+            },
+        ] {
+            assert_eq!(node.receives_by(&syn, origin), Policy, "{origin:?}");
         }
     }
 }

@@ -146,6 +146,8 @@ impl Pool {
             ingress_ifindex,
             has_socket: socket == 1,
             has_foreign_socket: socket == 2,
+            // A test run cannot set it.
+            knows_sockets: false,
             stamp: match u.int_in_range(0..=5)? {
                 0 | 1 => u.arbitrary()?,
                 // One of ours: numbers are small.
@@ -153,7 +155,7 @@ impl Pool {
                 3 => Stamp::owed(EndpointId(u.int_in_range(1..=12)?)).0,
                 _ => 0,
             },
-            // A test run cannot set it.
+            // Nor this.
             has_vlan_tag: false,
         })
     }

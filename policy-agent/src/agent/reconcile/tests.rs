@@ -12,8 +12,17 @@ use super::{
 const POD: Wanted = Wanted {
     endpoint: true,
     clear_stamp: false,
+    stamp_host: false,
     bridge: false,
 };
+
+const HOOKS: usize = Hook::ALL.len();
+
+/// Of an interface that is a pod's.
+fn of_pod(from: HookRecord, to: HookRecord) -> Hooks {
+    let other = HookRecord::default();
+    [from, to, other.clone(), other]
+}
 
 fn record(state: HookState) -> HookRecord {
     HookRecord {
@@ -51,16 +60,12 @@ fn a_new_pod_gets_what_answers_for_it_first() {
 
 #[test]
 fn programs_of_an_earlier_generation_change_from_the_pods_side_last() {
-    let hooks = [
-        HookRecord::left_behind(),
-        HookRecord::left_behind(),
-        HookRecord::default(),
-    ];
+    let hooks = of_pod(HookRecord::left_behind(), HookRecord::left_behind());
     let outdated = || HookRecord {
         outdated: true,
         ..attached()
     };
-    for hooks in [hooks, [outdated(), outdated(), HookRecord::default()]] {
+    for hooks in [hooks, of_pod(outdated(), outdated())] {
         assert_eq!(
             reconcile(POD, &hooks, Instant::now()),
             [(Hook::ToPod, Verb::Attach), (Hook::FromPod, Verb::Attach)]
@@ -78,7 +83,7 @@ fn filters_bridge_the_wait_only_where_they_may() {
         no_bridge: true,
         ..HookRecord::default()
     };
-    let hooks = [refused, HookRecord::default(), HookRecord::default()];
+    let hooks = of_pod(refused, HookRecord::default());
     assert_eq!(
         reconcile(bridged, &hooks, Instant::now()),
         [(Hook::ToPod, Verb::Bridge), (Hook::FromPod, Verb::Attach)]
@@ -87,7 +92,7 @@ fn filters_bridge_the_wait_only_where_they_may() {
         prog_id: 7,
         next_try: None,
     });
-    let hooks = [attached(), stands, HookRecord::default()];
+    let hooks = of_pod(attached(), stands);
     assert_eq!(
         reconcile(bridged, &hooks, Instant::now()),
         [(Hook::ToPod, Verb::Attach)]
@@ -96,19 +101,18 @@ fn filters_bridge_the_wait_only_where_they_may() {
 
 #[test]
 fn what_is_not_wanted_comes_off_before_anything_goes_on() {
-    let hooks = [
-        HookRecord::default(),
-        HookRecord::default(),
-        HookRecord::left_behind(),
-    ];
-    let actions = reconcile(POD, &hooks, Instant::now());
-    assert_eq!(actions.first(), Some(&(Hook::ClearStamp, Verb::Detach)));
+    for hook in [Hook::ClearStamp, Hook::StampHost] {
+        let mut hooks = Hooks::default();
+        hooks[hook as usize] = HookRecord::left_behind();
+        let actions = reconcile(POD, &hooks, Instant::now());
+        assert_eq!(actions.first(), Some(&(hook, Verb::Detach)));
+    }
 }
 
 #[test]
 fn what_is_in_front_is_looked_at_only_when_its_chain_may_have_changed() {
     let now = Instant::now();
-    let mut hooks = [attached(), attached(), HookRecord::default()];
+    let mut hooks = of_pod(attached(), attached());
     assert!(reconcile(POD, &hooks, now).is_empty());
     hooks[1].stale = true;
     assert_eq!(reconcile(POD, &hooks, now), [(Hook::ToPod, Verb::Look)]);
@@ -119,7 +123,7 @@ fn what_is_in_front_is_looked_at_only_when_its_chain_may_have_changed() {
 #[test]
 fn nothing_is_moved_before_what_cannot_be_passed() {
     let now = Instant::now();
-    let mut hooks = [attached(), attached(), HookRecord::default()];
+    let mut hooks = of_pod(attached(), attached());
     hooks[0].observe(behind(true), now);
     assert!(reconcile(POD, &hooks, now + CALM).is_empty());
     hooks[0].stale = true;
@@ -129,7 +133,7 @@ fn nothing_is_moved_before_what_cannot_be_passed() {
 #[test]
 fn a_failed_attach_is_tried_again_by_itself() {
     let now = Instant::now();
-    let mut hooks = [attached(), attached(), HookRecord::default()];
+    let mut hooks = of_pod(attached(), attached());
     hooks[0].observe(Seen::Failed(Cause::default()), now);
     assert!(reconcile(POD, &hooks, now).is_empty());
     assert_eq!(next_due(POD, &hooks, now), Some(now + FIRST_PAUSE));
@@ -142,7 +146,7 @@ fn a_failed_attach_is_tried_again_by_itself() {
 #[test]
 fn a_refused_link_leaves_the_filter_and_is_tried_again() {
     let now = Instant::now();
-    let mut hooks = [attached(), HookRecord::default(), HookRecord::default()];
+    let mut hooks = of_pod(attached(), HookRecord::default());
     hooks[1].observe(front(true), now);
     hooks[1].observe(Seen::Failed(Cause::default()), now);
     assert!(hooks[1].is_in_front());
@@ -209,12 +213,11 @@ fn weather() -> impl Strategy<Value = Weather> {
 }
 
 fn wanted() -> impl Strategy<Value = Wanted> {
-    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(endpoint, clear_stamp, bridge)| {
-        Wanted {
-            endpoint,
-            clear_stamp: clear_stamp && !endpoint,
-            bridge,
-        }
+    any::<[bool; 4]>().prop_map(|[endpoint, clear_stamp, stamp_host, bridge]| Wanted {
+        endpoint,
+        clear_stamp: clear_stamp && !endpoint,
+        stamp_host: stamp_host && !endpoint,
+        bridge,
     })
 }
 
@@ -223,14 +226,14 @@ proptest! {
     /// front within the longest pause, nothing else of ours is left, and there is nothing to do.
     #[test]
     fn it_heals_by_itself(
-        storm in proptest::collection::vec((wanted(), 0_usize..3, weather(), 0_u64..4_000), 0..60),
+        storm in proptest::collection::vec((wanted(), 0_usize..HOOKS, weather(), 0_u64..4_000), 0..60),
         last in wanted(),
     ) {
         let mut now = Instant::now();
-        let mut kernel = [Kernel::default(); 3];
+        let mut kernel = [Kernel::default(); HOOKS];
         let mut hooks = Hooks::default();
-        let mut moves: [Option<Instant>; 3] = [None; 3];
-        let mut step = |wanted, kernel: &mut [Kernel; 3], hooks: &mut Hooks, weather, now| {
+        let mut moves: [Option<Instant>; HOOKS] = [None; HOOKS];
+        let mut step = |wanted, kernel: &mut [Kernel; HOOKS], hooks: &mut Hooks, weather, now| {
             let actions = reconcile(wanted, hooks, now);
             for (hook, verb) in &actions {
                 let n = *hook as usize;

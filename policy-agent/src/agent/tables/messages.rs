@@ -39,6 +39,8 @@ pub(in crate::agent) enum Request {
     TunnelPorts(Vec<u16>),
     /// Tell the programs what this node delivers locally.
     LocalRoutes(Vec<IpNet>),
+    /// Tell the programs which interfaces are IFBs.
+    Ifbs(BTreeSet<u32>),
     /// Go on in the larger tables of another generation, unless these hold everything by now.
     Replace {
         /// The turn's number.

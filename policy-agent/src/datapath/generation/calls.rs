@@ -26,8 +26,13 @@ pub(super) fn fill(ebpf: &mut Ebpf) -> Result<(), LoadError> {
     for (call, name) in [
         (names::CALL_TO_POD, names::TO_POD),
         (names::CALL_TO_POD_OWED, names::TO_POD_OWED),
+        (names::CALL_TO_POD_LAST, names::TO_POD_LAST),
     ] {
-        let program = classifier(ebpf, name)?.fd();
+        let program = match classifier(ebpf, name)?.fd() {
+            // A stand-in that is not loaded is not attached either.
+            Err(_) if call == names::CALL_TO_POD_LAST => continue,
+            program => program,
+        };
         let program = program.map_err(|source| PartError::Program { name, source })?;
         calls
             .set(call, program, 0)

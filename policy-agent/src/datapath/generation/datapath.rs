@@ -105,6 +105,14 @@ impl Datapath {
         self.generation.tables.set_tunnel_ports(ports)
     }
 
+    /// Tells the programs which interfaces are IFBs.
+    ///
+    /// # Errors
+    /// The kernel refuses to write the map.
+    pub fn set_ifbs(&mut self, ifbs: &BTreeSet<u32>) -> Result<(), TableError> {
+        self.generation.tables.set_ifbs(ifbs)
+    }
+
     /// Tells the programs what this node delivers locally besides its addresses.
     ///
     /// # Errors

@@ -33,6 +33,8 @@ pub struct NodeFacts {
     pub tunnel_ports: Vec<u16>,
     /// What it delivers locally besides its addresses.
     pub local_routes: Vec<IpNet>,
+    /// Its interfaces that are IFBs.
+    pub ifbs: BTreeSet<u32>,
 }
 
 /// A generation whose tables are empty.
@@ -148,6 +150,7 @@ impl Loaded {
         let tables = &mut self.datapath.generation.tables;
         tables.set_tunnel_ports(&node.tunnel_ports)?;
         tables.set_local_routes(&node.local_routes)?;
+        tables.set_ifbs(&node.ifbs)?;
         let mut refused = tables.apply(wanted);
         if !tables.is_exact() {
             refused = tables.fit(wanted);

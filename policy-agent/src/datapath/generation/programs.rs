@@ -10,11 +10,13 @@ use std::{
 };
 
 use aya::{Ebpf, programs::SchedClassifier};
-use policy_common::names;
 
-use super::super::kernel::{
-    part::{self, PartError},
-    test_run::{self, TestOrigin, TestOutcome},
+use super::super::{
+    hooks::Hook,
+    kernel::{
+        part::{self, PartError},
+        test_run::{self, TestOrigin, TestOutcome},
+    },
 };
 
 /// The loaded programs.
@@ -31,7 +33,7 @@ impl Programs {
     /// The loaded programs of an object.
     pub(crate) fn new(mut ebpf: Ebpf) -> Result<Self, PartError> {
         let mut ids = BTreeMap::new();
-        for name in [names::FROM_POD, names::TO_POD, names::CLEAR_STAMP] {
+        for name in Hook::ALL.map(Hook::program) {
             if ebpf.program(name).is_some() {
                 let program = part::classifier(&mut ebpf, name)?;
                 ids.insert(name, vec![id(program, name)?]);

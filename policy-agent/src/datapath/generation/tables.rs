@@ -3,7 +3,10 @@
 //! Owns the handles; must not know plans. One method per kind of write; a write that the kernel
 //! refuses changes nothing.
 
-use std::net::IpAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use aya::{Ebpf, maps::MapError};
 use ipnet::IpNet;
@@ -25,6 +28,9 @@ use super::{
     locals::Locals,
 };
 
+/// The bit of an element of POD_LINKS by whose interfaces packets of pods come.
+const POD_LINK: u64 = 1;
+
 /// Typed handles of the maps that hold policy.
 pub(crate) struct Tables {
     interfaces: Hash<u32, EndpointId>,
@@ -43,6 +49,7 @@ pub(crate) struct Tables {
     control: Control,
     tunnel_ports: Slots<u64>,
     pod_links: Slots<u64>,
+    ifbs: BTreeSet<u32>,
 }
 
 /// Rules that every generation has.
@@ -76,6 +83,7 @@ impl Tables {
             control: Control::default(),
             tunnel_ports: open(ebpf, names::TUNNEL_PORTS)?,
             pod_links: open(ebpf, names::POD_LINKS)?,
+            ifbs: BTreeSet::new(),
         })
     }
 
@@ -106,7 +114,7 @@ impl Tables {
         // Stays when the endpoint goes: others may have the same element, and one too many costs a look.
         for link in [value.ifindex, value.bridge] {
             if link != 0 {
-                self.pod_links.set(link % POD_LINKS, Abi(1), 0)?;
+                self.put_link(link, |word| word | POD_LINK)?;
             }
         }
         let interface = Abi(value.ifindex);
@@ -283,6 +291,29 @@ impl Tables {
     /// Makes LOCALS these prefixes.
     pub(crate) fn put_local_routes(&mut self, routes: &[IpNet]) -> Result<(), MapError> {
         self.locals.put(routes)
+    }
+
+    /// Makes these interfaces the IFBs. Of two whose indices are the same but for a multiple of POD_LINKS
+    /// one is none.
+    pub(crate) fn put_ifbs(&mut self, ifbs: &BTreeSet<u32>) -> Result<(), MapError> {
+        let slots = |ifbs: &BTreeSet<u32>| -> BTreeMap<u32, u32> {
+            ifbs.iter().map(|ifb| (ifb % POD_LINKS, *ifb)).collect()
+        };
+        let (before, after) = (slots(&self.ifbs), slots(ifbs));
+        for slot in before.keys().filter(|slot| !after.contains_key(slot)) {
+            self.put_link(*slot, |word| word & POD_LINK)?;
+        }
+        for (slot, ifb) in after {
+            self.put_link(slot, |word| word & POD_LINK | u64::from(ifb) << 32)?;
+        }
+        self.ifbs.clone_from(ifbs);
+        Ok(())
+    }
+
+    fn put_link(&mut self, link: u32, change: impl FnOnce(u64) -> u64) -> Result<(), MapError> {
+        let slot = link % POD_LINKS;
+        let word = self.pod_links.get(&slot, 0)?.0;
+        self.pod_links.set(slot, Abi(change(word)), 0)
     }
 
     /// Sets the bit of every UDP port on which this node unpacks tunnels, and clears the others.

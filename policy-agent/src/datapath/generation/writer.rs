@@ -257,6 +257,15 @@ impl TableWriter {
         written.map_err(TableError::of(names::TUNNEL_PORTS))
     }
 
+    /// Tells the programs which interfaces are IFBs.
+    ///
+    /// # Errors
+    /// The kernel refuses to write the map.
+    pub fn set_ifbs(&mut self, ifbs: &BTreeSet<u32>) -> Result<(), TableError> {
+        let written = self.tables.put_ifbs(ifbs);
+        written.map_err(TableError::of(names::POD_LINKS))
+    }
+
     /// Tells the programs what this node delivers locally besides its addresses.
     ///
     /// # Errors

@@ -12,6 +12,8 @@ pub enum Hook {
     ToPod,
     /// TC ingress of a bridge port that is no pod's.
     ClearStamp,
+    /// TC egress of a bridge that has pods, where this host has IFBs.
+    StampHost,
 }
 
 impl Hook {
@@ -20,7 +22,12 @@ impl Hook {
     pub const ENDPOINT: [Self; 2] = [Self::FromPod, Self::ToPod];
 
     /// Every hook.
-    pub const ALL: [Self; 3] = [Self::FromPod, Self::ToPod, Self::ClearStamp];
+    pub const ALL: [Self; 4] = [
+        Self::FromPod,
+        Self::ToPod,
+        Self::ClearStamp,
+        Self::StampHost,
+    ];
 
     /// The program's name.
     pub const fn program(self) -> &'static str {
@@ -28,6 +35,7 @@ impl Hook {
             Self::FromPod => names::FROM_POD,
             Self::ToPod => names::TO_POD,
             Self::ClearStamp => names::CLEAR_STAMP,
+            Self::StampHost => names::STAMP_HOST,
         }
     }
 
@@ -36,7 +44,7 @@ impl Hook {
         match self {
             Self::FromPod => Some(names::FROM_POD_LAST),
             Self::ToPod => Some(names::TO_POD_LAST),
-            Self::ClearStamp => None,
+            Self::ClearStamp | Self::StampHost => None,
         }
     }
 
@@ -44,7 +52,7 @@ impl Hook {
     pub const fn direction(self) -> TcAttachType {
         match self {
             Self::FromPod | Self::ClearStamp => TcAttachType::Ingress,
-            Self::ToPod => TcAttachType::Egress,
+            Self::ToPod | Self::StampHost => TcAttachType::Egress,
         }
     }
 }

@@ -17,6 +17,7 @@ mod icmp;
 mod link;
 mod parsing;
 mod phases;
+mod probes;
 mod refragmented;
 mod scene;
 mod spoofing;
@@ -111,6 +112,7 @@ fn cases() -> impl Iterator<Item = Case> {
         flows::CASES,
         phases::CASES,
         foreign::CASES,
+        probes::CASES,
         refragmented::CASES,
     ]
     .into_iter()
