@@ -41,7 +41,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         .context("the suite `lifecycle` was not built")?
         .command;
     if args.udp {
-        soak.args(["resolver::", "--nocapture", "--ignored"])
+        soak.args(["resolver::", "--nocapture"])
             .env("POLICY_UDP_SECONDS", args.seconds.to_string());
     } else {
         soak.args(["kills::", "--nocapture"])

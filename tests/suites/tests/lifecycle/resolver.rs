@@ -180,7 +180,6 @@ fn prepare(wiring: Wiring, attach: Attach) -> Scene {
 }
 
 #[test]
-#[ignore = "at the limit a few are lost still, more on a busy machine: cargo xtask soak --udp"]
 fn questions_from_ever_other_ports_are_answered_by_a_pod_that_is_isolated_both_ways() {
     let seconds = std::env::var("POLICY_UDP_SECONDS").ok();
     let length = seconds.map(|text| Duration::from_secs(text.parse().unwrap()));
