@@ -8,6 +8,7 @@
 //! them for long is given up.
 
 mod network;
+mod policies;
 mod suite;
 
 use std::{env, fs, path::PathBuf, time::Instant};

@@ -1,6 +1,6 @@
 //! What must hold on every kernel: the core of the suites that run on the machine itself.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use policy_agent::datapath::{
@@ -8,10 +8,7 @@ use policy_agent::datapath::{
 };
 use policy_common::{Config, Direction, EndpointId, Reason};
 use policy_core::{
-    model::{
-        Change, EndpointFact, ObjectName, PeerMatch, Peers, PodFact, PolicyFact, PortMatch, Ports,
-        Protocol as Kind, Requirement, Rule, Selector,
-    },
+    model::{Change, EndpointFact, ObjectName, PodFact, PolicyFact},
     plan::Op,
     resolve::Resolver,
 };
@@ -20,7 +17,10 @@ use policy_harness::{
     traffic::{Connection, Outcome, Protocol, Server, ping, probe},
 };
 
-use crate::network::{HOST, Network, PASSED_ON, STRANGER};
+use crate::{
+    network::{HOST, Network, PASSED_ON, STRANGER},
+    policies::{compile, everything, ingress_to_b, labelled, web},
+};
 
 /// The agent's state.
 const PINS: &str = "/sys/fs/bpf/vmtest";
@@ -352,16 +352,6 @@ fn within(wanted: Outcome) -> Duration {
     }
 }
 
-/// All that follows from the facts.
-fn compile(facts: &[Change]) -> (Resolver, Vec<Op>) {
-    let mut resolver = Resolver::new();
-    for fact in facts {
-        resolver.apply(fact.clone());
-    }
-    let wanted = resolver.commit();
-    (resolver, wanted)
-}
-
 /// A generation for a small machine, in force.
 fn load(host: &Netns, object: &[u8], pins: &Pins, wanted: &[Op]) -> Result<Datapath> {
     let options = LoadOptions {
@@ -383,40 +373,4 @@ fn load(host: &Netns, object: &[u8], pins: &Pins, wanted: &[Op]) -> Result<Datap
         needless: None,
     };
     Ok(host.run(|| Datapath::load(&options, wanted))??)
-}
-
-/// Who may connect to the second pod.
-fn ingress_to_b(rules: Vec<Rule>) -> PolicyFact {
-    PolicyFact {
-        name: ObjectName::new("default", "b"),
-        subjects: labelled("b"),
-        ingress: Some(rules),
-        egress: None,
-    }
-}
-
-fn labelled(app: &str) -> Selector {
-    Selector::new([Requirement::In("app".into(), vec![Arc::from(app)])])
-}
-
-/// The first pod, on one TCP and one UDP port.
-fn web() -> Rule {
-    Rule {
-        peers: Peers::AnyOf(vec![PeerMatch::Pods {
-            namespaces: None,
-            pods: labelled("a"),
-        }]),
-        ports: Ports::AnyOf(vec![
-            PortMatch::Range(Kind::Tcp, 80, 80),
-            PortMatch::Range(Kind::Udp, 53, 53),
-        ]),
-    }
-}
-
-/// Everybody, on every port.
-fn everything() -> Rule {
-    Rule {
-        peers: Peers::All,
-        ports: Ports::All,
-    }
 }
