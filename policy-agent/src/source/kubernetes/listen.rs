@@ -12,7 +12,7 @@ use super::{
     Trouble,
     client::Connection,
     follow::Follow,
-    known::{Draft, version_of},
+    known::{Draft, Versioned, version_of},
     list::{List, Part, probe},
     watch::{Said, Watch},
 };
@@ -106,6 +106,7 @@ impl Follow {
         }))
     }
 
+    /// What was taken in is told whatever comes behind it: no list would find that again.
     async fn take_said(
         &mut self,
         said: Vec<Said>,
@@ -113,23 +114,39 @@ impl Follow {
     ) -> Result<(), Trouble> {
         let mut changes = Vec::new();
         let mut announced = false;
+        let mut outcome = Ok(());
         for one in said {
-            let (Said::There(object) | Said::Gone(object) | Said::Bookmark(object)) = &one;
-            let version = version_of(object).map(str::to_owned);
-            let change = match one {
-                Said::There(object) => self.known.there(object, draft.as_deref_mut())?,
-                Said::Gone(object) => self.known.gone(object, draft.as_deref_mut())?,
-                Said::Bookmark(_) => {
-                    self.reached(version, true);
-                    continue;
+            match self.take(one, draft.as_deref_mut(), &mut announced) {
+                Ok(change) => changes.extend(change),
+                Err(trouble) => {
+                    outcome = Err(trouble);
+                    break;
                 }
-            };
-            announced |= self.resource.announced;
-            self.reached(version, false);
-            changes.extend(change);
+            }
         }
         self.say(changes, announced).await;
-        Ok(())
+        outcome
+    }
+
+    fn take(
+        &mut self,
+        one: Said,
+        draft: Option<&mut Draft>,
+        announced: &mut bool,
+    ) -> Result<Option<Versioned>, Trouble> {
+        let (Said::There(object) | Said::Gone(object) | Said::Bookmark(object)) = &one;
+        let version = version_of(object).map(str::to_owned);
+        let change = match one {
+            Said::There(object) => self.known.there(object, draft)?,
+            Said::Gone(object) => self.known.gone(object, draft)?,
+            Said::Bookmark(_) => {
+                self.reached(version, true);
+                return Ok(None);
+            }
+        };
+        *announced |= self.resource.announced;
+        self.reached(version, false);
+        Ok(change)
     }
 }
 

@@ -38,6 +38,23 @@ async fn an_event_that_cannot_be_decoded_leads_to_a_list() {
 }
 
 #[tokio::test]
+async fn what_came_before_an_event_that_cannot_be_read_is_told() {
+    let before = [policy("gone", "1", 1)];
+    let (mut scene, mut watch) = Scene::synced(pace(), "1", &before).await;
+    let there = policy("there", "2", 1);
+    let lines = [
+        json!({"type": "ADDED", "object": there}),
+        json!({"type": "DELETED", "object": policy("gone", "3", 1)}),
+        json!({"type": "ADDED", "object": {"metadata": {}}}),
+    ];
+    let lines = lines.map(|line| format!("{line}\n"));
+    watch.part(lines.concat().as_bytes()).await;
+    let question = scene.server.next_list().await;
+    question.list("4", &[there]).await;
+    assert_eq!(scene.changes().await.0, ["+there", "-gone"]);
+}
+
+#[tokio::test]
 async fn an_event_may_come_in_pieces_and_several_in_one() {
     let (mut scene, mut watch) = Scene::synced(pace(), "1", &[]).await;
     let lines: Vec<String> = ["a", "b"]
