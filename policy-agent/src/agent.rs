@@ -16,6 +16,8 @@ mod drops;
 mod endpoints;
 mod enforcement;
 mod growth;
+#[cfg(feature = "health")]
+mod health;
 mod hook_state;
 mod hooks;
 mod links;
@@ -23,6 +25,7 @@ mod options;
 mod own;
 mod pins;
 mod ports;
+mod readiness;
 mod reconcile;
 mod replies;
 mod shortage;
@@ -146,6 +149,8 @@ struct Agent {
     turn: u64,
     written: u64,
     failures: Vec<String>,
+    /// How many of the failures, the first ones, are writes that the kernel refused.
+    refused_writes: usize,
     waiting: usize,
     /// The tables are exactly what the resolver says.
     is_exact: bool,
@@ -220,6 +225,10 @@ pub async fn run(
     let mut node_task = tokio::spawn(watcher.run(sender));
     let mut agent = Agent::new(&options, &pins, &source)?;
     status::listen(&options.pins, agent.published.clone())?;
+    #[cfg(feature = "health")]
+    if let Some(address) = options.health {
+        health::listen(address, agent.published.clone())?;
+    }
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let mut idle = false;
@@ -311,6 +320,7 @@ impl Agent {
             turn: 0,
             written: 0,
             failures: Vec::new(),
+            refused_writes: 0,
             waiting: 0,
             is_exact: true,
             is_refused: false,

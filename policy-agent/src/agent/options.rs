@@ -43,6 +43,9 @@ pub struct AgentOptions {
     pub config: Config,
     /// Sizes of the tables.
     pub sizes: TableSizes,
+    /// Where `/healthz` and `/readyz` are answered, if anywhere.
+    #[cfg(feature = "health")]
+    pub health: Option<std::net::SocketAddr>,
     /// Memory up to which full tables of policy grow, in MiB; 0: they do not.
     pub memory_limit: u32,
 }

@@ -15,6 +15,7 @@ mod editing;
 mod established;
 mod flows;
 mod growth;
+mod health;
 mod identity;
 mod kills;
 mod leaks;
