@@ -34,4 +34,5 @@ mod steady;
 mod table;
 mod translated;
 mod trouble;
+mod untold;
 mod world;
