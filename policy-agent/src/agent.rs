@@ -32,6 +32,7 @@ mod shortage;
 mod snapshot;
 mod sources;
 mod status;
+mod succession;
 mod tables;
 mod turn;
 
@@ -207,11 +208,11 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
     controls: &Controls,
 ) -> Result<(), AgentError> {
-    // The filters of two agents would have one place.
-    let may_be_second = options.allow_second && options.attach.mechanism() == Mechanism::Tcx;
-    alone::claim(options.pins.path(), may_be_second)?;
+    let mut shutdown = std::pin::pin!(shutdown);
     let was_missing = Lifetime::is_missing();
-    let pins = options.pins.lock()?;
+    let Some(pins) = succession::lock(&options, shutdown.as_mut()).await? else {
+        return Ok(());
+    };
     let lifetime = Lifetime::of(options.pins.path(), was_missing);
     if lifetime == Lifetime::EndsWithAgent {
         tracing::error!(
@@ -229,7 +230,6 @@ pub async fn run(
     if let Some(address) = options.health {
         health::listen(address, agent.published.clone())?;
     }
-    let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let mut idle = false;
         let sleep = agent.next_due().saturating_duration_since(Instant::now());

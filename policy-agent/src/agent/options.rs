@@ -33,6 +33,8 @@ pub struct AgentOptions {
     pub pins: PinDir,
     /// Another agent may enforce in this network namespace, from another pin directory.
     pub allow_second: bool,
+    /// While another agent has the pin directory, it is waited for instead of given up.
+    pub wait: bool,
     /// How programs are attached.
     pub attach: AttachMode,
     /// What happens to interfaces without a known pod.

@@ -57,6 +57,10 @@ pub(super) struct RunArgs {
     /// packets must then pass both. Only with TCX: clsact filters of two agents would have one place
     #[arg(long)]
     allow_second_agent: bool,
+    /// While another agent enforces from the pin directory, wait until it ends and go on for it, instead
+    /// of refusing to start: for updates that start the next one first
+    #[arg(long)]
+    wait: bool,
     /// How programs are attached
     #[arg(long, value_enum, default_value_t)]
     attach: AttachMode,
@@ -172,6 +176,7 @@ pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         node_name: arguments.node_name,
         pins: PinDir::new(arguments.pin_path),
         allow_second: arguments.allow_second_agent,
+        wait: arguments.wait,
         attach: arguments.attach,
         unknown: arguments.unknown_endpoint,
         check_mac: !arguments.allow_any_link_address,

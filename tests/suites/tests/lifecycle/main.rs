@@ -31,6 +31,7 @@ mod scene;
 mod shares;
 mod sift;
 mod steady;
+mod succession;
 mod table;
 mod translated;
 mod trouble;
