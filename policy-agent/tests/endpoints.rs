@@ -170,4 +170,32 @@ fn a_small_budget_loses_no_count() {
         assert!(!passes(&mut datapath, 7));
     }
     assert_eq!(datapath.read_events(1_000).len(), 3);
+    // No further drop says so.
+    let untold = |datapath: &mut Datapath| datapath.untold_drops().unwrap();
+    assert_eq!(untold(&mut datapath), [(EndpointId(1), 97)].into());
+    assert_eq!(untold(&mut datapath), [].into(), "it is told once");
+}
+
+#[test]
+fn a_number_that_is_used_again_inherits_no_count() {
+    let mut datapath = load(0, 1);
+    assert!(datapath.apply(&[endpoint(7, 1, Some(5))]).is_empty());
+    for _ in 0..10 {
+        assert!(!passes(&mut datapath, 7));
+    }
+    let ended = datapath.untold_drops().unwrap();
+    assert_eq!(ended, [(EndpointId(1), 9)].into());
+    let again = [
+        Op::DeleteEndpoint {
+            ifindex: 7,
+            id: EndpointId(1),
+        },
+        endpoint(8, 1, Some(5)),
+    ];
+    assert!(datapath.apply(&again).is_empty());
+    assert!(!passes(&mut datapath, 8));
+    assert_eq!(
+        datapath.untold_drops().unwrap(),
+        [(EndpointId(1), 1)].into()
+    );
 }

@@ -27,7 +27,8 @@ pub struct Event {
     pub ruleset: u32,
     /// The endpoint's epoch.
     pub epoch: u32,
-    /// Drops of this endpoint without an event since the event before.
+    /// Drops of this endpoint number without an event, ever, modulo 2³²; the agent's reader says how many
+    /// of them nobody was told of.
     pub suppressed: u32,
     /// The endpoint that was judged.
     pub endpoint: EndpointId,
@@ -60,6 +61,6 @@ pub struct EventBudget {
     pub credit: u64,
     /// Low 32 bits of jiffies when credit was last added.
     pub refilled: u32,
-    /// Drops without an event since the last one written.
+    /// Drops without an event, ever, modulo 2³². The programs only add to it, whatever the processor.
     pub suppressed: u32,
 }

@@ -83,6 +83,11 @@ impl Attribution {
         before.truncate(REMEMBERED);
     }
 
+    /// The pod of an endpoint, also when that is gone, until another has its number.
+    pub(super) fn pod(&self, endpoint: EndpointId) -> Option<&ObjectName> {
+        self.endpoints.get(&endpoint)?.front()?.pod.as_ref()
+    }
+
     /// Who judged a packet by this ruleset of the endpoint.
     pub(super) fn of(
         &self,

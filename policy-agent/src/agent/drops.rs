@@ -1,13 +1,14 @@
 //! From events of the programs to lines that people read.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
-use policy_common::{Direction, Event, Reason, RulesetId};
+use policy_common::{Direction, EndpointId, Event, Reason, RulesetId};
 
 use super::Agent;
 use crate::telemetry::drops::{Drop, Peer};
@@ -19,6 +20,23 @@ impl Agent {
             if let Some(drop) = self.describe(event) {
                 drop.log();
             }
+        }
+    }
+
+    /// Logs how many were dropped without a line of their own, where no line of another said so.
+    pub(super) fn report_untold(&self, drops: &BTreeMap<EndpointId, u32>) {
+        for (endpoint, suppressed) in drops {
+            let port = self.ports.iter().find(|(_, port)| {
+                let fact = port.fact.as_ref();
+                fact.is_some_and(|fact| fact.id == *endpoint)
+            });
+            let pod = self.attribution.pod(*endpoint);
+            tracing::info!(
+                pod = pod.map(tracing::field::display),
+                interface = port.map(|(ifindex, _)| self.ports.name(ifindex)),
+                suppressed,
+                "more were dropped"
+            );
         }
     }
 

@@ -33,6 +33,7 @@ impl Agent {
                 self.tables.events_read();
                 self.report_drops(&events);
             }
+            Reply::Untold(drops) => self.report_untold(&drops),
             Reply::Failed(error) => return Err(error),
         }
         Ok(())

@@ -5,6 +5,7 @@
 //! interfaces. Invariant: requests are executed in the order in which they came, and everything
 //! that was queued is written before the tables are settled once.
 
+mod events;
 mod messages;
 mod replace;
 
@@ -17,12 +18,13 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use policy_core::plan::Op;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use self::events::{IDLE_TICK, UNTOLD};
 pub(super) use self::messages::{Reply, Request, State};
 use super::{AgentError, AgentOptions, causes};
 use crate::datapath::{
@@ -30,17 +32,6 @@ use crate::datapath::{
     NodeFacts, Pins, TableSizes,
 };
 
-/// How often events are read while there are some: the programs wake nobody.
-const BUSY_TICK: Duration = Duration::from_millis(100);
-/// How often while there are none.
-const IDLE_TICK: Duration = Duration::from_millis(400);
-/// How long events are looked for more often after the last one.
-const BUSY: Duration = Duration::from_secs(2);
-/// Events that are read at once; the rest waits for the next tick.
-const EVENTS_PER_TICK: usize = 512;
-/// Readings of events that may wait for the loop; further ones wait in the kernel, which counts
-/// what it has no room for.
-const MOST_UNREAD: usize = 4;
 /// Requests that one turn takes.
 const MOST_REQUESTS: usize = 1_024;
 
@@ -161,6 +152,7 @@ struct Worker {
     /// Written, but programs do not remember it yet.
     unsettled: bool,
     last_event: Option<Instant>,
+    next_untold: Instant,
 }
 
 impl Worker {
@@ -202,6 +194,7 @@ impl Worker {
             unread,
             unsettled: false,
             last_event: None,
+            next_untold: Instant::now() + UNTOLD,
         };
         // In this order: hooks are looked for only where the loop knows that their endpoint is written.
         worker.written(turn, &failures);
@@ -281,6 +274,7 @@ impl Worker {
                 wanted,
             } => self.replace(turn, *loaded, &wanted),
             Request::Retire => {
+                self.tell_untold();
                 self.events_before = None;
                 self.retire();
             }
@@ -294,6 +288,8 @@ impl Worker {
                 }
             }
             Request::Sweep(live) => {
+                // After it, numbers are given again: what was counted under them is another's.
+                self.tell_untold();
                 let began = Instant::now();
                 let result = self.now.flows.sweep(&live);
                 if let Err(error) = &result {
@@ -347,29 +343,6 @@ impl Worker {
         self.now.tables.settle()?;
         self.unsettled = false;
         Ok(())
-    }
-
-    /// Reads events; returns when to do it again.
-    fn tick(&mut self, now: Instant) -> Duration {
-        if let Some(debug) = &mut self.now.debug {
-            debug.flush();
-        }
-        if self.unread.load(Ordering::Relaxed) < MOST_UNREAD {
-            let mut events = self.now.events.read(EVENTS_PER_TICK);
-            if let Some(before) = &mut self.events_before {
-                events.extend(before.read(EVENTS_PER_TICK));
-            }
-            if !events.is_empty() {
-                self.last_event = Some(now);
-                self.unread.fetch_add(1, Ordering::Relaxed);
-                self.reply(Reply::Events(events));
-            }
-        }
-        if self.unsettled && self.settle().is_ok() {
-            tracing::info!("programs remember what they read again");
-        }
-        let is_busy = self.last_event.is_some_and(|last| now - last < BUSY);
-        if is_busy { BUSY_TICK } else { IDLE_TICK }
     }
 
     fn reply(&self, reply: Reply) {

@@ -164,13 +164,15 @@ impl Agent {
             .arg("--manifests")
             .arg(&self.manifests)
             .args(["--attach", self.attach.argument(), "--log-format", "json"])
-            // Every drop is to be seen.
-            .args(["--drop-rate", "100000"])
             .args(arguments)
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
+        if !arguments.contains(&"--drop-rate") {
+            // Every drop is to be seen.
+            command.args(["--drop-rate", "100000"]);
+        }
         let child = self.host.run(|| command.spawn())??;
         self.child = Some(child);
         Ok(())

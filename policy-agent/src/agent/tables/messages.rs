@@ -1,6 +1,9 @@
 //! What the loop and the thread that owns the tables say to each other.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use policy_common::{EndpointId, Event, RulesetId};
@@ -91,6 +94,8 @@ pub(in crate::agent) enum Reply {
     },
     /// What the programs told of single packets.
     Events(Vec<Event>),
+    /// How many drops of endpoints they told nothing of.
+    Untold(BTreeMap<EndpointId, u32>),
     /// The agent cannot go on.
     Failed(AgentError),
 }

@@ -1,6 +1,9 @@
 //! The generation in force.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use ipnet::IpNet;
 use policy_common::{Counter, Direction, Endpoint, EndpointId, Event, Reason};
@@ -132,6 +135,14 @@ impl Datapath {
     /// See [`EventReader::read`].
     pub fn read_events(&mut self, most: usize) -> Vec<Event> {
         self.generation.events.read(most)
+    }
+
+    /// See [`EventReader::untold`].
+    ///
+    /// # Errors
+    /// The kernel refuses to read the map.
+    pub fn untold_drops(&mut self) -> io::Result<BTreeMap<EndpointId, u32>> {
+        self.generation.events.untold()
     }
 
     /// See [`Counters::all`].

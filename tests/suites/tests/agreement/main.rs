@@ -12,3 +12,4 @@ mod random;
 mod remembered;
 mod seam;
 mod under_load;
+mod untold;

@@ -33,4 +33,5 @@ mod steady;
 mod table;
 mod translated;
 mod trouble;
+mod untold;
 mod world;

@@ -1,0 +1,81 @@
+//! Drops of one pod on several processors at once: each is an event, or counted once.
+
+use std::thread;
+
+use policy_agent::datapath::{Datapath, LoadOptions, TestOrigin};
+use policy_bpf::Run;
+use policy_common::{Config, EndpointId, PortSetId, RulesetId, names};
+use policy_core::plan::{DirectionEntry, EndpointEntry, Op};
+use policy_harness::wire::{Ethernet, ip};
+
+use crate::{cluster::small, processors};
+
+const POD: TestOrigin = TestOrigin {
+    ifindex: 7,
+    ingress_ifindex: 3,
+    socket: false,
+    foreign_socket: false,
+    stamp: 0,
+};
+const ID: EndpointId = EndpointId(3);
+/// Enough that processors meet at the count.
+const EACH: u32 = 200_000;
+
+/// A pod that nobody may reach, and few events.
+fn load() -> Datapath {
+    let config = Config {
+        test_seam: 1,
+        event_rate: 1,
+        event_burst: 3,
+        ..Config::DEFAULT
+    };
+    let options = LoadOptions {
+        config,
+        sizes: small(),
+        ..LoadOptions::embedded().unwrap()
+    };
+    let mut kernel = Datapath::load(&options, &[]).unwrap();
+    let pod = Op::PutEndpoint(EndpointEntry {
+        ifindex: POD.ifindex,
+        id: ID,
+        bridge: None,
+        ingress: Some(DirectionEntry {
+            ruleset: RulesetId(5),
+            default_ports: PortSetId::DENY_ALL,
+            has_blocks: false,
+        }),
+        egress: None,
+        addresses: vec!["10.0.0.9".parse().unwrap()],
+        unknown: false,
+        pod_tag: 7,
+        mac: None,
+        eui_64: false,
+        new_epoch: true,
+    });
+    assert!(kernel.apply(&[pod]).is_empty());
+    kernel.settle().unwrap();
+    kernel
+}
+
+#[test]
+fn drops_on_several_processors_are_events_or_counted_once() {
+    let mut kernel = load();
+    let program = kernel.programs.descriptor(names::TO_POD).unwrap();
+    let [from, to] = ["10.0.1.1", "10.0.0.9"].map(|text| text.parse().unwrap());
+    let frame = Ethernet::new([2; 6], [2; 6]).ip(&ip::packet(from, to, 99, b"nobody asked"));
+    let processors = processors::all();
+    thread::scope(|scope| {
+        for processor in &processors {
+            let run = Run::new(program.try_clone().unwrap(), &frame, &POD.context());
+            scope.spawn(move || {
+                processors::stay_on(*processor);
+                run.repeat(EACH).unwrap();
+            });
+        }
+    });
+    let events = kernel.read_events(usize::MAX);
+    let told: u32 = events.iter().map(|event| event.suppressed).sum();
+    let untold: u32 = kernel.untold_drops().unwrap().values().sum();
+    let all = processors.len() as u32 * EACH;
+    assert_eq!(events.len() as u32 + told + untold, all);
+}
