@@ -95,7 +95,7 @@ fn judged(node: &Node, frame: &[u8], ingress_ifindex: u32, stamp: u16) -> Option
     assert!(decision.drops());
     assert_eq!(
         against >> 16 & 0xffff,
-        CALLER.0.into(),
+        u64::from(CALLER.0),
         "it is the caller's"
     );
     Some(decision)
