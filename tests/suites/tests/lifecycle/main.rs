@@ -34,4 +34,5 @@ mod table;
 mod translated;
 mod trouble;
 mod untold;
+mod ways;
 mod world;
