@@ -15,7 +15,7 @@ use crate::{
     neighbour::Neighbour,
     origin::Origin,
     packet::{
-        IpPacket, Segment, Wire,
+        Bytes, IpPacket, Segment, Wire,
         ethernet::{self, ethertype},
         transport::{self, Kind},
     },
@@ -40,6 +40,10 @@ where
     if endpoint.has(Endpoint::MAC) && !ethernet::is_from(frame, endpoint.mac) {
         return Decision::of(Reason::LinkAddress);
     }
+    let is_free = !endpoint.is_isolated() && !endpoint.has(Endpoint::UNKNOWN);
+    if is_free && is_plainly_own(frame, ethertype, endpoint) {
+        return Decision::of(Reason::NotIsolated);
+    }
     match ethertype {
         ethertype::IPV4 => ip::<V4, W, B>(world, frame, origin, endpoint),
         ethertype::IPV6 => ip::<V6, W, B>(world, frame, origin, endpoint),
@@ -49,6 +53,24 @@ where
         _ if endpoint.is_isolated() => Decision::of(Reason::Ethertype),
         _ => Decision::of(Reason::NotIsolated),
     }
+}
+
+/// Whether a frame is a plain TCP segment from the endpoint's first address, of which the checks of the
+/// sender ask no more.
+#[inline(always)]
+fn is_plainly_own<B: Bytes + ?Sized>(frame: &B, ethertype: u16, endpoint: &Endpoint) -> bool {
+    match ethertype {
+        ethertype::IPV4 => is_tcp_of::<V4, B>(frame, endpoint),
+        ethertype::IPV6 => is_tcp_of::<V6, B>(frame, endpoint),
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn is_tcp_of<F: Wire, B: Bytes + ?Sized>(frame: &B, endpoint: &Endpoint) -> bool {
+    F::plain_tcp(frame).is_some_and(|[source, destination]| {
+        source == F::of(endpoint) && !source.is_unspecified() && !destination.is_loopback()
+    })
 }
 
 #[inline(always)]

@@ -11,6 +11,7 @@ use policy_common::{
 use crate::{
     family::Family,
     flows::shares::Charge,
+    origin::Link,
     question::{Answer, Question},
 };
 
@@ -52,11 +53,8 @@ pub trait Policy {
     /// ENDPOINTS: the endpoint that sent the packet, as its number says; also a copy, in other memory
     /// than [`Policy::endpoint_at`], so that one run may hold both.
     fn source_endpoint(&self, id: EndpointId) -> Option<&Endpoint>;
-    /// POD_LINKS: whether packets of pods come by this interface. May be true of one more, never of one
-    /// less.
-    fn is_pod_link(&self, ifindex: u32) -> bool;
-    /// POD_LINKS: whether this interface is an IFB.
-    fn is_ifb(&self, ifindex: u32) -> bool;
+    /// POD_LINKS: what is known of this interface, and maybe of another.
+    fn link(&self, ifindex: u32) -> Link;
     /// TUNNEL_PORTS: whether this node decapsulates UDP to this port (host byte order).
     fn is_tunnel_port(&self, port: u16) -> bool;
     /// RULES.

@@ -87,9 +87,10 @@ fn to_pod_last(ctx: TcContext) -> i32 {
 fn judge_to_pod(ctx: TcContext, is_last: bool) -> i32 {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
     let frame = Frame::<ETHERNET>::new(skb);
-    let whence = whence(skb);
-    let is_host = whence & FROM_HOST;
     let origin = metadata::origin(skb);
+    // Else the verifier would follow all that comes once for every answer.
+    let whence = frame.forget(whence(&origin));
+    let is_host = whence & FROM_HOST;
     if whence & OWED != 0 {
         metadata::note_last(skb, is_last);
         call(&ctx, names::CALL_TO_POD_OWED);
@@ -118,14 +119,12 @@ const FROM_HOST: u64 = 1;
 /// The sender's egress is still to be judged.
 const OWED: u64 = 2;
 
-/// What a packet's metadata says of it to [`to_pod`]. A global function: else the verifier would follow all
-/// that comes once for every answer.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn whence(skb: *mut __sk_buff) -> u64 {
-    let origin = metadata::origin(skb);
-    let is_host = u64::from(origin.is_host(&Kernel)) * FROM_HOST;
-    let is_owed = u64::from(owed::way(&Kernel, &origin) != 0) * OWED;
+/// What a packet's metadata says of it to [`to_pod`].
+#[inline(always)]
+fn whence(origin: &Origin) -> u64 {
+    let link = Kernel.link(origin.ingress_ifindex);
+    let is_host = u64::from(origin.is_host(link)) * FROM_HOST;
+    let is_owed = u64::from(owed::way(origin, link) != 0) * OWED;
     is_host | is_owed
 }
 
@@ -136,7 +135,11 @@ fn to_pod_owed(ctx: TcContext) -> i32 {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
     let origin = metadata::origin(skb);
     let frame = Frame::<ETHERNET>::new(skb);
-    let against = owed::against(&Kernel, &frame, owed::way(&Kernel, &origin));
+    let against = owed::against(
+        &Kernel,
+        &frame,
+        owed::way(&origin, Kernel.link(origin.ingress_ifindex)),
+    );
     if against == 0 {
         metadata::stamp(skb, Stamp(origin.stamp).paid());
         if metadata::is_last(skb) {
@@ -190,7 +193,8 @@ fn stamp_host(ctx: TcContext) -> i32 {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
     let origin = metadata::origin(skb);
     let was_stamped = origin.stamp == Stamp::HOST.0;
-    let was_sent_round = was_stamped && Kernel.is_ifb(origin.ingress_ifindex);
+    let link = Kernel.link(origin.ingress_ifindex);
+    let was_sent_round = was_stamped && link.is_ifb(origin.ingress_ifindex);
     let stamp = if origin.is_from_host() || was_sent_round {
         Stamp::HOST
     } else if was_stamped {

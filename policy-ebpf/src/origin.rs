@@ -30,13 +30,13 @@ impl Origin {
     ///
     /// What was sent round by an IFB has lost its socket, and has that one's interface; then
     /// [`Stamp::HOST`] says it. Only what left by an interface comes back so, and whatever leaves by one
-    /// from which a pod is reached was stamped there.
+    /// from which a pod is reached was stamped there. `link`: of the interface by which the packet came.
     #[inline(always)]
-    pub fn is_host<W: Policy>(&self, world: &W) -> bool {
+    pub const fn is_host(&self, link: Link) -> bool {
         if self.ingress_ifindex == 0 {
             self.is_from_host()
         } else {
-            self.stamp == Stamp::HOST.0 && world.is_ifb(self.ingress_ifindex)
+            self.stamp == Stamp::HOST.0 && link.is_ifb(self.ingress_ifindex)
         }
     }
 
@@ -81,6 +81,28 @@ impl Origin {
     #[inline(always)]
     const fn has_socket_of_its_own(&self) -> bool {
         self.ingress_ifindex == 0 && (self.has_socket || self.has_foreign_socket)
+    }
+}
+
+/// An element of POD_LINKS, in which interfaces share a place whose indices are the same modulo their number –
+/// bits 0: whether packets of pods come by one of them, 32: the index of one that is an IFB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link(pub u64);
+
+impl Link {
+    /// No pods' and no IFB.
+    pub const NONE: Self = Self(0);
+
+    /// Whether packets of pods come by this interface. May be true of one more, never of one less.
+    #[inline(always)]
+    pub const fn is_pods(self) -> bool {
+        self.0 as u32 != 0
+    }
+
+    /// Whether the interface is an IFB.
+    #[inline(always)]
+    pub const fn is_ifb(self, ifindex: u32) -> bool {
+        ifindex != 0 && (self.0 >> 32) as u32 == ifindex
     }
 }
 

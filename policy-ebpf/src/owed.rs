@@ -12,9 +12,9 @@ use crate::{
     decision::Decision,
     flows::life::is_expired,
     fragment,
-    lookup::{Policy, Tables, World},
+    lookup::{Tables, World},
     neighbour::Neighbour,
-    origin::{Origin, Stamp},
+    origin::{Link, Origin, Stamp},
     packet::{
         IpPacket, Segment, Wire,
         ethernet::{self, ethertype},
@@ -29,9 +29,10 @@ use crate::{
 const NOTHING: Decision = Decision::of(Reason::Allowed);
 
 /// By which way a packet came whose egress may be owed, by its stamp or because a packet of a pod has none:
-/// the stamp, and from bit 32 the interface. 0 for every other packet.
+/// the stamp, and from bit 32 the interface. 0 for every other packet. `link`: of the interface by which it
+/// came.
 #[inline(always)]
-pub fn way<W: Policy>(world: &W, origin: &Origin) -> u64 {
+pub const fn way(origin: &Origin, link: Link) -> u64 {
     const OWED: u64 = 1 << 16;
     let stamp = Stamp(origin.stamp);
     let may_be = if origin.is_of_this_hosts_socket() {
@@ -41,10 +42,10 @@ pub fn way<W: Policy>(world: &W, origin: &Origin) -> u64 {
     } else if origin.ingress_ifindex == 0 {
         !origin.has_socket && !origin.has_foreign_socket
     } else {
-        world.is_pod_link(origin.ingress_ifindex)
+        link.is_pods()
     };
     if may_be {
-        u64::from(origin.ingress_ifindex) << 32 | OWED | u64::from(origin.stamp)
+        (origin.ingress_ifindex as u64) << 32 | OWED | origin.stamp as u64
     } else {
         0
     }

@@ -13,7 +13,7 @@ use crate::{
     neighbour::Neighbour,
     origin::Origin,
     packet::{
-        IpPacket, Segment, Wire, arp,
+        Bytes, IpPacket, Segment, Wire, arp,
         ethernet::{self, ethertype},
     },
     read::read,
@@ -27,7 +27,13 @@ where
     W: World,
     B: Steps + ?Sized,
 {
-    decide_told(world, frame, origin, origin.is_host(world), endpoint)
+    decide_told(
+        world,
+        frame,
+        origin,
+        origin.is_host(world.link(origin.ingress_ifindex)),
+        endpoint,
+    )
 }
 
 /// The same, where it was found out before whether this host made the frame.
@@ -49,6 +55,9 @@ where
     };
     if closed && origin.has_vlan_tag {
         return Decision::of(Reason::VlanTag);
+    }
+    if !closed && !endpoint.is_isolated() && !is_host && is_for(frame, ethertype, endpoint) {
+        return Decision::of(Reason::NotIsolated);
     }
     match ethertype {
         ethertype::IPV4 => ip::<V4, W, B>(world, frame, origin, is_host, endpoint),
@@ -91,6 +100,17 @@ where
         return Decision::of(Reason::Host);
     }
     addressed::<F, W, B>(world, frame, origin, endpoint, &packet, plain)
+}
+
+/// Whether a packet is for the endpoint's first address. Whatever else is in it, an endpoint without policy
+/// receives it.
+#[inline(always)]
+fn is_for<B: Bytes + ?Sized>(frame: &B, ethertype: u16, endpoint: &Endpoint) -> bool {
+    match ethertype {
+        ethertype::IPV4 => frame.linear(B::LINK_HEADER + 16).map(V4) == Some(endpoint.v4),
+        ethertype::IPV6 => frame.linear(B::LINK_HEADER + 24).map(V6) == Some(endpoint.v6),
+        _ => false,
+    }
 }
 
 /// A packet that may be for the pod.

@@ -7,6 +7,7 @@ use policy_common::{
     limits::POD_LINKS,
 };
 use policy_ebpf::{
+    Link,
     lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall},
     question::{Answer, Question},
     recall::{Role, is_same, slot, words_v4, words_v6},
@@ -98,17 +99,10 @@ impl Policy for Kernel {
     }
 
     #[inline(always)]
-    fn is_pod_link(&self, ifindex: u32) -> bool {
+    fn link(&self, ifindex: u32) -> Link {
         maps::POD_LINKS
             .get(ifindex % POD_LINKS)
-            .is_some_and(|link| *link as u32 != 0)
-    }
-
-    #[inline(always)]
-    fn is_ifb(&self, ifindex: u32) -> bool {
-        maps::POD_LINKS
-            .get(ifindex % POD_LINKS)
-            .is_some_and(|link| (*link >> 32) as u32 == ifindex)
+            .map_or(Link::NONE, |link| Link(*link))
     }
 
     #[inline(always)]

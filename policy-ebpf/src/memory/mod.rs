@@ -21,6 +21,7 @@ use policy_common::{
 };
 
 use crate::{
+    Link,
     flows::{
         limits as flow_limits,
         shares::{self, Bounds, Charge},
@@ -191,12 +192,10 @@ impl Policy for MemoryWorld {
         self.endpoints.get(&id)
     }
 
-    fn is_pod_link(&self, ifindex: u32) -> bool {
-        self.pod_links.contains(&(ifindex % POD_LINKS))
-    }
-
-    fn is_ifb(&self, ifindex: u32) -> bool {
-        self.ifbs.contains(&ifindex)
+    fn link(&self, ifindex: u32) -> Link {
+        let is_pods = self.pod_links.contains(&(ifindex % POD_LINKS));
+        let ifb = self.ifbs.get(&ifindex).copied().unwrap_or_default();
+        Link(u64::from(is_pods) | u64::from(ifb) << 32)
     }
 
     fn is_tunnel_port(&self, port: u16) -> bool {

@@ -9,6 +9,8 @@ use crate::family::Family;
 pub trait Wire: Family {
     /// Reads the headers of an ordinary packet in the shortest way.
     fn plain<B: Bytes + ?Sized>(frame: &B) -> Option<(IpPacket<Self>, Segment)>;
+    /// Source and destination of what [`Wire::plain`] reads as a TCP segment.
+    fn plain_tcp<B: Bytes + ?Sized>(frame: &B) -> Option<[Self; 2]>;
     /// Reads the headers of any packet.
     ///
     /// # Errors
@@ -22,11 +24,16 @@ pub trait Wire: Family {
 }
 
 macro_rules! wire {
-    ($family:ident, $plain:path, $parse:path, $quote:path) => {
+    ($family:ident, $plain:path, $plain_tcp:path, $parse:path, $quote:path) => {
         impl Wire for $family {
             #[inline(always)]
             fn plain<B: Bytes + ?Sized>(frame: &B) -> Option<(IpPacket<Self>, Segment)> {
                 $plain(frame)
+            }
+
+            #[inline(always)]
+            fn plain_tcp<B: Bytes + ?Sized>(frame: &B) -> Option<[Self; 2]> {
+                $plain_tcp(frame)
             }
 
             #[inline(always)]
@@ -54,5 +61,5 @@ macro_rules! wire {
     };
 }
 
-wire!(V4, plain::v4, ipv4::parse, quote::parse_v4);
-wire!(V6, plain::v6, ipv6::parse, quote::parse_v6);
+wire!(V4, plain::v4, plain::tcp_v4, ipv4::parse, quote::parse_v4);
+wire!(V6, plain::v6, plain::tcp_v6, ipv6::parse, quote::parse_v6);

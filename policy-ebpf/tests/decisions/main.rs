@@ -1,4 +1,5 @@
-//! The decision core over maps in memory: one file per part of semantics.
+//! The decision core over maps in memory: one file per part of semantics. The suites compile the same
+//! cases with a twin in the kernel.
 
 mod addresses;
 mod budget;
@@ -26,4 +27,6 @@ mod rules;
 mod sequences;
 mod short_way;
 mod talk;
+#[cfg_attr(in_kernel, path = "../../../tests/suites/tests/decisions/twin/mod.rs")]
+mod twin;
 mod unpoliced;

@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 
 use policy_common::{
-    AddressEntry, DirectionRules, Endpoint, EndpointId, IdentityId, PortEntry, PortSet, PortSetId,
-    Reason, RuleKey, RulesetId, V4, V6, Verdict,
+    AddressEntry, Direction, DirectionRules, Endpoint, EndpointId, IdentityId, PortEntry, PortSet,
+    PortSetId, Reason, RuleKey, RulesetId, V4, V6, Verdict,
 };
 use policy_ebpf::{Decision, Origin, from_pod, memory::MemoryWorld, to_pod};
+
+use crate::twin::{Shot, Twin};
 
 /// The pod's interface.
 pub(crate) const POD: u32 = 11;
@@ -30,6 +32,7 @@ const WEB: PortSetId = PortSetId(7);
 /// The node.
 pub(crate) struct Node {
     pub(crate) world: MemoryWorld,
+    pub(crate) twin: Twin,
 }
 
 impl Node {
@@ -64,7 +67,10 @@ impl Node {
             };
         }
         world.port_sets.insert(WEB, web);
-        let mut node = Self { world };
+        let mut node = Self {
+            world,
+            twin: Twin::default(),
+        };
         node.put(OWN, IdentityId(20), ID, 0);
         node.put(CLIENT, IdentityId(21), EndpointId::NONE, 0);
         node.put(FRIEND, IdentityId(22), EndpointId::NONE, 0);
@@ -134,7 +140,13 @@ impl Node {
             ingress_ifindex: POD,
             ..Origin::default()
         };
-        reason(from_pod::decide(&self.world, frame, &origin, self.pod()))
+        let decide = || reason(from_pod::decide(&self.world, frame, &origin, self.pod()));
+        let shot = Shot {
+            direction: Direction::Egress,
+            frame,
+            origin,
+        };
+        self.twin.beside(&self.world, &shot, decide)
     }
 
     /// A frame from elsewhere reaches the pod.
@@ -154,7 +166,13 @@ impl Node {
             ifindex: POD,
             ..origin
         };
-        reason(to_pod::decide(&self.world, frame, &origin, self.pod()))
+        let decide = || reason(to_pod::decide(&self.world, frame, &origin, self.pod()));
+        let shot = Shot {
+            direction: Direction::Ingress,
+            frame,
+            origin,
+        };
+        self.twin.beside(&self.world, &shot, decide)
     }
 }
 

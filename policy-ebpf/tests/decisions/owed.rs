@@ -5,7 +5,7 @@ use policy_common::{
     Reason::{self, Allowed, Flow, Host, NotIsolated, Policy, UnknownEndpoint, UnseenFragment},
     RuleKey, RulesetId,
 };
-use policy_ebpf::{Decision, Origin, Stamp, from_pod, owed};
+use policy_ebpf::{Decision, Origin, Stamp, from_pod, lookup::Policy as _, owed};
 
 use crate::{
     frames::{
@@ -86,7 +86,7 @@ fn judged(node: &Node, frame: &[u8], ingress_ifindex: u32, stamp: u16) -> Option
         stamp,
         ..Origin::default()
     };
-    let way = owed::way(&node.world, &origin);
+    let way = owed::way(&origin, node.world.link(origin.ingress_ifindex));
     if way == 0 {
         return None;
     }
@@ -95,7 +95,7 @@ fn judged(node: &Node, frame: &[u8], ingress_ifindex: u32, stamp: u16) -> Option
     assert!(decision.drops());
     assert_eq!(
         against >> 16 & 0xffff,
-        CALLER.0.into(),
+        u64::from(CALLER.0),
         "it is the caller's"
     );
     Some(decision)

@@ -169,7 +169,7 @@ pub fn decide(world: &MemoryWorld, shot: &Shot) -> (Direction, Decision) {
     };
     let (frame, mut origin) = (shot.frame.as_slice(), shot.origin);
     if shot.hook == Hook::ToPod {
-        let way = owed::way(world, &origin);
+        let way = owed::way(&origin, world.link(origin.ingress_ifindex));
         if way != 0 {
             let against = owed::against(world, frame, way);
             if against != 0 {

@@ -31,8 +31,17 @@ pub struct Package {
     pub rust_version: Option<String>,
     /// What it asks for.
     pub dependencies: Vec<Dependency>,
+    /// What is built of it.
+    pub targets: Vec<Target>,
     /// The path of its `Cargo.toml`.
     pub manifest_path: PathBuf,
+}
+
+/// A library, a program, a test or a build script.
+#[derive(Deserialize)]
+pub struct Target {
+    /// The path of its first source.
+    pub src_path: PathBuf,
 }
 
 /// A dependency as a manifest asks for it.

@@ -111,6 +111,12 @@ fn every_dependency_is_used_where_it_is_declared() {
         let directory = package.manifest_path.parent().unwrap();
         let (mut everywhere, mut in_source) = (String::new(), String::new());
         sources(directory, &mut everywhere);
+        for target in &package.targets {
+            let source = fs::canonicalize(&target.src_path).unwrap();
+            if !source.starts_with(directory) {
+                sources(source.parent().unwrap(), &mut everywhere);
+            }
+        }
         for part in ["src", "fuzz_targets"] {
             sources(&directory.join(part), &mut in_source);
         }

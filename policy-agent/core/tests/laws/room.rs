@@ -11,7 +11,7 @@ use policy_core::{
         probe::{Probe, ask, probes, verdicts},
         strategies::{change, facts},
     },
-    model::{Change, Peer, Ports, Selector},
+    model::{Change, Peer, PortMatch, Ports, Protocol, Selector},
     plan::{Contents, Fit, Op, Room, Short, Table, fit},
     resolve::Resolver,
 };
@@ -396,4 +396,50 @@ fn an_address_without_room_is_nobodys() {
     assert_eq!(first, "10.0.0.2".parse::<std::net::IpAddr>().unwrap());
     assert!(accepts_from(&kernel, 2, "10.0.0.1"));
     assert!(!accepts_from(&kernel, 1, "10.0.0.2"));
+}
+
+/// Only the addresses of the new pod lead to the ports that its rules name.
+#[test]
+fn a_pod_that_first_needs_ports_without_room_is_nobodys() {
+    let scattered = (40..=80)
+        .step_by(2)
+        .map(|port| PortMatch::Range(Protocol::Tcp, port, port));
+    let policies = [("p", tcp(80, 80)), ("q", Ports::AnyOf(scattered.collect()))];
+    let inline = Room {
+        port_sets: 0,
+        ..ENOUGH
+    };
+    let trie = Room { ports: 4, ..ENOUGH };
+    for ((app, ports), (room, full)) in policies
+        .into_iter()
+        .zip([(inline, Table::PortSets), (trie, Table::Ports)])
+    {
+        let peers = vec![pods(with(&[("app", "client")]))];
+        let mut policy = policy("a/some", Some(vec![allow(peers, ports)]), None);
+        policy.subjects = with(&[("app", app)]);
+        let mut resolver = node([Change::Policy(policy)]);
+        let mut kernel = Kernel::new();
+        assert!(kernel.settle(&want(&resolver), &room).unwrap().is_exact);
+
+        let client = pod("a/client", &[("app", "client")], &["10.0.0.3"]);
+        resolver.apply(Change::Pod(client));
+        resolver.commit();
+        let plan = kernel.settle(&want(&resolver), &room).unwrap();
+        let [
+            Short::Addresses {
+                table,
+                first,
+                count: 1,
+            },
+        ] = plan.short[..]
+        else {
+            panic!("{:?}", plan.short);
+        };
+        assert_eq!((table, first.to_string()), (full, "10.0.0.3".to_owned()));
+        let ifindex = if app == "p" { 1 } else { 2 };
+        assert!(!accepts_from(&kernel, ifindex, "10.0.0.3"));
+
+        kernel.settle(&want(&resolver), &ENOUGH).unwrap();
+        assert!(accepts_from(&kernel, ifindex, "10.0.0.3"));
+    }
 }

@@ -1,6 +1,9 @@
 //! Which rulesets get room, and what the tables are to hold.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+};
 
 use policy_common::{Direction, IdentityId, PortSetId, RulesetId};
 
@@ -40,10 +43,7 @@ impl Choice {
         let nobodies = question.draft(&chosen, &staying).nobodies();
         let refusal = |chosen: &BTreeSet<RulesetId>, staying: &BTreeSet<RulesetId>| {
             let draft = question.draft(chosen, staying);
-            let lost = (draft.nobodies() > nobodies).then_some(Full {
-                table: Table::Rules,
-                needed: room.rules + 1,
-            });
+            let lost = draft.lost().filter(|_| draft.nobodies() > nobodies);
             draft.full.or(lost)
         };
         // Small ones first, so that as many pods as possible have their rules.
@@ -141,22 +141,20 @@ impl Choice {
 
     /// The addresses that have room, as what the rules make of them.
     fn addresses(&mut self, question: &Question<'_>, written: &Draft) {
-        let mut nobodies = Vec::new();
+        let mut nobodies: BTreeMap<Table, Vec<IpAddr>> = BTreeMap::new();
         for (address, value) in &question.addresses {
             match written.number(value.identity) {
-                Some(identity) => {
+                Ok(identity) => {
                     let value = AddressValue { identity, ..*value };
                     self.target.addresses.insert(*address, value);
                 }
-                None => nobodies.push(*address),
+                Err(table) => nobodies.entry(table).or_default().push(*address),
             }
         }
         let [v4, v6] = &question.homeless;
-        for (table, addresses) in [
-            (Table::Rules, &nobodies),
-            (Table::AddressesV4, v4),
-            (Table::AddressesV6, v6),
-        ] {
+        nobodies.insert(Table::AddressesV4, v4.clone());
+        nobodies.insert(Table::AddressesV6, v6.clone());
+        for (table, addresses) in nobodies {
             if let Some(first) = addresses.first() {
                 self.short.push(Short::Addresses {
                     table,

@@ -121,8 +121,8 @@ impl<'a> Question<'a> {
         draft
     }
 
-    /// Rules for the identities of addresses, as far as there is room: those of identities that are
-    /// in the tables first.
+    /// Rules for the identities of addresses, and the port sets that only these name, as far as
+    /// there is room: those of identities that are in the tables first.
     fn write_addresses(&self, draft: &mut Draft) {
         let mut waiting: BTreeMap<usize, (IdentityId, Row)> = BTreeMap::new();
         let rank: HashMap<_, _> = self.identities.iter().zip(0..).collect();
@@ -131,16 +131,38 @@ impl<'a> Question<'a> {
                 waiting.insert(*rank, (*number, row.clone()));
             }
         }
+        let mut ports: usize = draft.port_sets.iter().map(|id| self.ports(*id)).sum();
         for (number, row) in waiting.into_values() {
             if number < IdentityId::FIRST {
                 continue;
             }
             let keys = row.iter().map(|(ruleset, _)| (*ruleset, number));
-            let more = keys.filter(|key| !draft.rules.contains_key(key)).count();
-            if draft.rules.len() + more > self.room.rules {
-                draft.nobody.insert(number);
+            let rules = keys.filter(|key| !draft.rules.contains_key(key)).count();
+            let sets: BTreeSet<_> = row.iter().map(|(_, set)| *set).collect();
+            let sets = sets.into_iter().filter(|set| draft.lacks(*set));
+            let (sets, more) = sets.fold((0, 0), |(sets, ports), set| {
+                (sets + 1, ports + self.ports(set))
+            });
+            let needed = [
+                (Table::Rules, draft.rules.len(), rules, self.room.rules),
+                (
+                    Table::PortSets,
+                    draft.port_sets.len(),
+                    sets,
+                    self.room.port_sets,
+                ),
+                (Table::Ports, ports, more, self.room.ports),
+            ];
+            // What is full already, but not by this, is no reason.
+            let full = needed
+                .into_iter()
+                .find(|(_, there, more, room)| *more > 0 && there + more > *room);
+            if let Some((table, there, more, _)) = full {
+                let needed = there + more;
+                draft.nobody.insert(number, Full { table, needed });
                 continue;
             }
+            ports += more;
             draft.put_row(number, &row);
         }
     }
@@ -205,8 +227,8 @@ pub(super) struct Draft {
     pub(super) cidrs: BTreeMap<IpNet, IdentityId>,
     /// The number under which an identity of addresses is written.
     numbers: HashMap<IdentityId, (IdentityId, Row)>,
-    /// Numbers whose rules have no room.
-    nobody: BTreeSet<IdentityId>,
+    /// Numbers whose rules, or the port sets of these, have no room.
+    nobody: BTreeMap<IdentityId, Full>,
     pub(super) full: Option<Full>,
 }
 
@@ -223,9 +245,14 @@ impl Draft {
 
     fn put(&mut self, ruleset: RulesetId, identity: IdentityId, ports: PortSetId) {
         self.rules.insert((ruleset, identity), ports);
-        if ports >= PortSetId::FIRST {
+        if self.lacks(ports) {
             self.port_sets.insert(ports);
         }
+    }
+
+    /// Whether a port set would be one more.
+    fn lacks(&self, ports: PortSetId) -> bool {
+        ports >= PortSetId::FIRST && !self.port_sets.contains(&ports)
     }
 
     fn put_row(&mut self, identity: IdentityId, row: &Row) {
@@ -234,18 +261,25 @@ impl Draft {
         }
     }
 
-    /// The number under which an identity is written; `None`: its addresses are nobody's.
-    pub(super) fn number(&self, identity: IdentityId) -> Option<IdentityId> {
+    /// The number under which an identity is written, or what has no room for it: its addresses
+    /// are nobody's.
+    pub(super) fn number(&self, identity: IdentityId) -> Result<IdentityId, Table> {
         let number = self
             .numbers
             .get(&identity)
             .map_or(identity, |(number, _)| *number);
-        (!self.nobody.contains(&number)).then_some(number)
+        let full = self.nobody.get(&number);
+        full.map_or(Ok(number), |full| Err(full.table))
     }
 
     /// Addresses of how many identities are nobody's for want of rules.
     pub(super) fn nobodies(&self) -> usize {
         self.nobody.len()
+    }
+
+    /// What the last of these identities would have needed.
+    pub(super) fn lost(&self) -> Option<Full> {
+        self.nobody.values().next_back().copied()
     }
 }
 

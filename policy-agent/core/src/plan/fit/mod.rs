@@ -115,7 +115,8 @@ pub enum Short {
     },
     /// Addresses, which are nobody's.
     Addresses {
-        /// The table without room: RULES, if there is none for the rules that name them.
+        /// The table without room: RULES, PORT_SETS or PORTS, if there is none for the rules that
+        /// name them.
         table: Table,
         /// The first of them.
         first: IpAddr,
