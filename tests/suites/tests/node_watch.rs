@@ -277,12 +277,11 @@ fn every_kind_of_child_of_a_link_of_the_host_is_told_while_it_lasts() {
 fn a_tunnel_of_a_pod_whose_outer_packets_are_the_hosts_is_told_too() {
     let (host, pod) = machines();
     let mut watching = Watching::start(&host, Options::default(), 64);
-    host.ip(&[format!(
-        "link add tun0 type vxlan id 5 dstport 4789 dev up0 local 192.0.2.1 remote 192.0.2.2"
-    )])
+    host.ip(&[
+        "link add tun0 type vxlan id 5 dstport 4789 local 192.0.2.1 remote 192.0.2.2".to_owned(),
+        format!("link set tun0 netns {}", pod.name()),
+    ])
     .unwrap();
-    host.ip(&[format!("link set tun0 netns {}", pod.name())])
-        .unwrap();
     let found = child(&mut watching, "tun0");
     assert_eq!(found.kind.to_string(), "vxlan");
     watching.stop();
