@@ -35,6 +35,7 @@ mod status;
 mod succession;
 mod tables;
 mod turn;
+mod ways;
 
 use std::{
     collections::BTreeSet,
@@ -137,6 +138,7 @@ struct Agent {
     /// Addresses that interfaces came with.
     own: own::Own,
     links: links::Links,
+    ways: ways::Ways,
     /// Frames must carry the Ethernet address that their interface had when their pod was first known.
     check_mac: bool,
     host_addresses: BTreeSet<std::net::IpAddr>,
@@ -312,6 +314,7 @@ impl Agent {
             ports: Ports::recorded(&earlier),
             own: own::Own::of_earlier(&earlier),
             links: links::Links::default(),
+            ways: ways::Ways::default(),
             check_mac: options.check_mac,
             host_addresses: BTreeSet::new(),
             dirty: false,
@@ -360,11 +363,14 @@ impl Agent {
     fn on_node(&mut self, event: NodeEvent) {
         match event {
             NodeEvent::Interfaces(interfaces) => {
-                self.node_synced.interfaces = true;
                 self.replace_interfaces(interfaces);
+                self.node_synced.interfaces = true;
             }
             NodeEvent::Interface(interface) => self.interface(interface),
             NodeEvent::InterfaceGone(ifindex) => self.interface_gone(ifindex),
+            NodeEvent::Children(children) => self.children(children, Instant::now()),
+            NodeEvent::Child(child) => self.child(child, Instant::now()),
+            NodeEvent::ChildGone { netns, ifindex } => self.child_gone(netns, ifindex),
             NodeEvent::HostAddresses(addresses) => {
                 self.node_synced.addresses = true;
                 self.host_addresses = addresses.iter().copied().collect();

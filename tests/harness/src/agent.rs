@@ -256,6 +256,14 @@ impl Agent {
         Ok(self.host.run(|| command.output())??)
     }
 
+    /// What `policy-agent check` says of the host, whatever it thinks of it.
+    pub fn check(&self) -> Result<String> {
+        let mut command = Command::new(program()?);
+        command.arg("check").stdin(Stdio::null());
+        let output = self.host.run(|| command.output())??;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     fn command(&self, subcommand: &str) -> Result<Command> {
         let mut command = Command::new(program()?);
         command

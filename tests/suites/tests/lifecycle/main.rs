@@ -36,4 +36,5 @@ mod table;
 mod translated;
 mod trouble;
 mod untold;
+mod ways;
 mod world;
