@@ -53,13 +53,17 @@ where
     {
         return Decision::by_flow(state.verdict);
     }
-    world
-        .lend_for_flow(|found: &mut Found<F::Key>| {
+    let decision = case.frame.lend(case.packet, |packet| {
+        let case = &Case { packet, ..*case };
+        world.lend_for_flow(|found: &mut Found<F::Key>| {
             found.key = key;
             match look_up(world, case, found) {
                 MAY_OPEN => open(world, case, found),
                 decision => decision,
             }
         })
+    });
+    decision
+        .flatten()
         .unwrap_or(Decision::of(Reason::Malformed))
 }
