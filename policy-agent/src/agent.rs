@@ -16,6 +16,8 @@ mod drops;
 mod endpoints;
 mod enforcement;
 mod growth;
+#[cfg(feature = "health")]
+mod health;
 mod hook_state;
 mod hooks;
 mod links;
@@ -23,14 +25,17 @@ mod options;
 mod own;
 mod pins;
 mod ports;
+mod readiness;
 mod reconcile;
 mod replies;
 mod shortage;
 mod snapshot;
 mod sources;
 mod status;
+mod succession;
 mod tables;
 mod turn;
+mod ways;
 
 use std::{
     collections::BTreeSet,
@@ -133,6 +138,7 @@ struct Agent {
     /// Addresses that interfaces came with.
     own: own::Own,
     links: links::Links,
+    ways: ways::Ways,
     /// Frames must carry the Ethernet address that their interface had when their pod was first known.
     check_mac: bool,
     host_addresses: BTreeSet<std::net::IpAddr>,
@@ -146,6 +152,8 @@ struct Agent {
     turn: u64,
     written: u64,
     failures: Vec<String>,
+    /// How many of the failures, the first ones, are writes that the kernel refused.
+    refused_writes: usize,
     waiting: usize,
     /// The tables are exactly what the resolver says.
     is_exact: bool,
@@ -202,11 +210,11 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
     controls: &Controls,
 ) -> Result<(), AgentError> {
-    // The filters of two agents would have one place.
-    let may_be_second = options.allow_second && options.attach.mechanism() == Mechanism::Tcx;
-    alone::claim(options.pins.path(), may_be_second)?;
+    let mut shutdown = std::pin::pin!(shutdown);
     let was_missing = Lifetime::is_missing();
-    let pins = options.pins.lock()?;
+    let Some(pins) = succession::lock(&options, shutdown.as_mut()).await? else {
+        return Ok(());
+    };
     let lifetime = Lifetime::of(options.pins.path(), was_missing);
     if lifetime == Lifetime::EndsWithAgent {
         tracing::error!(
@@ -220,7 +228,10 @@ pub async fn run(
     let mut node_task = tokio::spawn(watcher.run(sender));
     let mut agent = Agent::new(&options, &pins, &source)?;
     status::listen(&options.pins, agent.published.clone())?;
-    let mut shutdown = std::pin::pin!(shutdown);
+    #[cfg(feature = "health")]
+    if let Some(address) = options.health {
+        health::listen(address, agent.published.clone())?;
+    }
     loop {
         let mut idle = false;
         let sleep = agent.next_due().saturating_duration_since(Instant::now());
@@ -303,6 +314,7 @@ impl Agent {
             ports: Ports::recorded(&earlier),
             own: own::Own::of_earlier(&earlier),
             links: links::Links::default(),
+            ways: ways::Ways::default(),
             check_mac: options.check_mac,
             host_addresses: BTreeSet::new(),
             dirty: false,
@@ -311,6 +323,7 @@ impl Agent {
             turn: 0,
             written: 0,
             failures: Vec::new(),
+            refused_writes: 0,
             waiting: 0,
             is_exact: true,
             is_refused: false,
@@ -350,11 +363,14 @@ impl Agent {
     fn on_node(&mut self, event: NodeEvent) {
         match event {
             NodeEvent::Interfaces(interfaces) => {
-                self.node_synced.interfaces = true;
                 self.replace_interfaces(interfaces);
+                self.node_synced.interfaces = true;
             }
             NodeEvent::Interface(interface) => self.interface(interface),
             NodeEvent::InterfaceGone(ifindex) => self.interface_gone(ifindex),
+            NodeEvent::Children(children) => self.children(children, Instant::now()),
+            NodeEvent::Child(child) => self.child(child, Instant::now()),
+            NodeEvent::ChildGone { netns, ifindex } => self.child_gone(netns, ifindex),
             NodeEvent::HostAddresses(addresses) => {
                 self.node_synced.addresses = true;
                 self.host_addresses = addresses.iter().copied().collect();

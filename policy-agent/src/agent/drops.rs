@@ -11,7 +11,7 @@ use nix::time::{ClockId, clock_gettime};
 use policy_common::{Direction, EndpointId, Event, Reason, RulesetId};
 
 use super::Agent;
-use crate::telemetry::drops::{Drop, Peer};
+use crate::telemetry::drops::{DropLine, Peer};
 
 impl Agent {
     /// Logs what was dropped.
@@ -41,7 +41,7 @@ impl Agent {
     }
 
     /// `None` for packets that passed.
-    fn describe(&self, event: &Event) -> Option<Drop> {
+    fn describe(&self, event: &Event) -> Option<DropLine> {
         let reason = Reason::from_u8(event.reason).filter(|reason| reason.is_drop())?;
         let direction = if event.direction == Direction::Ingress as u8 {
             Direction::Ingress
@@ -56,7 +56,7 @@ impl Agent {
             Direction::Ingress => address(event.family, event.source),
             Direction::Egress => address(event.family, event.destination),
         };
-        Some(Drop {
+        Some(DropLine {
             direction,
             interface: self.ports.name(event.ifindex),
             policies,

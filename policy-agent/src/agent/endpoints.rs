@@ -3,7 +3,7 @@
 //! Owns when an interface is an endpoint: its number and what the resolver is told. Programs are
 //! not its business: what a hook needs follows from what stands here.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Instant};
 
 use policy_core::{
     bind::{BindEvent, InterfaceFact},
@@ -32,7 +32,16 @@ impl Agent {
     pub(super) fn interface(&mut self, interface: Interface) {
         let ifindex = interface.ifindex;
         let namespace = |one: &Interface| one.sandbox.as_ref().map(|sandbox| sandbox.netns);
+        let now = Instant::now();
+        let is_late =
+            namespace(&interface).is_some_and(|netns| self.is_set_up(netns, Some(ifindex), now));
+        let is_start = !self.node_synced.interfaces;
+        self.ways.changed();
         let port = self.ports.entry(ifindex);
+        if port.interface.is_none() {
+            port.since = (!is_start).then_some(now);
+            port.is_late = is_late && !is_start;
+        }
         let before = port.interface.as_ref().and_then(namespace);
         let has_moved = before.is_some() && before != namespace(&interface);
         if has_moved && port.recorded && !port.moved {
@@ -64,10 +73,16 @@ impl Agent {
 
     /// The kernel removed an interface, and with it whatever was attached.
     pub(super) fn interface_gone(&mut self, ifindex: u32) {
+        let pod = self.binder.pod_behind(ifindex).cloned();
+        let tag = self.binder.tag(ifindex);
+        self.ways.changed();
         let events = self.binder.interface_removed(ifindex);
         self.own.gone(ifindex);
         self.ifb(ifindex, false);
         let name = self.ports.name(ifindex);
+        if let Some(pod) = pod {
+            self.lost(pod, tag, name.clone(), Instant::now());
+        }
         if let Some(port) = self.ports.remove(ifindex) {
             self.hooks.give(Job::Forget(ifindex));
             self.forgetting += 1;
@@ -92,6 +107,7 @@ impl Agent {
             problem,
         } = event;
         let name = self.ports.name(ifindex);
+        self.ways.changed();
         let port = self.ports.entry(ifindex);
         // A claim makes it a pod's interface, though it is not known which pod's.
         port.recorded |= pod.is_some() || problem.is_some();

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     datapath::Hook,
-    node::{Interface, InterfaceKind},
+    node::{Interface, NetnsKey},
 };
 
 /// One interface.
@@ -28,6 +28,10 @@ pub(super) struct Port {
     pub(super) life: u64,
     /// As netlink shows it; `None` while only the run before knew of it.
     pub(super) interface: Option<Interface>,
+    /// When it came; `None`: it was there at the start.
+    pub(super) since: Option<Instant>,
+    /// It leads into the sandbox of a pod that had its interface long before.
+    pub(super) is_late: bool,
     /// It is a pod's for as long as it exists.
     pub(super) recorded: bool,
     /// Its other end moved to another network namespace.
@@ -61,6 +65,17 @@ impl Port {
     /// The bridge whose port it is.
     pub(super) fn bridge(&self) -> Option<u32> {
         self.interface.as_ref()?.bridge
+    }
+
+    /// The namespace into which it leads.
+    pub(super) fn netns(&self) -> Option<NetnsKey> {
+        let sandbox = self.interface.as_ref()?.sandbox.as_ref()?;
+        Some(sandbox.netns)
+    }
+
+    /// Whether it was added to a pod that has another, and is not known to be anybody's.
+    pub(super) fn is_late_link(&self) -> bool {
+        self.is_late && self.fact.is_none() && !self.no_number
     }
 
     /// Why the interface is not enforced, if it should be and is not.
@@ -162,7 +177,7 @@ fn why(hook: Hook, record: &HookRecord) -> (String, Option<String>) {
 /// Only veths can be pods' interfaces: what TC programs see on other kinds is not all of their
 /// traffic.
 pub(super) fn is_enforceable(interface: &Interface) -> bool {
-    interface.kind == InterfaceKind::Veth
+    interface.kind.is_enforceable()
 }
 
 /// The rank of a pod that policies isolate.

@@ -28,7 +28,7 @@ pub struct Snapshot {
     pub sources: Vec<SourceStatus>,
     /// Enforced interfaces.
     pub endpoints: Vec<EndpointStatus>,
-    /// Interfaces that should be enforced and are not, or not wholly.
+    /// Interfaces that should be enforced and are not, or not wholly, and ways of pods round their programs.
     pub unenforced: Vec<UnenforcedInterface>,
     /// Interfaces that lead into other network namespaces and are left alone, because no pod is
     /// known behind them.
@@ -41,6 +41,10 @@ pub struct Snapshot {
     pub conflicts: Vec<String>,
     /// Tables that could not be brought up to date.
     pub failures: Vec<String>,
+    /// How many of them, the first ones, are writes that the kernel refused; the others are tables without
+    /// room.
+    #[serde(default)]
+    pub refused_writes: usize,
     /// Operations that wait because of them.
     pub waiting: usize,
 }
@@ -167,7 +171,7 @@ impl Agent {
                 reason: alarm.reason,
                 remedy: alarm.remedy,
             })
-            .chain(self.outside_tc())
+            .chain(self.ways())
             .collect();
         let endpoints = self.resolver.endpoints().map(|endpoint| EndpointStatus {
             interface: self.ports.name(endpoint.ifindex),
@@ -192,7 +196,8 @@ impl Agent {
             let is_left_alone = interface.sandbox.is_some()
                 && is_enforceable(interface)
                 && port.fact.is_none()
-                && !port.no_number;
+                && !port.no_number
+                && !port.is_late_link();
             is_left_alone.then(|| interface.name.to_string())
         });
         Snapshot {
@@ -208,11 +213,12 @@ impl Agent {
             sources: vec![self.source.status()],
             endpoints: endpoints.collect(),
             unenforced,
-            ignored: ignored.collect(),
+            ignored: ignored.chain(self.other_ways()).collect(),
             refused: self.source.refused().collect(),
             kept: self.source.kept().to_vec(),
             conflicts: self.conflicts.clone(),
             failures: self.failures.clone(),
+            refused_writes: self.refused_writes,
             waiting: self.waiting,
         }
     }
@@ -223,20 +229,6 @@ impl Agent {
             return Some("its other end moved to another network namespace".into());
         }
         port.bind.as_ref().map(ToString::to_string)
-    }
-
-    /// Interfaces into other namespaces whose traffic does not pass TC here as a veth's does.
-    fn outside_tc(&self) -> impl Iterator<Item = UnenforcedInterface> {
-        let interfaces = self.ports.iter();
-        interfaces
-            .filter_map(|(_, port)| port.interface.as_ref())
-            .filter(|one| one.sandbox.is_some() && !is_enforceable(one))
-            .map(|one| UnenforcedInterface {
-                interface: one.name.to_string(),
-                pod: None,
-                reason: format!("interfaces of kind {} are not enforced", one.kind),
-                remedy: None,
-            })
     }
 
     /// Writes to the log how things are.

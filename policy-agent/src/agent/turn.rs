@@ -18,6 +18,7 @@ impl Agent {
         self.reconcile(now);
         self.settle_source();
         self.report_alarms(now);
+        self.report_ways(now);
         self.maintain(now);
         self.grow(now);
         self.publish(now);
@@ -133,6 +134,7 @@ impl Agent {
                 self.collection.due(),
                 retry.filter(|retry| *retry > now),
                 self.pace.due(),
+                self.ways.due(now),
                 Some(self.next_verify),
             ];
             due = wanted.into_iter().flatten().fold(due, Instant::min);

@@ -12,6 +12,8 @@ use aya::util::KernelVersion;
 use crate::{
     capabilities::Effective,
     datapath::{self, Hook, chain},
+    node,
+    text::Printable,
 };
 
 /// Tells whether this machine can enforce, line by line, with the remedy
@@ -45,6 +47,7 @@ pub(super) fn run(arguments: &CheckArgs) -> anyhow::Result<ExitCode> {
         capabilities(Effective::own()),
         memlock(),
         netns_dir(&arguments.netns_dir),
+        interfaces(),
         other_programs(),
         other_agents(),
     ];
@@ -198,6 +201,26 @@ fn netns_dir(path: &Path) -> Finding {
             "network namespaces: {} does not exist yet; names of namespaces are not shown",
             path.display()
         ))
+    }
+}
+
+/// Interfaces into other network namespaces at which programs would not see all traffic.
+fn interfaces() -> Finding {
+    match node::unenforceable() {
+        Ok(found) if found.is_empty() => {
+            Finding::Ok("interfaces: all that lead into network namespaces can be enforced".into())
+        }
+        Ok(found) => {
+            let found: Vec<_> = found
+                .iter()
+                .map(|(name, kind)| format!("{} ({kind})", Printable(name)))
+                .collect();
+            Finding::Warn(format!(
+                "interfaces: these lead into network namespaces and cannot be enforced: {}: have the container network plugin make veth pairs",
+                found.join(", ")
+            ))
+        }
+        Err(error) => Finding::Warn(format!("interfaces: {error}")),
     }
 }
 

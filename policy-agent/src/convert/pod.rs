@@ -74,6 +74,9 @@ pub(super) fn pod(written: &Value, context: &mut Context) -> Option<PodFact> {
     let finished = matches!(phase, Some("Succeeded" | "Failed"));
     let started = get("startTime").and_then(|time| time.as_str()?.parse::<Timestamp>().ok());
 
+    // However it is written.
+    let deleted = written.pointer("/metadata/deletionTimestamp");
+
     let unreadable = spec.is_none() || host_network.is_none() || meta.labels.is_none();
     let host_network = host_network.unwrap_or(false);
     Some(PodFact {
@@ -91,6 +94,7 @@ pub(super) fn pod(written: &Value, context: &mut Context) -> Option<PodFact> {
         host_network,
         finished,
         running: phase == Some("Running"),
+        terminating: deleted.is_some_and(|time| !time.is_null()),
         started: started.map_or(0, Timestamp::as_second),
     })
 }

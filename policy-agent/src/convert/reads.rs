@@ -4,10 +4,11 @@
 use super::{field::Field, object::Kind};
 
 /// What is read of a Pod; `[]` is any item of a list.
-const POD: [&str; 18] = [
+const POD: [&str; 19] = [
     "apiVersion",
     "kind",
     "metadata.annotations[\"kubernetes.io/config.mirror\"]",
+    "metadata.deletionTimestamp",
     "metadata.labels",
     "metadata.name",
     "metadata.namespace",

@@ -132,7 +132,6 @@ fn selection(
                 if !candidates.iter().any(|pod| pod.ports.iter().any(declares)) {
                     let at = spec.child(direction).index(index);
                     let at = at.child("ports").index(position).child("port");
-                    let protocol = format!("{protocol:?}").to_uppercase();
                     findings.push(accepted.finding(
                         at,
                         format!("{nobody} declares a {protocol} port named {name:?}"),

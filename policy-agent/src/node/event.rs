@@ -42,6 +42,22 @@ pub struct Sandbox {
     pub addresses: Vec<IpAddr>,
 }
 
+/// A device inside a sandbox that goes through to this host's network at a device below, or without one:
+/// what it carries passes no hook of the sandbox's own interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Child {
+    /// The namespace that has it.
+    pub netns: NetnsKey,
+    /// Its index there.
+    pub ifindex: u32,
+    /// Its name there, which whoever owns the namespace chose.
+    pub name: Arc<str>,
+    /// What it is.
+    pub kind: InterfaceKind,
+    /// The host's interface on which it stands, if it stands on one.
+    pub below: Option<u32>,
+}
+
 /// What has been found or has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeEvent {
@@ -52,6 +68,18 @@ pub enum NodeEvent {
     Interface(Interface),
     /// One interface is gone; its index may be used again by the next event.
     InterfaceGone(u32),
+    /// All devices of sandboxes that go through to this host, at the start and after the kernel dropped
+    /// messages. Those that are absent are gone.
+    Children(Vec<Child>),
+    /// One of them appeared or changed.
+    Child(Child),
+    /// One of them is gone.
+    ChildGone {
+        /// The namespace that had it.
+        netns: NetnsKey,
+        /// Its index there.
+        ifindex: u32,
+    },
     /// All addresses of this host but 127.0.0.0/8 and ::1, sorted.
     HostAddresses(Vec<IpAddr>),
     /// All prefixes to which this host delivers packets locally, its own addresses included, sorted.

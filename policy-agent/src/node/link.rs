@@ -46,6 +46,8 @@ pub enum InterfaceKind {
     Geneve,
     /// An intermediate functional block: packets are sent round by it, to be shaped.
     Ifb,
+    /// One end of a pair whose packets pass no hook of TC at the host's end.
+    Netkit,
     /// Any other, by the kernel's word.
     Other(Box<str>),
 }
@@ -58,8 +60,23 @@ impl InterfaceKind {
             "vxlan" => Self::Vxlan,
             "geneve" => Self::Geneve,
             "ifb" => Self::Ifb,
+            "netkit" => Self::Netkit,
             other => Self::Other(other.into()),
         }
+    }
+}
+
+impl InterfaceKind {
+    /// Whether TC programs see all traffic of interfaces of the kind that lead into other namespaces.
+    #[must_use]
+    pub fn is_enforceable(&self) -> bool {
+        *self == Self::Veth
+    }
+
+    /// Whether devices of the kind come in pairs: the other end stands on nothing.
+    pub(super) fn is_paired(&self) -> bool {
+        matches!(self, Self::Veth | Self::Netkit)
+            || matches!(self, Self::Other(kind) if &**kind == "vxcan")
     }
 }
 
@@ -73,6 +90,7 @@ impl fmt::Display for InterfaceKind {
             Self::Vxlan => "vxlan",
             Self::Geneve => "geneve",
             Self::Ifb => "ifb",
+            Self::Netkit => "netkit",
             Self::Other(kind) => kind,
         })
     }
@@ -192,12 +210,40 @@ pub(super) fn mac_inside(
     namespace: i32,
     ifindex: u32,
 ) -> io::Result<Option<[u8; 6]>> {
+    let link = link_inside(requests, namespace, ifindex)?;
+    Ok(link.and_then(|link| link.mac.try_into().ok()))
+}
+
+/// All links of another namespace, without entering it; none when that has gone.
+pub(super) fn links_inside(requests: &mut Requests, namespace: i32) -> io::Result<Vec<Link>> {
+    let mut body = link_request(0);
+    push(&mut body, IFLA_TARGET_NETNSID, &namespace.to_ne_bytes());
+    match requests.dump(libc::RTM_GETLINK.into(), &body, Link::decode) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EINVAL)) => {
+            Ok(Vec::new())
+        }
+        result => result,
+    }
+}
+
+/// One link of another namespace; `None` also when that has gone.
+pub(super) fn link_inside(
+    requests: &mut Requests,
+    namespace: i32,
+    ifindex: u32,
+) -> io::Result<Option<Link>> {
     let mut body = link_request(ifindex);
     push(&mut body, IFLA_TARGET_NETNSID, &namespace.to_ne_bytes());
     match requests.get(libc::RTM_GETLINK.into(), &body, Link::decode) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EINVAL)) => Ok(None),
-        result => Ok(result?.and_then(|link| link.mac.try_into().ok())),
+        result => result,
     }
+}
+
+/// Whether a message of another namespace is about a device that stands on one elsewhere.
+pub(super) fn leads_out(message: &Message<'_>) -> bool {
+    let link = Link::decode(message);
+    link.is_some_and(|link| link.link_namespace.is_some() && !link.kind.is_paired())
 }
 
 /// One address and the interface that has it.

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
     os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
     path::{Path, PathBuf},
@@ -44,17 +44,31 @@ pub(super) struct Namespaces {
     /// The names as they were when they were first wanted in this reading.
     names: Option<HashMap<i32, Arc<str>>>,
     last: u64,
+    /// This thread's own, and its number here, which the kernel gives when it first has to name it.
+    own: File,
+    own_number: Option<i32>,
 }
 
 impl Namespaces {
     /// `directory` is where namespaces have names: `/run/netns`.
-    pub(super) fn new(directory: PathBuf) -> Self {
-        Self {
+    pub(super) fn new(directory: PathBuf) -> io::Result<Self> {
+        Ok(Self {
             directory,
             known: HashMap::new(),
             names: None,
             last: 0,
+            own: File::open("/proc/thread-self/ns/net")?,
+            own_number: None,
+        })
+    }
+
+    /// Whether a number is that of the host's own namespace.
+    pub(super) fn is_own(&mut self, requests: &mut Requests, number: i32) -> io::Result<bool> {
+        if self.own_number.is_none() {
+            let found = number_of(requests, &self.own)?;
+            self.own_number = found.filter(|own| *own >= 0);
         }
+        Ok(self.own_number == Some(number))
     }
 
     /// A reading begins: names that are wanted in it are read anew, all of them once.
@@ -107,12 +121,16 @@ fn names(requests: &mut Requests, directory: &Path) -> io::Result<HashMap<i32, A
         let Ok(file) = options.open(entry.path()) else {
             continue;
         };
-        let mut body = vec![0; RTGENMSG];
-        push(&mut body, NETNSA_FD, &file.as_raw_fd().to_ne_bytes());
-        let found = requests.get(libc::RTM_GETNSID.into(), &body, decode_number);
-        if let Ok(Some(number)) = found {
+        if let Ok(Some(number)) = number_of(requests, &file) {
             names.insert(number, entry.file_name().to_string_lossy().into());
         }
     }
     Ok(names)
+}
+
+/// The number of a namespace here, negative where it has none.
+fn number_of(requests: &mut Requests, namespace: &File) -> io::Result<Option<i32>> {
+    let mut body = vec![0; RTGENMSG];
+    push(&mut body, NETNSA_FD, &namespace.as_raw_fd().to_ne_bytes());
+    requests.get(libc::RTM_GETNSID.into(), &body, decode_number)
 }

@@ -17,10 +17,12 @@ use ipnet::IpNet;
 
 use super::{
     NodeError,
+    children::Children,
     event::{Interface, NodeEvent, Sandbox},
     link::{self, Link},
     namespace::Namespaces,
     routes,
+    sandbox::inside,
     socket::Requests,
     tunnel::Fou,
 };
@@ -35,8 +37,12 @@ pub(super) struct Stale {
     pub(super) addresses: BTreeSet<u32>,
     /// Addresses, also of Ethernet, of these interfaces of other namespaces.
     pub(super) inside: BTreeSet<(i32, u32)>,
-    /// Addresses of all interfaces of other namespaces.
+    /// Addresses of all interfaces of other namespaces, and all devices there.
     pub(super) all_inside: bool,
+    /// These devices of other namespaces, which may go through to this one.
+    pub(super) children: BTreeSet<(i32, u32)>,
+    /// These namespaces have ended.
+    pub(super) ended: BTreeSet<i32>,
     pub(super) tunnels: bool,
     pub(super) routes: bool,
     /// Qdiscs or filters changed.
@@ -53,13 +59,14 @@ pub(super) struct View {
     fou: Fou,
     namespaces: Namespaces,
     entries: BTreeMap<u32, Entry>,
+    children: Children,
     addresses: BTreeMap<u32, BTreeSet<IpAddr>>,
     host_addresses: Option<Vec<IpAddr>>,
     local_routes: Option<Vec<IpNet>>,
     tunnel_ports: Option<Vec<u16>>,
 }
 
-fn asking(what: &'static str) -> impl FnOnce(io::Error) -> NodeError {
+pub(super) fn asking(what: &'static str) -> impl FnOnce(io::Error) -> NodeError {
     move |source| NodeError::Request { what, source }
 }
 
@@ -68,8 +75,9 @@ impl View {
         Ok(Self {
             requests: Requests::open(rtnetlink::sys::protocols::NETLINK_ROUTE)?,
             fou: Fou::open()?,
-            namespaces: Namespaces::new(netns_directory),
+            namespaces: Namespaces::new(netns_directory).map_err(asking("namespaces"))?,
             entries: BTreeMap::new(),
+            children: Children::default(),
             addresses: BTreeMap::new(),
             host_addresses: None,
             local_routes: None,
@@ -114,6 +122,13 @@ impl View {
         }
         let all = self.entries.values().map(|entry| entry.interface.clone());
         let mut events = vec![NodeEvent::Interfaces(all.collect())];
+        let mut into = self.children.namespaces();
+        self.children.clear();
+        into.extend(sandboxes.keys());
+        for number in into {
+            self.read_children(number, &mut Vec::new())?;
+        }
+        events.push(NodeEvent::Children(self.children.all()));
         self.host_addresses = None;
         self.local_routes = None;
         self.tunnel_ports = None;
@@ -128,6 +143,9 @@ impl View {
         self.namespaces.begin();
         let mut stale = std::mem::take(stale);
         let mut events = Vec::new();
+        for number in &stale.ended {
+            self.children.ended(*number, &mut events);
+        }
         for ifindex in &stale.deleted {
             if self.entries.remove(ifindex).is_some() {
                 events.push(NodeEvent::InterfaceGone(*ifindex));
@@ -144,6 +162,7 @@ impl View {
             stale.tunnels = true;
         }
         self.refresh_inside(&stale, &mut events)?;
+        self.refresh_children(&stale, &mut events)?;
         for ifindex in &stale.addresses {
             let found =
                 link::addresses(&mut self.requests, None, *ifindex).map_err(asking("addresses"))?;
@@ -168,6 +187,7 @@ impl View {
     /// The namespace of this number has ended: so have all interfaces that led into it.
     pub(super) fn namespace_ended(&mut self, number: i32, stale: &mut Stale) {
         self.namespaces.forget(number);
+        stale.ended.insert(number);
         let into = |entry: &&Entry| entry.link.link_namespace == Some(number);
         let ended = self.entries.values().filter(into);
         stale.deleted.extend(ended.map(|entry| entry.link.ifindex));
@@ -216,6 +236,50 @@ impl View {
             }
         }
         Ok(())
+    }
+
+    /// Whether a device of another namespace is known to go through to this one.
+    pub(super) fn is_child(&self, number: i32, ifindex: u32) -> bool {
+        self.children.contains(number, ifindex)
+    }
+
+    fn read_children(&mut self, number: i32, events: &mut Vec<NodeEvent>) -> Result<(), NodeError> {
+        let (requests, namespaces) = (&mut self.requests, &mut self.namespaces);
+        let read = self.children.read(number, requests, namespaces, events);
+        read.map_err(asking("links of another namespace"))
+    }
+
+    fn refresh_children(
+        &mut self,
+        stale: &Stale,
+        events: &mut Vec<NodeEvent>,
+    ) -> Result<(), NodeError> {
+        let (requests, namespaces) = (&mut self.requests, &mut self.namespaces);
+        let entries = stale.links.iter().map(|ifindex| self.entries.get(ifindex));
+        let mut into: BTreeSet<i32> = entries
+            .filter_map(|entry| entry?.link.link_namespace)
+            .filter(|number| !self.children.is_complete(*number))
+            .collect();
+        if stale.all_inside {
+            into.extend(self.children.namespaces());
+            into.extend(
+                self.entries
+                    .values()
+                    .filter_map(|one| one.link.link_namespace),
+            );
+        }
+        let asked = asking("links of another namespace");
+        let read = || -> io::Result<()> {
+            for number in into {
+                self.children.read(number, requests, namespaces, events)?;
+            }
+            for place in &stale.children {
+                self.children
+                    .refresh(*place, requests, namespaces, events)?;
+            }
+            Ok(())
+        };
+        read().map_err(asked)
     }
 
     /// Whether no other interface leads into the namespace that this one leads into.
@@ -304,43 +368,4 @@ fn counts(namespaces: impl Iterator<Item = i32>) -> BTreeMap<i32, usize> {
         *counts.entry(number).or_default() += 1;
     }
     counts
-}
-
-/// The addresses of a sandbox's interface. Where it is the only one that leads here and has none of
-/// its own – a guest's, or a user-space stack's –, those of the sandbox's other interfaces, and
-/// whoever lives behind it has an Ethernet address of its own; else the interface's is told too.
-fn inside(
-    requests: &mut Requests,
-    number: i32,
-    ifindex: u32,
-    is_only: bool,
-) -> Result<(Vec<IpAddr>, Option<[u8; 6]>), NodeError> {
-    let mut read = |ifindex: u32| -> Result<BTreeSet<IpAddr>, NodeError> {
-        let found = match link::addresses(requests, Some(number), ifindex) {
-            // Whoever owns the namespace can change addresses without end; the next message comes.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Vec::new(),
-            result => result.map_err(asking("addresses of another namespace"))?,
-        };
-        Ok(found.into_iter().map(|(_, address)| address).collect())
-    };
-    let is_own = |address: &IpAddr| match address {
-        IpAddr::V4(_) => true,
-        IpAddr::V6(address) => !address.is_unicast_link_local(),
-    };
-    let mut addresses = read(ifindex)?;
-    let is_guests = is_only && !addresses.iter().any(is_own);
-    if is_guests {
-        let others = read(0)?;
-        addresses.extend(
-            others
-                .into_iter()
-                .filter(|one| is_own(one) && !one.is_loopback()),
-        );
-    }
-    let addresses = addresses.into_iter().collect();
-    if is_guests {
-        return Ok((addresses, None));
-    }
-    let mac = link::mac_inside(requests, number, ifindex);
-    Ok((addresses, mac.map_err(asking("link of another namespace"))?))
 }

@@ -90,7 +90,7 @@ impl Watcher {
 
     /// Sends all there is, then what changes, until the receiver is dropped.
     ///
-    /// The first events are [`NodeEvent::Interfaces`], [`NodeEvent::HostAddresses`],
+    /// The first events are [`NodeEvent::Interfaces`], [`NodeEvent::Children`], [`NodeEvent::HostAddresses`],
     /// [`NodeEvent::LocalRoutes`] and [`NodeEvent::TunnelPorts`]. A full channel holds the watcher up; what it misses meanwhile
     /// it reads afterwards.
     ///
@@ -139,6 +139,9 @@ impl Watcher {
                     let reading = ready.get_inner().read(&mut buffer, |from, message| {
                         if let (Some(from), Some(ifindex)) = (from, link::address_interface(message)) {
                             stale.inside.insert((from, ifindex));
+                            if view.is_child(from, ifindex) || link::leads_out(message) {
+                                stale.children.insert((from, ifindex));
+                            }
                         }
                     });
                     let mut pause = INSIDE_PAUSE;

@@ -29,7 +29,7 @@ impl fmt::Display for Peer {
 
 /// A packet that was dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drop {
+pub struct DropLine {
     /// From the pod's side.
     pub direction: Direction,
     /// Name of the pod's interface on the host.
@@ -62,7 +62,7 @@ pub struct Drop {
     pub suppressed: u32,
 }
 
-impl Drop {
+impl DropLine {
     /// Writes the line.
     pub fn log(&self) {
         let policies: Vec<_> = self.policies.iter().map(ToString::to_string).collect();
@@ -145,8 +145,8 @@ pub(crate) mod tests {
         found.clone()
     }
 
-    fn drop() -> Drop {
-        Drop {
+    fn drop() -> DropLine {
+        DropLine {
             direction: Direction::Ingress,
             interface: "veth0".into(),
             pod: None,
@@ -167,7 +167,7 @@ pub(crate) mod tests {
 
     #[test]
     fn protocols_have_names_that_people_know() {
-        let name = |change: fn(&mut Drop)| {
+        let name = |change: fn(&mut DropLine)| {
             let mut drop = drop();
             change(&mut drop);
             drop.protocol_name().into_owned()

@@ -6,7 +6,7 @@ mod watching;
 
 use std::net::IpAddr;
 
-use policy_agent::node::{Interface, InterfaceKind, NodeEvent, Options};
+use policy_agent::node::{Child, Interface, InterfaceKind, NodeEvent, Options};
 use policy_harness::Netns;
 
 use crate::watching::{Watching, addresses, pair};
@@ -214,5 +214,125 @@ fn host_addresses_tunnel_ports_and_filters_are_live() {
             (*event == NodeEvent::TcChanged { ifindex }).then_some(())
         });
     }
+    watching.stop();
+}
+
+/// A host with a bridge and an uplink, and a pod.
+fn machines() -> (Netns, Netns) {
+    let (host, pod) = (Netns::new("node-h").unwrap(), Netns::new("node-p").unwrap());
+    pair(&host, &pod, "veth0");
+    host.ip(&[
+        "link add br0 type bridge",
+        "link add up0 type veth peer name up1",
+    ])
+    .unwrap();
+    (host, pod)
+}
+
+fn child(watching: &mut Watching, name: &str) -> Child {
+    watching.until(name, |event| match event {
+        NodeEvent::Child(child) if &*child.name == name => Some(child.clone()),
+        _ => None,
+    })
+}
+
+/// What the first list has.
+fn listed(watching: &mut Watching) -> Vec<Child> {
+    watching.until("the list", |event| match event {
+        NodeEvent::Children(all) => Some(all.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn every_kind_of_child_of_a_link_of_the_host_is_told_while_it_lasts() {
+    let (host, pod) = machines();
+    let mut watching = Watching::start(&host, Options::default(), 64);
+    assert!(listed(&mut watching).is_empty());
+    for (below, kind, options) in [
+        ("br0", "macvlan", "mode bridge"),
+        ("br0", "macvtap", "mode bridge"),
+        ("up0", "macvlan", "mode private"),
+        ("up0", "macvtap", "mode passthru"),
+    ] {
+        let add = format!(
+            "link add way0 link {below} netns {} type {kind} {options}",
+            pod.name()
+        );
+        host.ip(&[add]).unwrap();
+        let found = child(&mut watching, "way0");
+        assert_eq!(found.kind.to_string(), kind);
+        assert_eq!(found.below, Some(host.ifindex(below).unwrap()), "{kind}");
+        pod.ip(&["link del way0"]).unwrap();
+        let gone = watching.until("its end", |event| match event {
+            NodeEvent::ChildGone { netns, ifindex } => Some((*netns, *ifindex)),
+            _ => None,
+        });
+        assert_eq!(gone, (found.netns, found.ifindex), "{kind}");
+    }
+    watching.stop();
+}
+
+#[test]
+fn a_tunnel_of_a_pod_whose_outer_packets_are_the_hosts_is_told_too() {
+    let (host, pod) = machines();
+    let mut watching = Watching::start(&host, Options::default(), 64);
+    host.ip(&[
+        "link add tun0 type vxlan id 5 dstport 4789 local 192.0.2.1 remote 192.0.2.2".to_owned(),
+        format!("link set tun0 netns {}", pod.name()),
+    ])
+    .unwrap();
+    let found = child(&mut watching, "tun0");
+    assert_eq!(found.kind.to_string(), "vxlan");
+    watching.stop();
+}
+
+#[test]
+fn a_child_that_is_made_from_inside_is_told_and_one_that_was_there_is_in_the_list() {
+    let (host, pod) = machines();
+    let bridge = host.ifindex("br0").unwrap();
+    // As soon as somebody looks, the host has a number in the pod.
+    pod.ip(&[
+        "link show".to_owned(),
+        format!("link add way0 link if{bridge} link-netnsid 0 type macvlan mode bridge"),
+    ])
+    .unwrap();
+    let mut watching = Watching::start(&host, Options::default(), 64);
+    let [first] = &listed(&mut watching)[..] else {
+        panic!("one child");
+    };
+    assert_eq!((&*first.name, first.below), ("way0", Some(bridge)));
+    pod.ip(&["link set way0 name way1"]).unwrap();
+    let renamed = child(&mut watching, "way1");
+    assert_eq!(
+        (renamed.netns, renamed.ifindex),
+        (first.netns, first.ifindex)
+    );
+    watching.stop();
+}
+
+#[test]
+fn the_hosts_own_children_and_those_of_the_pods_own_links_are_none() {
+    let (host, pod) = machines();
+    let mut watching = Watching::start(&host, Options::default(), 64);
+    host.ip(&[
+        "link add own0 link br0 type macvlan mode bridge",
+        "link add own1 link up0 type macvtap mode bridge",
+    ])
+    .unwrap();
+    pod.ip(&[
+        "link add own2 link eth0 type macvlan mode bridge",
+        "link add own3 link eth0 type macvtap mode bridge",
+        "link add own4 type veth peer name own5",
+    ])
+    .unwrap();
+    let way = format!("link add way0 link br0 netns {} type macvlan", pod.name());
+    host.ip(&[way]).unwrap();
+    // Events come in order.
+    let first = watching.until("a child", |event| match event {
+        NodeEvent::Child(child) => Some(child.name.clone()),
+        _ => None,
+    });
+    assert_eq!(&*first, "way0");
     watching.stop();
 }

@@ -46,6 +46,8 @@ pub(super) struct Pod {
     pub(super) uid: Arc<str>,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) unreadable: bool,
+    /// It runs, and nobody deletes it.
+    lives: bool,
 }
 
 /// Binds interfaces to pods.
@@ -195,6 +197,7 @@ impl Binder {
                 uid: fact.uid.clone(),
                 addresses: fact.addresses.clone(),
                 unreadable: fact.unreadable,
+                lives: fact.running && !fact.terminating,
             },
         );
         touched.extend(self.pins.pod(&fact.name, &fact.uid));
@@ -223,6 +226,13 @@ impl Binder {
         let mut events = self.end(name, |_| true, &mut touched);
         events.extend(self.decide_all(touched));
         events
+    }
+
+    /// Whether the pod of this tag runs on, though no interface is known to be its.
+    pub fn is_without_interface(&self, name: &ObjectName, tag: u64) -> bool {
+        let pod = self.pods.get(name);
+        pod.is_some_and(|pod| pod.lives && pod_tag(name, &pod.uid) == tag)
+            && !self.bound.contains_key(name)
     }
 
     /// How many pods have, or may have, an interface here.

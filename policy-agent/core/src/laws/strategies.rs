@@ -191,6 +191,7 @@ pub fn pod() -> impl Strategy<Value = PodFact> {
             started: flags.3,
             node: arc(""),
             unreadable: flags.4,
+            terminating: false,
         })
 }
 

@@ -64,6 +64,8 @@ pub struct PodFact {
     pub finished: bool,
     /// Phase Running: wins an address from a pod that is not.
     pub running: bool,
+    /// It is being deleted: its interface may go at any time.
+    pub terminating: bool,
     /// `status.startTime` in seconds since 1970, 0 when absent: the later start wins an address.
     pub started: i64,
 }

@@ -1,5 +1,7 @@
 //! The protocols whose ports policies and containers name.
 
+use std::fmt;
+
 /// An IP protocol that NetworkPolicy ports can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -16,5 +18,16 @@ impl Protocol {
     /// The IANA number.
     pub const fn number(self) -> u8 {
         self as u8
+    }
+}
+
+/// As `spec.ports[].protocol` says it (core/v1 `Protocol`).
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        })
     }
 }

@@ -385,3 +385,28 @@ fn a_pod_that_cannot_be_read_has_its_interface_and_that_is_said() {
     fact.unreadable = false;
     assert_eq!(binder.pod(&fact), [bound(1, "a/p")]);
 }
+
+#[test]
+fn only_a_pod_that_runs_on_misses_its_interface() {
+    let mut binder = Binder::new();
+    let fact = pod("a/p", &[], &["10.0.0.1"]);
+    binder.pod(&fact);
+    binder.interface(interface(1, "n1", &["10.0.0.1"]));
+    let (own, tag) = (name("a/p"), binder.tag(1));
+    assert!(!binder.is_without_interface(&own, tag), "it has it");
+    binder.interface_removed(1);
+    assert!(binder.is_without_interface(&own, tag));
+    let mut ending = fact.clone();
+    ending.terminating = true;
+    binder.pod(&ending);
+    assert!(
+        !binder.is_without_interface(&own, tag),
+        "its runtime ends it"
+    );
+    let mut finished = fact.clone();
+    finished.finished = true;
+    binder.pod(&finished);
+    assert!(!binder.is_without_interface(&own, tag));
+    binder.pod(&with_uid("another", fact));
+    assert!(!binder.is_without_interface(&own, tag), "it is another pod");
+}

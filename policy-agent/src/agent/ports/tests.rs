@@ -5,6 +5,7 @@ use std::sync::Arc;
 use policy_common::EndpointId;
 
 use super::{super::hook_state::Seen, *};
+use crate::node::InterfaceKind;
 
 fn port(bridge: Option<u32>, endpoint: bool) -> Port {
     Port {

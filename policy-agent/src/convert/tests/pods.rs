@@ -55,6 +55,26 @@ fn named_ports_are_those_of_containers_that_keep_running() {
 }
 
 #[test]
+fn a_pod_that_is_being_deleted_is_one_that_ends() {
+    for (time, is_terminating) in [
+        (Value::Null, false),
+        (json!("2026-01-01T00:00:00Z"), true),
+        (json!("when the time has come"), true),
+    ] {
+        let mut written = pod_with(json!({}), json!({"phase": "Running"}));
+        written["metadata"]["deletionTimestamp"] = time;
+        let Ok(Lenient {
+            object: Object::Pod(pod),
+            ..
+        }) = lenient(&written)
+        else {
+            panic!("it is a pod");
+        };
+        assert_eq!(pod.terminating, is_terminating);
+    }
+}
+
+#[test]
 fn finished_and_host_network_pods_have_no_address() {
     let ips = |phase: &str| json!({"podIPs": [{"ip": "10.0.0.1"}], "phase": phase});
     for phase in ["Succeeded", "Failed"] {

@@ -19,13 +19,14 @@ use tokio::sync::{Notify, mpsc};
 
 use self::tell::tell;
 use super::{
-    ManifestSourceError, Manifests, directory,
+    ManifestSourceError, Manifests,
+    debounce::{Debounce, Touch},
+    directory,
     file::File,
     keeping::Keeping,
     kept::{self, StateFile},
     links::{self, Entry},
     opening::Opening,
-    settle::{Settle, Touch},
     watch::Watch,
 };
 use crate::{
@@ -86,7 +87,7 @@ impl Thread {
                 keeping: self.state.map(Keeping::new),
                 watch,
                 manifests: Manifests::default(),
-                settle: Settle::default(),
+                debounce: Debounce::default(),
                 links: BTreeMap::new(),
                 unlisted: None,
                 retry: None,
@@ -109,7 +110,7 @@ struct Follow {
     keeping: Option<Keeping>,
     watch: Watch,
     manifests: Manifests,
-    settle: Settle,
+    debounce: Debounce,
     /// The links that the files depend on.
     links: BTreeMap<Arc<str>, Vec<Entry>>,
     /// Why the directory could not be listed the last time.
@@ -156,7 +157,7 @@ impl Follow {
 
     /// Waits for one thing and does it; false when nobody listens any more.
     async fn turn(&mut self) -> Result<bool, ManifestSourceError> {
-        let due = self.settle.deadline();
+        let due = self.debounce.deadline();
         let keep = self.keeping.as_ref().and_then(Keeping::deadline);
         let opened = self.opening.as_ref().map(Opening::deadline);
         tokio::select! {
@@ -173,14 +174,14 @@ impl Follow {
                 return Ok(self.send(changes).await);
             }
             () = rest_until(keep) => self.keep(),
-            () = self.reload.notified() => self.settle.touch(None, Touch::Done, Instant::now()),
+            () = self.reload.notified() => self.debounce.touch(None, Touch::Done, Instant::now()),
             touched = self.watch.next() => {
                 let (name, touch) = touched.map_err(|source| self.failed(source))?;
                 let now = Instant::now();
                 if let Some(opening) = &mut self.opening {
                     opening.touch(now);
                 }
-                self.settle.touch(name, touch, now);
+                self.debounce.touch(name, touch, now);
             }
             // Last: what has come by then belongs to it.
             () = rest_until(opened) => {
@@ -250,7 +251,7 @@ impl Follow {
     }
 
     async fn read_due(&mut self) -> Result<Vec<Change>, ManifestSourceError> {
-        let due = self.settle.due(Instant::now());
+        let due = self.debounce.due(Instant::now());
         if due.contains(&None) {
             return Ok(self.rescan());
         }
@@ -295,7 +296,7 @@ impl Follow {
         let known: Vec<_> = self.manifests.files().cloned().collect();
         let mut changes = Vec::new();
         for name in &names {
-            if !self.settle.is_written(name) {
+            if !self.debounce.is_written(name) {
                 changes.extend(self.read(name));
             }
         }
@@ -322,7 +323,7 @@ impl Follow {
             None if path.is_symlink() => File::unreadable(Problem::LeadsNowhere),
             None if self.directory.is_dir() => return self.forget(name),
             None => {
-                self.settle.touch(None, Touch::Done, Instant::now());
+                self.debounce.touch(None, Touch::Done, Instant::now());
                 return Vec::new();
             }
         };
@@ -340,7 +341,7 @@ impl Follow {
         if self.links.get(name) != Some(&links) {
             self.links.insert(Arc::clone(name), links);
             let again = Some(Arc::clone(name));
-            self.settle.touch(again, Touch::Noticed, Instant::now());
+            self.debounce.touch(again, Touch::Noticed, Instant::now());
         }
     }
 

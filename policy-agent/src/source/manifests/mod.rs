@@ -3,6 +3,7 @@
 //! Bytes become objects in [`File`], the files together become what is in force in [`Manifests`];
 //! both are pure. Only the directory and its watch touch the file system.
 
+mod debounce;
 mod digest;
 mod directory;
 mod file;
@@ -12,7 +13,6 @@ mod kept;
 mod links;
 mod list;
 mod opening;
-mod settle;
 mod source;
 mod store;
 mod watch;

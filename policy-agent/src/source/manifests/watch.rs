@@ -14,9 +14,9 @@ use futures_util::StreamExt as _;
 use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchDescriptor, WatchMask, Watches};
 
 use super::{
+    debounce::Touch,
     directory::is_manifest,
     links::{self, Entry},
-    settle::Touch,
 };
 
 /// What a name in a watched directory stands for.

@@ -233,6 +233,7 @@ impl Cluster {
             },
             host_network: hash.is_multiple_of(100),
             finished: app.kind == Kind::Job && hash.is_multiple_of(3),
+            terminating: false,
             running: true,
             started: 1_700_000_000 + i64::from(pod.number),
             ..PodFact::default()

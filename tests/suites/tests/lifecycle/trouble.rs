@@ -138,7 +138,7 @@ impl Troubles {
 
     /// A pod of an isolated namespace, whose interface is down at both ends.
     fn come(&mut self, scene: &Scene, is_blocked: bool) {
-        self.made += 1;
+        self.made = (self.made + 1) % 200;
         let number = 100 + self.made % 100;
         let host = scene.netns("host");
         let netns = Netns::new("lifecycle-fleeting").unwrap();

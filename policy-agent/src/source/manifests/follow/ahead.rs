@@ -56,7 +56,7 @@ impl Follow {
         let mut passed_over = BTreeSet::new();
         loop {
             self.let_pass(name, queue, &mut passed_over);
-            let due = self.settle.next_deadline(Instant::now());
+            let due = self.debounce.next_deadline(Instant::now());
             tokio::select! {
                 file = &mut reading => {
                     return Ok(file.unwrap_or_else(|error| panic::resume_unwind(error.into_panic())));
@@ -66,7 +66,7 @@ impl Follow {
                     if let Some(name) = &name {
                         passed_over.remove(name);
                     }
-                    self.settle.touch(name, touch, Instant::now());
+                    self.debounce.touch(name, touch, Instant::now());
                 }
                 () = rest_until(due) => {}
             }
@@ -84,7 +84,7 @@ impl Follow {
         let names: Vec<_> = queue
             .iter()
             .cloned()
-            .chain(self.settle.rested(now))
+            .chain(self.debounce.rested(now))
             .collect();
         for name in names.into_iter().filter(|name| name != being_read) {
             let path = self.directory.join(&*name);
@@ -101,7 +101,7 @@ impl Follow {
                 return;
             };
             queue.retain(|other| *other != name);
-            self.settle.take(&name);
+            self.debounce.take(&name);
             tell(&name, &file);
             let changes = self.manifests.replace(&name, file);
             if !changes.is_empty() {

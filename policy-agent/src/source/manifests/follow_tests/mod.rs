@@ -17,7 +17,7 @@ use super::{ManifestSource, ManifestSourceError};
 use crate::source::{Event, Revision, manifests::revision_of};
 
 /// Far more than any machine needs.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 fn policy(name: &str, types: &str) -> String {
     format!(

@@ -15,7 +15,7 @@ use std::{
 use policy_common::{
     Config, Direction, Flow, FlowKeyV4, FlowKeyV6, FragmentKey, FragmentPorts, Reason,
 };
-use policy_ebpf::{Origin, memory::MemoryWorld, owed};
+use policy_ebpf::{Origin, lookup::Policy as _, memory::MemoryWorld, owed};
 
 use self::kernel::Kernel;
 
@@ -90,7 +90,8 @@ impl Twin {
 fn can_run(world: &MemoryWorld, shot: &Shot<'_>) -> bool {
     const SHORTEST: usize = 54;
     let origin = &shot.origin;
-    let is_owed = shot.direction == Direction::Ingress && owed::way(world, origin) != 0;
+    let link = world.link(origin.ingress_ifindex);
+    let is_owed = shot.direction == Direction::Ingress && owed::way(origin, link) != 0;
     shot.frame.len() >= SHORTEST && !origin.has_vlan_tag && !origin.knows_sockets && !is_owed
 }
 

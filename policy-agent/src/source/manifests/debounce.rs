@@ -49,9 +49,9 @@ impl Pending {
 
 /// Names that have changed and are not read again yet. `None` stands for the whole directory.
 #[derive(Debug, Default)]
-pub(super) struct Settle(BTreeMap<Option<Arc<str>>, Pending>);
+pub(super) struct Debounce(BTreeMap<Option<Arc<str>>, Pending>);
 
-impl Settle {
+impl Debounce {
     /// Something happened to a file, or to the directory.
     pub(super) fn touch(&mut self, name: Option<Arc<str>>, touch: Touch, now: Instant) {
         let pending = self.0.entry(name).or_insert(Pending {
@@ -123,46 +123,46 @@ mod tests {
     #[test]
     fn a_complete_file_is_due_when_it_has_rested() {
         let start = Instant::now();
-        let mut settle = Settle::default();
-        settle.touch(name(), Touch::Done, start);
-        assert_eq!(settle.due(start), []);
-        assert_eq!(settle.deadline(), Some(start + REST));
-        assert_eq!(settle.due(start + REST), [name()]);
-        assert_eq!(settle.deadline(), None);
+        let mut debounce = Debounce::default();
+        debounce.touch(name(), Touch::Done, start);
+        assert_eq!(debounce.due(start), []);
+        assert_eq!(debounce.deadline(), Some(start + REST));
+        assert_eq!(debounce.due(start + REST), [name()]);
+        assert_eq!(debounce.deadline(), None);
     }
 
     #[test]
     fn an_open_file_is_not_due_until_it_is_closed() {
         let start = Instant::now();
-        let mut settle = Settle::default();
-        settle.touch(name(), Touch::Written, start);
-        assert_eq!(settle.due(start + 2 * PATIENCE), []);
-        settle.touch(name(), Touch::Noticed, start + 2 * PATIENCE);
-        assert!(settle.is_written("a.yaml"));
+        let mut debounce = Debounce::default();
+        debounce.touch(name(), Touch::Written, start);
+        assert_eq!(debounce.due(start + 2 * PATIENCE), []);
+        debounce.touch(name(), Touch::Noticed, start + 2 * PATIENCE);
+        assert!(debounce.is_written("a.yaml"));
         let closed = start + 3 * PATIENCE;
-        settle.touch(name(), Touch::Done, closed);
-        assert_eq!(settle.due(closed), []);
-        assert_eq!(settle.due(closed + REST), [name()]);
+        debounce.touch(name(), Touch::Done, closed);
+        assert_eq!(debounce.due(closed), []);
+        assert_eq!(debounce.due(closed + REST), [name()]);
     }
 
     #[test]
     fn a_writer_that_never_closes_does_not_hide_the_file_forever() {
         let start = Instant::now();
-        let mut settle = Settle::default();
-        settle.touch(name(), Touch::Written, start);
-        assert_eq!(settle.due(start + WRITER_GONE), [name()]);
+        let mut debounce = Debounce::default();
+        debounce.touch(name(), Touch::Written, start);
+        assert_eq!(debounce.due(start + WRITER_GONE), [name()]);
     }
 
     #[test]
     fn a_file_that_never_rests_is_due_all_the_same() {
         let start = Instant::now();
-        let mut settle = Settle::default();
+        let mut debounce = Debounce::default();
         let mut now = start;
         while now < start + PATIENCE {
-            assert_eq!(settle.due(now), []);
-            settle.touch(name(), Touch::Done, now);
+            assert_eq!(debounce.due(now), []);
+            debounce.touch(name(), Touch::Done, now);
             now += REST / 2;
         }
-        assert_eq!(settle.due(start + PATIENCE), [name()]);
+        assert_eq!(debounce.due(start + PATIENCE), [name()]);
     }
 }
