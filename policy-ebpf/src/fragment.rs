@@ -18,7 +18,7 @@ pub struct Read(u64);
 
 impl Read {
     /// Bits that no [`Segment`] has set.
-    const FAILED: u64 = 0xfe00;
+    const FAILED: u64 = 0xfc00;
 
     #[inline(always)]
     pub(crate) const fn of(segment: Segment) -> Self {

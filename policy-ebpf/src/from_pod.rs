@@ -19,7 +19,7 @@ use crate::{
         ethernet::{self, ethertype},
         transport::{self, Kind},
     },
-    read::read,
+    read::read_known,
     sender,
     steps::Steps,
 };
@@ -80,7 +80,7 @@ where
     W: Tables<F> + World,
     B: Steps + ?Sized,
 {
-    let (packet, plain) = match read::<F, B>(frame) {
+    let (packet, plain) = match read_known::<F, B>(frame) {
         Ok(read) => read,
         Err(error) => return error.into(),
     };

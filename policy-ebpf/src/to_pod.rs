@@ -16,7 +16,7 @@ use crate::{
         Bytes, IpPacket, Segment, Wire, arp,
         ethernet::{self, ethertype},
     },
-    read::read,
+    read::read_known,
     steps::Steps,
 };
 
@@ -69,7 +69,7 @@ where
     W: Tables<F> + World,
     B: Steps + ?Sized,
 {
-    let (packet, plain) = match read::<F, B>(frame) {
+    let (packet, plain) = match read_known::<F, B>(frame) {
         Ok(read) => read,
         Err(error) if endpoint.is_isolated() || endpoint.has(Endpoint::UNKNOWN) => {
             return error.into();
