@@ -33,6 +33,7 @@ mod steady;
 mod table;
 mod translated;
 mod trouble;
+mod twins;
 mod untold;
 mod ways;
 mod world;
