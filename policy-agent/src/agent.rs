@@ -16,6 +16,8 @@ mod drops;
 mod endpoints;
 mod enforcement;
 mod growth;
+#[cfg(feature = "health")]
+mod health;
 mod hook_state;
 mod hooks;
 mod links;
@@ -23,12 +25,14 @@ mod options;
 mod own;
 mod pins;
 mod ports;
+mod readiness;
 mod reconcile;
 mod replies;
 mod shortage;
 mod snapshot;
 mod sources;
 mod status;
+mod succession;
 mod tables;
 mod turn;
 mod ways;
@@ -148,6 +152,8 @@ struct Agent {
     turn: u64,
     written: u64,
     failures: Vec<String>,
+    /// How many of the failures, the first ones, are writes that the kernel refused.
+    refused_writes: usize,
     waiting: usize,
     /// The tables are exactly what the resolver says.
     is_exact: bool,
@@ -204,11 +210,11 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
     controls: &Controls,
 ) -> Result<(), AgentError> {
-    // The filters of two agents would have one place.
-    let may_be_second = options.allow_second && options.attach.mechanism() == Mechanism::Tcx;
-    alone::claim(options.pins.path(), may_be_second)?;
+    let mut shutdown = std::pin::pin!(shutdown);
     let was_missing = Lifetime::is_missing();
-    let pins = options.pins.lock()?;
+    let Some(pins) = succession::lock(&options, shutdown.as_mut()).await? else {
+        return Ok(());
+    };
     let lifetime = Lifetime::of(options.pins.path(), was_missing);
     if lifetime == Lifetime::EndsWithAgent {
         tracing::error!(
@@ -222,7 +228,10 @@ pub async fn run(
     let mut node_task = tokio::spawn(watcher.run(sender));
     let mut agent = Agent::new(&options, &pins, &source)?;
     status::listen(&options.pins, agent.published.clone())?;
-    let mut shutdown = std::pin::pin!(shutdown);
+    #[cfg(feature = "health")]
+    if let Some(address) = options.health {
+        health::listen(address, agent.published.clone())?;
+    }
     loop {
         let mut idle = false;
         let sleep = agent.next_due().saturating_duration_since(Instant::now());
@@ -314,6 +323,7 @@ impl Agent {
             turn: 0,
             written: 0,
             failures: Vec::new(),
+            refused_writes: 0,
             waiting: 0,
             is_exact: true,
             is_refused: false,

@@ -66,12 +66,13 @@ pub(crate) fn cargo(
     program: &str,
     subcommand: &str,
 ) -> Command {
-    let flags = [
+    let mut flags = vec![
         "-Cdebuginfo=2".into(),
         "-Clink-arg=--btf".into(),
         format!("-Clinker={}", toolchain.linker.display()),
         format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
     ];
+    flags.extend(workspace.without_own_paths());
     let mut cargo = toolchain.compiler.command(program);
     cargo
         .current_dir(&workspace.root)

@@ -10,6 +10,7 @@ mod cluster;
 mod command;
 mod conformance;
 mod demo;
+mod image;
 mod launch;
 mod root;
 mod setup;
@@ -46,6 +47,7 @@ enum Task {
     TestVm(test_vm::Args),
     Cluster(cluster::Args),
     TestKube(test_kube::Args),
+    Image(image::Args),
     Ci(ci::Args),
 }
 
@@ -72,6 +74,7 @@ fn run(task: Task) -> Result<()> {
         Task::TestVm(args) => test_vm::run(&workspace, &args),
         Task::Cluster(args) => cluster::run(&workspace, &args),
         Task::TestKube(args) => test_kube::run(&workspace, &args),
+        Task::Image(args) => image::run(&workspace, &args),
         Task::Ci(args) => ci::run(&workspace, &args),
     }
 }

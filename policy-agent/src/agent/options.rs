@@ -33,6 +33,8 @@ pub struct AgentOptions {
     pub pins: PinDir,
     /// Another agent may enforce in this network namespace, from another pin directory.
     pub allow_second: bool,
+    /// While another agent has the pin directory, it is waited for instead of given up.
+    pub wait: bool,
     /// How programs are attached.
     pub attach: AttachMode,
     /// What happens to interfaces without a known pod.
@@ -43,6 +45,9 @@ pub struct AgentOptions {
     pub config: Config,
     /// Sizes of the tables.
     pub sizes: TableSizes,
+    /// Where `/healthz` and `/readyz` are answered, if anywhere.
+    #[cfg(feature = "health")]
+    pub health: Option<std::net::SocketAddr>,
     /// Memory up to which full tables of policy grow, in MiB; 0: they do not.
     pub memory_limit: u32,
 }

@@ -58,6 +58,7 @@ impl Agent {
         self.sizes = state.sizes;
         self.growth.wanted = state.growth;
         let mut failures = state.failures;
+        self.refused_writes = failures.len();
         failures.extend(shortage::describe(
             &state.short,
             state.packed,

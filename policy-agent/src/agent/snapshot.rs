@@ -41,6 +41,10 @@ pub struct Snapshot {
     pub conflicts: Vec<String>,
     /// Tables that could not be brought up to date.
     pub failures: Vec<String>,
+    /// How many of them, the first ones, are writes that the kernel refused; the others are tables without
+    /// room.
+    #[serde(default)]
+    pub refused_writes: usize,
     /// Operations that wait because of them.
     pub waiting: usize,
 }
@@ -217,6 +221,7 @@ impl Agent {
             kept: self.source.kept().to_vec(),
             conflicts: self.conflicts.clone(),
             failures: self.failures.clone(),
+            refused_writes: self.refused_writes,
             waiting: self.waiting,
         }
     }

@@ -3,7 +3,10 @@
 //! Invariant: a revision is in force when every change of its batch is in the tables that packets
 //! meet, and nothing of it waits for room.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Instant,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +25,13 @@ pub struct SourceStatus {
     pub synced: bool,
     /// The revision in force; `null` before there is one.
     pub revision: Option<String>,
+    /// How long the oldest change that was read and is not in force has waited, in milliseconds; `null`
+    /// when none does.
+    #[serde(default)]
+    pub behind_ms: Option<u64>,
+    /// Since when; not shown.
+    #[serde(skip)]
+    pub behind_since: Option<Instant>,
     /// How many refusals there are.
     pub refused: usize,
     /// How many objects are in force in an earlier form than the source's.
@@ -35,8 +45,8 @@ pub struct SourceStatus {
 pub(super) struct SourceState {
     name: String,
     pub(super) synced: bool,
-    /// Revisions whose changes were applied, each with the turn that writes them.
-    applied: VecDeque<(u64, Revision)>,
+    /// Revisions whose changes were applied, each with the turn that writes them, and since when.
+    applied: VecDeque<(u64, Revision, Instant)>,
     in_force: Option<Revision>,
     refused: Vec<Refusal>,
     kept: Vec<String>,
@@ -56,7 +66,9 @@ impl SourceState {
 
     /// What turn `turn` and those before it wrote is in force.
     pub(super) fn settled(&mut self, turn: u64) {
-        while let Some((_, revision)) = self.applied.pop_front_if(|(written, _)| *written <= turn) {
+        while let Some((_, revision, _)) =
+            self.applied.pop_front_if(|(written, ..)| *written <= turn)
+        {
             self.in_force = Some(revision);
         }
     }
@@ -76,6 +88,9 @@ impl SourceState {
             name: self.name.clone(),
             synced: self.synced,
             revision: self.in_force.as_ref().map(ToString::to_string),
+            // A duration when somebody wants to know: it grows while nothing happens.
+            behind_ms: None,
+            behind_since: self.applied.front().map(|(.., since)| *since),
             refused: self.refused.len(),
             kept: self.kept.len(),
             // Asked for when somebody wants to know: they change while nothing happens.
@@ -125,7 +140,8 @@ impl Agent {
                 }
                 // Also where nothing changed: the turn says that it is written.
                 self.dirty = true;
-                self.source.applied.push_back((self.turn + 1, revision));
+                let applied = (self.turn + 1, revision, Instant::now());
+                self.source.applied.push_back(applied);
             }
             Event::Synced => {
                 self.source.synced = true;

@@ -101,7 +101,7 @@ impl Published {
     }
 
     /// The snapshot with its age.
-    fn get(&self) -> Snapshot {
+    pub(super) fn get(&self) -> Snapshot {
         let shared = self.0.snapshot.lock();
         let mut snapshot = Snapshot::clone(&shared.unwrap_or_else(PoisonError::into_inner));
         snapshot.agent.age_ms = self.age(self.0.confirmed.load(Ordering::Relaxed));
@@ -109,6 +109,8 @@ impl Published {
         snapshot.agent.lost_log_lines = telemetry::lost_lines();
         for source in &mut snapshot.sources {
             source.watches = self.0.contact.status();
+            let behind = source.behind_since.map(|since| since.elapsed().as_millis());
+            source.behind_ms = behind.map(|ms| ms.try_into().unwrap_or(u64::MAX));
         }
         snapshot
     }

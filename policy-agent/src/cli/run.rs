@@ -57,6 +57,10 @@ pub(super) struct RunArgs {
     /// packets must then pass both. Only with TCX: clsact filters of two agents would have one place
     #[arg(long)]
     allow_second_agent: bool,
+    /// While another agent enforces from the pin directory, wait until it ends and go on for it, instead
+    /// of refusing to start: for updates that start the next one first
+    #[arg(long)]
+    wait: bool,
     /// How programs are attached
     #[arg(long, value_enum, default_value_t)]
     attach: AttachMode,
@@ -88,10 +92,28 @@ pub(super) struct RunArgs {
     drop_rate: u32,
     #[command(flatten, next_help_heading = "Sizes of the tables")]
     sizes: TableSizes,
+    /// Answer GET /healthz and /readyz here, for the probes of a kubelet: an address of the loopback and
+    /// a port
+    #[cfg(feature = "health")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = loopback)]
+    health: Option<std::net::SocketAddr>,
     /// Let full tables of policy grow while all of them together take at most so many MiB. Without
     /// it: 512 where no size of such a table is given, else 0, that is, not at all
     #[arg(long, value_name = "MIB", help_heading = "Sizes of the tables")]
     memory_limit: Option<u32>,
+}
+
+/// What is said there is for this machine alone.
+#[cfg(feature = "health")]
+fn loopback(text: &str) -> Result<std::net::SocketAddr, String> {
+    let address: std::net::SocketAddr = text
+        .parse()
+        .map_err(|_| "not an address and a port, as 127.0.0.1:9471 or [::1]:9471".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("not an address of the loopback (127.0.0.1, ::1)".to_owned())
+    }
 }
 
 /// Sizes that are given are meant.
@@ -154,10 +176,13 @@ pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         node_name: arguments.node_name,
         pins: PinDir::new(arguments.pin_path),
         allow_second: arguments.allow_second_agent,
+        wait: arguments.wait,
         attach: arguments.attach,
         unknown: arguments.unknown_endpoint,
         check_mac: !arguments.allow_any_link_address,
         config,
+        #[cfg(feature = "health")]
+        health: arguments.health,
         sizes: arguments.sizes,
         memory_limit: arguments
             .memory_limit

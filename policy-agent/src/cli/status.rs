@@ -11,9 +11,7 @@ use policy_common::Endpoint;
 use serde::Serialize;
 
 use crate::{
-    agent::{
-        self, EndpointStatus, Isolation, STALE_MS, Snapshot, StatusError, UnenforcedInterface,
-    },
+    agent::{self, EndpointStatus, Isolation, Snapshot, StatusError},
     datapath::{self, DEFAULT_PIN_PATH, MapFill, OtherAgents, PinDir},
     text::{Printable, printable_json},
 };
@@ -166,29 +164,10 @@ fn faults(snapshot: &Snapshot) -> Vec<String> {
     if !snapshot.agent.enforcing {
         faults.push(format!("the agent is {}", snapshot.agent.state));
     }
-    faults.extend(stale(snapshot));
-    faults.extend(snapshot.unenforced.iter().map(unenforced));
+    faults.extend(snapshot.stale());
+    faults.extend(snapshot.unenforced.iter().map(ToString::to_string));
     faults.extend(snapshot.failures.iter().cloned());
     faults
-}
-
-/// That the agent's loop is held up.
-fn stale(snapshot: &Snapshot) -> Option<String> {
-    let age = snapshot.agent.age_ms;
-    (age >= STALE_MS).then(|| format!("this is {} seconds old: the agent is held up", age / 1_000))
-}
-
-fn unenforced(one: &UnenforcedInterface) -> String {
-    let UnenforcedInterface {
-        interface,
-        pod,
-        reason,
-        remedy,
-    } = one;
-    let pod = pod.as_ref().map(|pod| format!(" (pod {pod})"));
-    let remedy = remedy.as_ref().map(|remedy| format!("; {remedy}"));
-    let (pod, remedy) = (pod.unwrap_or_default(), remedy.unwrap_or_default());
-    format!("{interface}{pod}: {reason}{remedy}")
 }
 
 fn write_text(out: &mut impl io::Write, report: &Report, pins: &PinDir) -> io::Result<()> {
@@ -200,7 +179,7 @@ fn write_text(out: &mut impl io::Write, report: &Report, pins: &PinDir) -> io::R
             "agent: {} running, process {}, {}, attached by {}",
             agent.version, agent.pid, agent.state, agent.attach
         )?;
-        if let Some(stale) = stale(snapshot) {
+        if let Some(stale) = snapshot.stale() {
             writeln!(out, "{stale}")?;
         }
         if agent.lost_log_lines > 0 {
@@ -249,7 +228,11 @@ fn write_text(out: &mut impl io::Write, report: &Report, pins: &PinDir) -> io::R
         writeln!(out, "    ingress  {}", isolation(&endpoint.ingress))?;
         writeln!(out, "    egress   {}", isolation(&endpoint.egress))?;
     }
-    let unenforced: Vec<_> = snapshot.unenforced.iter().map(unenforced).collect();
+    let unenforced: Vec<_> = snapshot
+        .unenforced
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     section(out, "NOT ENFORCED", &unenforced)?;
     section(
         out,
@@ -319,7 +302,7 @@ pub(super) fn example() -> serde_json::Value {
         egress: isolation(),
         enforced: true,
     };
-    let unenforced = UnenforcedInterface {
+    let unenforced = agent::UnenforcedInterface {
         interface: String::new(),
         pod: None,
         reason: String::new(),
@@ -365,6 +348,7 @@ pub(super) fn example() -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::{STALE_MS, UnenforcedInterface};
 
     #[test]
     fn a_probe_fails_while_anything_is_not_enforced() {

@@ -126,12 +126,23 @@ impl Agent {
     pub fn beside(&self, directory: &Path) -> Self {
         let name = self.pins.path().file_name().unwrap_or_default();
         let second = format!("{}-second", name.to_string_lossy());
+        let pins = PinDir::new(self.pins.path().with_file_name(second));
+        Self::sharing(self, pins, directory.join("second.log"))
+    }
+
+    /// The one that goes on for it, with the same pins; `directory` keeps its log.
+    #[must_use]
+    pub fn after(&self, directory: &Path) -> Self {
+        Self::sharing(self, self.pins.clone(), directory.join("agent.log"))
+    }
+
+    fn sharing(first: &Self, pins: PinDir, log: PathBuf) -> Self {
         Self {
-            host: self.host.clone(),
-            pins: PinDir::new(self.pins.path().with_file_name(second)),
-            attach: self.attach,
-            manifests: self.manifests.clone(),
-            log: directory.join("second.log"),
+            host: first.host.clone(),
+            pins,
+            attach: first.attach,
+            manifests: first.manifests.clone(),
+            log,
             child: None,
         }
     }

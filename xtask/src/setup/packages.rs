@@ -20,6 +20,8 @@ pub(crate) enum Need {
     Bench,
     /// The kernel matrix in virtual machines.
     TestVm,
+    /// The agent as a static program.
+    Image,
     /// A Kubernetes control plane.
     Cluster,
 }
@@ -120,6 +122,12 @@ const PACKAGES: &[Package] = &[
         sign: Sign::Program("xz"),
         why: "unpacks kernel modules",
         needed_for: &[Need::TestVm],
+    },
+    Package {
+        name: "libc6-dev",
+        sign: Sign::File("/usr/lib/x86_64-linux-gnu/libc.a"),
+        why: "the C library that is linked into the agent",
+        needed_for: &[Need::Image],
     },
     Package {
         name: "golang-go",

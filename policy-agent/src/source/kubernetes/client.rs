@@ -1,9 +1,6 @@
 //! Connections to an API server: whose, with which credentials, and how a dead one is noticed.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::time::Duration;
 
 use http::{Request, header};
 use hyper_util::{
@@ -13,14 +10,12 @@ use hyper_util::{
 // Compiled for one version of the API, as its maker demands; no type of it is used.
 use k8s_openapi as _;
 use kube_client::{
-    Client, Config,
+    Client,
     client::{Body, ClientBuilder, ConfigExt as _},
-    config::{KubeConfigOptions, Kubeconfig},
 };
-
 use tower::{BoxError, ServiceExt as _};
 
-use super::{Trouble, answer::Answer};
+use super::{Access, Trouble, answer::Answer};
 use crate::source::contact::Listening;
 
 /// A connection over which nothing is acknowledged for so long is dead.
@@ -31,15 +26,6 @@ const KEEPALIVE_AGAIN: Duration = Duration::from_secs(5);
 const KEEPALIVE_TRIES: u32 = 3;
 /// A server that cannot be reached for so long is not there.
 const CONNECT: Duration = Duration::from_secs(10);
-
-/// How to reach an API server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// As the pod in which the process runs may.
-    InCluster,
-    /// As a file says.
-    Kubeconfig(PathBuf),
-}
 
 /// Connections to one server, as its configuration was when they were opened.
 #[derive(Clone)]
@@ -52,10 +38,7 @@ pub(super) struct Connection {
 impl Connection {
     /// Reads the configuration; connects to nobody yet.
     pub(super) async fn open(access: &Access) -> Result<Self, Trouble> {
-        let config = match access {
-            Access::InCluster => Config::incluster().map_err(Trouble::access)?,
-            Access::Kubeconfig(path) => from_file(path).await?,
-        };
+        let config = access.config().await?;
         if config.proxy_url.is_some() {
             tracing::warn!("proxies are not used: the API server is asked directly");
         }
@@ -115,15 +98,8 @@ impl Connection {
     }
 }
 
-async fn from_file(path: &Path) -> Result<Config, Trouble> {
-    let file = Kubeconfig::read_from(path).map_err(Trouble::access)?;
-    let options = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(file, &options).await;
-    config.map_err(Trouble::access)
-}
-
 impl Trouble {
-    fn access(error: impl std::error::Error) -> Self {
+    pub(super) fn access(error: impl std::error::Error) -> Self {
         Self::Access(causes(&error))
     }
 

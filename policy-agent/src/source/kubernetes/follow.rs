@@ -64,7 +64,7 @@ impl Follow {
             listening,
             reloads,
             sender,
-            known: Known::new(resource.kind),
+            known: Known::new(resource),
             version: None,
             resume: None,
             relist_at: Instant::now(),

@@ -12,7 +12,7 @@ use std::{
 use policy_core::model::{Change, ObjectName};
 use serde_json::Value;
 
-use super::Trouble;
+use super::{Trouble, resource::Resource};
 use crate::{
     convert::{self, Kind, Object, ObjectRef},
     source::{Kept, Origin, Problem, Refusal},
@@ -25,6 +25,7 @@ const MOST_PROBLEMS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Known {
     kind: Kind,
+    removal: fn(ObjectName) -> Change,
     hasher: RandomState,
     objects: BTreeMap<ObjectName, Entry>,
     /// The number of the list that was begun last.
@@ -75,9 +76,10 @@ struct Read {
 pub(super) type Versioned = (Change, Arc<str>);
 
 impl Known {
-    pub(super) fn new(kind: Kind) -> Self {
+    pub(super) fn new(resource: &Resource) -> Self {
         Self {
-            kind,
+            kind: resource.kind,
+            removal: resource.removal,
             hasher: RandomState::new(),
             objects: BTreeMap::new(),
             round: 0,
@@ -211,11 +213,7 @@ impl Known {
     }
 
     fn removal(&self, name: ObjectName) -> Change {
-        match self.kind {
-            Kind::Namespace => Change::NamespaceRemoved(name.name),
-            Kind::NetworkPolicy => Change::PolicyRemoved(name),
-            Kind::Pod | Kind::Service => Change::PodRemoved(name),
-        }
+        (self.removal)(name)
     }
 
     /// Says what is wrong with an object; whether its earlier form stays: which pods it is about

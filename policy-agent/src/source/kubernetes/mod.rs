@@ -5,6 +5,7 @@
 //! follows from half a list; whatever is in doubt is listed again; while the server is away, what
 //! was last known stays.
 
+mod access;
 mod answer;
 mod client;
 mod collect;
@@ -24,7 +25,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub use client::Access;
+pub use access::Access;
 pub use pace::Pace;
 pub use source::{KubernetesSource, KubernetesSourceError};
 pub use trouble::Trouble;

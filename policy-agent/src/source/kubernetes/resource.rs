@@ -1,5 +1,7 @@
 //! The kinds that are followed: where they are served, and what of them is read.
 
+use policy_core::model::{Change, ObjectName};
+
 use super::decode::Keep::{self, Items, Members, Whole};
 use crate::convert::Kind;
 
@@ -7,6 +9,8 @@ use crate::convert::Kind;
 #[derive(Debug)]
 pub(super) struct Resource {
     pub(super) kind: Kind,
+    /// What follows when one is gone.
+    pub(super) removal: fn(ObjectName) -> Change,
     /// Its list of all namespaces.
     pub(super) path: &'static str,
     /// How many objects are asked for at once. Policies may have 2 MB each.
@@ -21,6 +25,7 @@ pub(super) struct Resource {
 pub(super) const ALL: [Resource; 3] = [
     Resource {
         kind: Kind::Namespace,
+        removal: |name| Change::NamespaceRemoved(name.name),
         path: "/api/v1/namespaces",
         page: 500,
         keep: &NAMESPACE,
@@ -28,6 +33,7 @@ pub(super) const ALL: [Resource; 3] = [
     },
     Resource {
         kind: Kind::Pod,
+        removal: Change::PodRemoved,
         path: "/api/v1/pods",
         page: 500,
         keep: &POD,
@@ -35,6 +41,7 @@ pub(super) const ALL: [Resource; 3] = [
     },
     Resource {
         kind: Kind::NetworkPolicy,
+        removal: Change::PolicyRemoved,
         path: "/apis/networking.k8s.io/v1/networkpolicies",
         page: 100,
         keep: &POLICY,

@@ -1,0 +1,146 @@
+//! `/healthz` and `/readyz`: what the probes of a kubelet ask, over HTTP on a loopback address.
+//!
+//! Owns a thread that answers from what was published last. Invariants: nobody who asks holds up the
+//! loop, or others who ask; asking changes nothing.
+
+use std::{
+    convert::Infallible, fmt::Write as _, net::SocketAddr, sync::Arc, thread, time::Duration,
+};
+
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{
+    body::{Bytes, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+
+use super::{AgentError, status::Published};
+use crate::text::Printable;
+
+/// How long a client may take for everything.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Clients that are served at a time; further ones are turned away.
+const MOST_CLIENTS: usize = 16;
+/// The pause after an address could not be had, or a client not be accepted.
+const PAUSE: Duration = Duration::from_millis(200);
+/// What a client may say.
+const LONGEST: usize = 8 << 10;
+
+/// Answers on an address until the process ends. While another process has it – the agent before, that
+/// ends – it is tried again.
+///
+/// # Errors
+/// No thread can be started.
+pub(super) fn listen(address: SocketAddr, published: Published) -> Result<(), AgentError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(AgentError::Thread)?;
+    thread::Builder::new()
+        .name("health".into())
+        .spawn(move || {
+            runtime.block_on(async {
+                let listener = bind(address).await;
+                tracing::info!(%address, "answering /healthz and /readyz");
+                serve(listener, published, PATIENCE).await;
+            });
+        })
+        .map_err(AgentError::Thread)?;
+    Ok(())
+}
+
+async fn bind(address: SocketAddr) -> TcpListener {
+    let mut is_said = false;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) if !is_said => {
+                is_said = true;
+                tracing::warn!(%address, "/healthz and /readyz cannot be answered yet: {error}");
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn serve(listener: TcpListener, published: Published, patience: Duration) {
+    let places = Arc::new(Semaphore::new(MOST_CLIENTS));
+    loop {
+        let Ok((client, _)) = listener.accept().await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            continue;
+        };
+        let published = published.clone();
+        tokio::spawn(async move {
+            // A client that went away, or does not go on, concerns nobody else.
+            drop(tokio::time::timeout(patience, converse(client, published)).await);
+            drop(place);
+        });
+    }
+}
+
+async fn converse(client: TcpStream, published: Published) -> Result<(), hyper::Error> {
+    let service = service_fn(|request: Request<Incoming>| {
+        let answer = answer(request.method(), request.uri().path(), &published);
+        async { Ok::<_, Infallible>(answer) }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .keep_alive(false)
+        .max_buf_size(LONGEST)
+        .serve_connection(TokioIo::new(client), service)
+        .await
+}
+
+fn answer(method: &Method, path: &str, published: &Published) -> Response<Full<Bytes>> {
+    let (status, text) = match (method, path) {
+        (&Method::GET | &Method::HEAD, "/healthz") => healthy(published),
+        (&Method::GET | &Method::HEAD, "/readyz") => ready(published),
+        (_, "/healthz" | "/readyz") => (StatusCode::METHOD_NOT_ALLOWED, "ask with GET\n".into()),
+        _ => (
+            StatusCode::NOT_FOUND,
+            "there are /healthz and /readyz\n".into(),
+        ),
+    };
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
+fn healthy(published: &Published) -> (StatusCode, String) {
+    let snapshot = published.get();
+    match snapshot.stale() {
+        Some(stale) if snapshot.is_stuck() => (StatusCode::SERVICE_UNAVAILABLE, stale + "\n"),
+        _ => (StatusCode::OK, "ok\n".into()),
+    }
+}
+
+fn ready(published: &Published) -> (StatusCode, String) {
+    let snapshot = published.get();
+    let hindrances = snapshot.hindrances();
+    let (status, mut text) = if hindrances.is_empty() {
+        (StatusCode::OK, "ready\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned())
+    };
+    for line in hindrances.iter().chain(&snapshot.remarks()) {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{}", Printable(line));
+    }
+    (status, text)
+}
+
+#[cfg(test)]
+mod tests;
