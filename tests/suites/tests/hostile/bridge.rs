@@ -167,7 +167,7 @@ fn learning(scene: &mut Scene) {
     // Its own frames tell the bridge where it is.
     let (packet, token) = scene.datagram(WEB, FRIEND, false, 9);
     scene.passes("its own", WEB, FRIEND, &packet, &token);
-    assert_eq!(learnt(scene, web), [interface.clone()]);
+    assert_eq!(learnt(scene, web), [&*interface]);
     let gateway = scene.pod(STRANGER).gateway;
     let port = scene.port(STRANGER);
     for v6 in [false, true] {
@@ -181,5 +181,5 @@ fn learning(scene: &mut Scene) {
             scene.passes("to the victim", FRIEND, WEB, &packet, &token);
         }
     }
-    assert_eq!(learnt(scene, web), [interface]);
+    assert_eq!(learnt(scene, web), [&*interface]);
 }

@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 
-use policy_harness::{Attach, Wiring, topology::INSIDE, traffic::Protocol, traffic::probe};
+use policy_harness::{
+    Attach, Wiring,
+    topology::INSIDE,
+    traffic::{Outcome, Protocol, probe},
+};
 
 use crate::scene::{FROM_CLIENT, SILENCE, SOON, Scene, eventually};
-use policy_harness::traffic::Outcome;
 
 const MAC: &str = "02:aa:00:00:00:07";
 
