@@ -29,10 +29,13 @@ impl Verdict {
     /// so that egress is judged once more at the pod that it reaches.
     pub const OWED: u8 = 0x40;
 
+    /// The bits that say the action.
+    pub const ACTION: u8 = !(Self::AUDIT | Self::OWED);
+
     /// The action; everything that is not an allow denies.
     #[inline(always)]
     pub const fn action(self) -> Action {
-        if self.0 & !(Self::AUDIT | Self::OWED) == Self::ALLOW.0 {
+        if self.0 & Self::ACTION == Self::ALLOW.0 {
             Action::Allow
         } else {
             Action::Deny

@@ -52,12 +52,12 @@ fn consult<F: Family, W: Tables<F>, B: ?Sized + Bytes>(
     direction: Direction,
     is_first: bool,
 ) -> Answer {
-    let origin = is_first.then_some(case.origin);
+    let came_by = if is_first { case.ingress_ifindex } else { 0 };
     let identity = identify(
         world,
         case.endpoint,
         direction,
-        origin,
+        came_by,
         case.neighbour,
         case.peer(),
     );

@@ -5,7 +5,6 @@ use policy_common::{Direction, Endpoint, Flow};
 use crate::{
     family::Family,
     neighbour::Neighbour,
-    origin::Origin,
     packet::{Bytes, IpPacket, Segment, transport::Kind},
     steps::Steps,
 };
@@ -18,8 +17,8 @@ pub struct Case<'a, F, B: ?Sized> {
     pub endpoint: &'a Endpoint,
     /// Where the packet goes, from the pod's side.
     pub direction: Direction,
-    /// Where it came from.
-    pub origin: &'a Origin,
+    /// The interface by which it entered this host, 0 when it began here or lost it.
+    pub ingress_ifindex: u32,
     /// Who stands behind its peer's address, if that is a link-local one.
     pub neighbour: Neighbour,
     /// Its addresses.

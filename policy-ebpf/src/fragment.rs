@@ -8,6 +8,7 @@ use crate::{
     family::Family,
     lookup::Fragments,
     packet::{Bytes, IpPacket, Segment, transport},
+    steps::Steps,
 };
 
 /// A transport header or a reason to drop, in one word as [`crate::Decision`].
@@ -17,7 +18,7 @@ pub struct Read(u64);
 
 impl Read {
     /// Bits that no [`Segment`] has set.
-    const FAILED: u64 = 0xfe00;
+    const FAILED: u64 = 0xfc00;
 
     #[inline(always)]
     pub(crate) const fn of(segment: Segment) -> Self {
@@ -44,9 +45,28 @@ impl Read {
 }
 
 /// The transport header of a packet of an isolated endpoint: its own, or that of its first
-/// fragment; else a reason to drop the packet.
+/// fragment.
+///
+/// # Errors
+/// The packet must be dropped.
+#[inline(always)]
+pub fn segment<F: Family, W: Fragments, B: Steps + ?Sized>(
+    world: &W,
+    frame: &B,
+    endpoint: &Endpoint,
+    direction: Direction,
+    packet: &IpPacket<F>,
+) -> Result<Segment, Decision> {
+    frame
+        .lend(packet, |packet| {
+            find(world, frame, endpoint, direction, packet)
+        })
+        .unwrap_or(Read::failed(Reason::Malformed))
+        .segment()
+}
+
 #[inline(never)]
-pub fn segment<F: Family, W: Fragments, B: Bytes + ?Sized>(
+fn find<F: Family, W: Fragments, B: Bytes + ?Sized>(
     world: &W,
     frame: &B,
     endpoint: &Endpoint,
@@ -73,8 +93,24 @@ pub fn segment<F: Family, W: Fragments, B: Bytes + ?Sized>(
 }
 
 /// Remembers the ports of a first fragment that passed.
+#[inline(always)]
+pub fn remember<F: Family, W: Fragments, B: Steps + ?Sized>(
+    world: &W,
+    frame: &B,
+    endpoint: &Endpoint,
+    direction: Direction,
+    packet: &IpPacket<F>,
+    segment: Segment,
+) -> bool {
+    frame
+        .lend(packet, |packet| {
+            put(world, endpoint, direction, packet, segment)
+        })
+        .unwrap_or(false)
+}
+
 #[inline(never)]
-pub fn remember<F: Family, W: Fragments>(
+fn put<F: Family, W: Fragments>(
     world: &W,
     endpoint: &Endpoint,
     direction: Direction,

@@ -19,7 +19,7 @@ use crate::{
         ethernet::{self, ethertype},
         transport::{self, Kind},
     },
-    read::read,
+    read::read_known,
     sender,
     steps::Steps,
 };
@@ -80,7 +80,7 @@ where
     W: Tables<F> + World,
     B: Steps + ?Sized,
 {
-    let (packet, plain) = match read::<F, B>(frame) {
+    let (packet, plain) = match read_known::<F, B>(frame) {
         Ok(read) => read,
         Err(error) => return error.into(),
     };
@@ -92,7 +92,7 @@ where
     }
     let segment = match plain {
         Segment::NONE => {
-            match fragment::segment(world, frame, endpoint, Direction::Egress, &packet).segment() {
+            match fragment::segment(world, frame, endpoint, Direction::Egress, &packet) {
                 Ok(segment) => segment,
                 Err(decision) => return decision,
             }
@@ -106,14 +106,14 @@ where
         frame,
         endpoint,
         direction: Direction::Egress,
-        origin,
+        ingress_ifindex: origin.ingress_ifindex,
         neighbour: Neighbour::ANYBODY,
         packet: &packet,
         segment,
     };
     let decision = related_or(world, &case);
     if packet.is_first_fragment() && !decision.drops() {
-        fragment::remember(world, endpoint, Direction::Egress, &packet, segment);
+        fragment::remember(world, frame, endpoint, Direction::Egress, &packet, segment);
     }
     decision
 }
@@ -133,7 +133,11 @@ where
     B: Steps + ?Sized,
 {
     let segment = match plain {
-        Segment::NONE => match loosely(frame, packet).segment() {
+        Segment::NONE => match frame
+            .lend(packet, |packet| loosely(frame, packet))
+            .unwrap_or(fragment::Read::failed(Reason::Malformed))
+            .segment()
+        {
             Ok(segment) => segment,
             Err(decision) => return decision,
         },

@@ -14,7 +14,7 @@ use crate::{
         open::{Found, open},
     },
     lookup::{Recall, Tables, World},
-    packet::{Wire, icmp, transport::Kind},
+    packet::{Segment, Wire, icmp, transport::Kind},
     steps::Steps,
 };
 
@@ -53,13 +53,22 @@ where
     {
         return Decision::by_flow(state.verdict);
     }
-    world
-        .lend_for_flow(|found: &mut Found<F::Key>| {
+    let packet = case.packet.forgotten(case.frame);
+    let decision = case.frame.lend(&packet, |packet| {
+        let case = &Case {
+            packet,
+            segment: Segment(case.frame.forget(case.segment.0)),
+            ..*case
+        };
+        world.lend_for_flow(|found: &mut Found<F::Key>| {
             found.key = key;
             match look_up(world, case, found) {
                 MAY_OPEN => open(world, case, found),
                 decision => decision,
             }
         })
+    });
+    decision
+        .flatten()
         .unwrap_or(Decision::of(Reason::Malformed))
 }

@@ -40,4 +40,4 @@ pub mod to_pod;
 
 pub use decision::Decision;
 pub use judgement::Judgement;
-pub use origin::{Link, Origin, Stamp};
+pub use origin::{Link, Origin, Stamp, Whence};

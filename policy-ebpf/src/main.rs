@@ -16,7 +16,7 @@ use aya_ebpf::{
 };
 use policy_common::{Direction, EndpointId, Reason, names};
 use policy_ebpf::{
-    Decision, Judgement, Origin, Stamp, from_pod,
+    Decision, Judgement, Stamp, Whence, from_pod,
     lookup::Policy as _,
     owed,
     packet::{Bytes as _, ethernet},
@@ -61,7 +61,6 @@ fn judge_from_pod(ctx: TcContext) -> i32 {
     }
     finish(
         &frame,
-        &origin,
         &Judgement {
             endpoint,
             direction: Direction::Egress,
@@ -89,43 +88,28 @@ fn judge_to_pod(ctx: TcContext, is_last: bool) -> i32 {
     let frame = Frame::<ETHERNET>::new(skb);
     let origin = metadata::origin(skb);
     // Else the verifier would follow all that comes once for every answer.
-    let whence = frame.forget(whence(&origin));
-    let is_host = whence & FROM_HOST;
-    if whence & OWED != 0 {
+    let whence = Whence::of(&origin, Kernel.link(origin.ingress_ifindex));
+    let whence = Whence(frame.forget(whence.0));
+    if whence.is_owed() {
         metadata::note_last(skb, is_last);
         call(&ctx, names::CALL_TO_POD_OWED);
-        return finish(&frame, &origin, &UNJUDGED);
+        return finish(&frame, &UNJUDGED);
     }
     let endpoint = Kernel.endpoint_at(origin.ifindex);
     // A filter behind this program may send it round, and then it comes here again.
-    metadata::stamp(skb, Stamp(Stamp::HOST.0 * is_host as u16));
+    metadata::stamp(skb, Stamp(Stamp::HOST.0 * u16::from(whence.is_host())));
     let decision = match endpoint {
-        Some(endpoint) => to_pod::decide_told(&Kernel, &frame, &origin, is_host != 0, endpoint),
+        Some(endpoint) => to_pod::decide_told(&Kernel, &frame, whence, endpoint),
         None => UNKNOWN,
     };
     finish(
         &frame,
-        &origin,
         &Judgement {
             endpoint,
             direction: Direction::Ingress,
             decision,
         },
     )
-}
-
-/// This host made the packet, unless it is an IPv6 fragment.
-const FROM_HOST: u64 = 1;
-/// The sender's egress is still to be judged.
-const OWED: u64 = 2;
-
-/// What a packet's metadata says of it to [`to_pod`].
-#[inline(always)]
-fn whence(origin: &Origin) -> u64 {
-    let link = Kernel.link(origin.ingress_ifindex);
-    let is_host = u64::from(origin.is_host(link)) * FROM_HOST;
-    let is_owed = u64::from(owed::way(origin, link) != 0) * OWED;
-    is_host | is_owed
 }
 
 /// Judges the sender's egress where its packet arrives, and calls who called it, [`to_pod`] or
@@ -147,11 +131,10 @@ fn to_pod_owed(ctx: TcContext) -> i32 {
         } else {
             call(&ctx, names::CALL_TO_POD);
         }
-        return finish(&frame, &origin, &UNJUDGED);
+        return finish(&frame, &UNJUDGED);
     }
     finish(
         &frame,
-        &origin,
         &Judgement {
             endpoint: Kernel.source_endpoint(EndpointId((against >> 16) as u16)),
             direction: Direction::Egress,
@@ -236,11 +219,7 @@ fn last(action: i32) -> i32 {
 /// Counts and reports a judgement, and turns it into an action. Later programs on the interface run too,
 /// whatever they are.
 #[inline(always)]
-fn finish<const LINK: usize>(
-    frame: &Frame<LINK>,
-    origin: &Origin,
-    judgement: &Judgement<'_>,
-) -> i32 {
+fn finish<const LINK: usize>(frame: &Frame<LINK>, judgement: &Judgement<'_>) -> i32 {
     let judgement = Judgement {
         decision: Decision(frame.forget(judgement.decision.0)),
         ..*judgement
@@ -248,7 +227,12 @@ fn finish<const LINK: usize>(
     report::count(judgement.direction, judgement.decision, frame.length());
     let is_event = judgement.decision.drops() && !report::is_suppressed(judgement.id());
     if is_event || config!(debug) != 0 {
-        report::report(frame, origin, &judgement);
+        report::report::<LINK>(
+            frame.skb(),
+            judgement.endpoint,
+            judgement.direction,
+            judgement.decision,
+        );
     }
     if judgement.decision.drops() {
         TC_ACT_SHOT

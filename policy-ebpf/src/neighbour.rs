@@ -7,7 +7,7 @@ use policy_common::{Endpoint, IdentityId, V4, V6};
 
 use crate::{
     lookup::{Addresses, Identities},
-    origin::Origin,
+    origin::Whence,
 };
 
 /// The identity of whoever stands there, in one word.
@@ -37,8 +37,8 @@ impl Neighbour {
 
     /// Who sent a packet: the pod whose interface it came by, as its recorded addresses say.
     #[inline(never)]
-    pub fn sender<W: Identities>(world: &W, origin: &Origin) -> Self {
-        let Some(source) = origin.source(world) else {
+    pub fn sender<W: Identities>(world: &W, whence: Whence) -> Self {
+        let Some(source) = whence.source(world) else {
             return Self::ELSEWHERE;
         };
         let known = if source.has(Endpoint::UNKNOWN) {

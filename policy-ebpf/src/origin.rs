@@ -2,7 +2,7 @@
 
 use policy_common::{Endpoint, EndpointId, limits::MAX_ENDPOINTS};
 
-use crate::lookup::Policy;
+use crate::{lookup::Policy, owed::way};
 
 /// What the packet's metadata says. `from_pod` overwrites the stamp of every packet, so a stamp of
 /// a pod's own making never gets beyond its interface.
@@ -55,32 +55,94 @@ impl Origin {
         self.ingress_ifindex == 0 && self.has_socket && self.knows_sockets
     }
 
+    /// The packet began at a socket of this host or of a container.
+    #[inline(always)]
+    const fn has_socket_of_its_own(&self) -> bool {
+        self.ingress_ifindex == 0 && (self.has_socket || self.has_foreign_socket)
+    }
+}
+
+/// What a decision asks of an [`Origin`], in one word: its fields would each take a place on the program's
+/// stack. Bits 0: this host made the packet; 1: egress is still to be judged; 2: it began at a socket of this
+/// host or of a container; 3: a tag stands in its metadata; 16: its stamp; 32: the interface by which it entered
+/// this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Whence(pub u64);
+
+impl Whence {
+    const HOST: u64 = 1;
+    const OWED: u64 = 2;
+    const SOCKET: u64 = 4;
+    const TAGGED: u64 = 8;
+
+    /// What is known of a packet's origin; `link`: of the interface by which it came.
+    #[inline(always)]
+    pub const fn of(origin: &Origin, link: Link) -> Self {
+        let mut word = (origin.ingress_ifindex as u64) << 32
+            | (origin.stamp as u64) << 16
+            | (origin.has_vlan_tag as u64) << Self::TAGGED.ilog2();
+        // From elsewhere, and nobody's: most packets.
+        let is_strange = origin.stamp & Stamp::JUDGED == 0 && link.0 == Link::NONE.0;
+        if is_strange && origin.ingress_ifindex != 0 {
+            return Self(word);
+        }
+        if origin.is_host(link) {
+            word |= Self::HOST;
+        }
+        if way(origin, link) != 0 {
+            word |= Self::OWED;
+        }
+        if origin.has_socket_of_its_own() {
+            word |= Self::SOCKET;
+        }
+        Self(word)
+    }
+
+    /// As [`Origin::is_host`].
+    #[inline(always)]
+    pub const fn is_host(self) -> bool {
+        self.0 & Self::HOST != 0
+    }
+
+    /// Whether the sender's egress is still to be judged, by [`owed`](crate::owed).
+    #[inline(always)]
+    pub const fn is_owed(self) -> bool {
+        self.0 & Self::OWED != 0
+    }
+
+    /// An 802.1Q tag stands in the packet's metadata.
+    #[inline(always)]
+    pub const fn has_vlan_tag(self) -> bool {
+        self.0 & Self::TAGGED != 0
+    }
+
+    /// The interface by which the packet entered this host, 0 when it began here or lost it.
+    #[inline(always)]
+    pub const fn ingress_ifindex(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
     /// The endpoint of this node that sent the packet: whose interface it came by, or where that is a
     /// bridge, the one that the stamp says. A container's own packets have no interface and are
     /// nobody's, whatever it wrote there.
     #[inline(always)]
-    pub fn source<'a, W: Policy>(&self, world: &'a W) -> Option<&'a Endpoint> {
-        if self.has_socket_of_its_own() {
+    pub fn source<W: Policy>(self, world: &W) -> Option<&Endpoint> {
+        if self.0 & Self::SOCKET != 0 {
             return None;
         }
-        let by_interface = world.number_at(self.ingress_ifindex);
-        let stamp = Stamp(self.stamp);
-        let id = match by_interface {
+        let ingress_ifindex = self.ingress_ifindex();
+        let stamp = Stamp((self.0 >> 16) as u16);
+        let id = match world.number_at(ingress_ifindex) {
             Some(id) => id,
             None if stamp.is_stamp() => stamp.endpoint(),
             None => return None,
         };
         let source = world.source_endpoint(id)?;
-        let is_whole = source.ifindex == self.ingress_ifindex
-            || (source.bridge != 0 && source.bridge == self.ingress_ifindex)
-            || self.ingress_ifindex == 0;
+        let is_whole = source.ifindex == ingress_ifindex
+            || (source.bridge != 0 && source.bridge == ingress_ifindex)
+            || ingress_ifindex == 0;
         is_whole.then_some(source)
-    }
-
-    /// The packet began at a socket of this host or of a container.
-    #[inline(always)]
-    const fn has_socket_of_its_own(&self) -> bool {
-        self.ingress_ifindex == 0 && (self.has_socket || self.has_foreign_socket)
     }
 }
 

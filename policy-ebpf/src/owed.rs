@@ -141,15 +141,13 @@ where
         return Decision::of(Reason::UnknownEndpoint);
     }
     let segment = match plain {
-        Segment::NONE => {
-            match fragment::segment(world, frame, source, direction, &packet).segment() {
-                Ok(segment) => segment,
-                Err(decision) => return decision,
-            }
-        }
+        Segment::NONE => match fragment::segment(world, frame, source, direction, &packet) {
+            Ok(segment) => segment,
+            Err(decision) => return decision,
+        },
         segment => segment,
     };
-    let identity = identify(world, source, direction, None, Neighbour::ANYBODY, peer);
+    let identity = identify(world, source, direction, 0, Neighbour::ANYBODY, peer);
     let port = segment
         .has_ports()
         .then_some(u16::from_be_bytes(segment.destination_port()));
@@ -159,7 +157,7 @@ where
         return Decision::by_rules(Reason::Policy, answer);
     }
     if packet.is_first_fragment() {
-        fragment::remember(world, source, direction, &packet, segment);
+        fragment::remember(world, frame, source, direction, &packet, segment);
     }
     NOTHING
 }

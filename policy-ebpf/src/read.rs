@@ -11,6 +11,18 @@ use crate::{
 /// The headers cannot be followed.
 #[inline(always)]
 pub fn read<F: Wire, B: Steps + ?Sized>(frame: &B) -> Result<(IpPacket<F>, Segment), ParseError> {
+    let (packet, segment) = read_known(frame)?;
+    Ok((packet.forgotten(frame), Segment(frame.forget(segment.0))))
+}
+
+/// The same, while the verifier knows what the shortest way read: few branches come behind.
+///
+/// # Errors
+/// The headers cannot be followed.
+#[inline(always)]
+pub fn read_known<F: Wire, B: Steps + ?Sized>(
+    frame: &B,
+) -> Result<(IpPacket<F>, Segment), ParseError> {
     if let Some(read) = F::plain(frame) {
         return Ok(read);
     }

@@ -9,7 +9,6 @@ use crate::{
     family::Family,
     lookup::{Addresses, Policy},
     neighbour::Neighbour,
-    origin::Origin,
     question::Answer,
 };
 
@@ -23,21 +22,21 @@ pub const fn is_isolated(endpoint: &Endpoint, direction: Direction) -> bool {
 }
 
 /// The identity of the peer of a packet in this direction; `neighbour` is who stands behind it where its
-/// address is a link-local one and the connection is opened to the pod.
+/// address is a link-local one and the connection is opened to the pod, and `came_by` the interface by which
+/// it came, if that counts.
 #[inline(always)]
 pub fn identify<F: Family, W: Addresses<F>>(
     world: &W,
     endpoint: &Endpoint,
     direction: Direction,
-    origin: Option<&Origin>,
+    came_by: u32,
     neighbour: Neighbour,
     peer: F,
 ) -> IdentityId {
     // From outside, the pod's own address as source is a forgery unless the packet came out of the
     // pod's own interface.
     if peer == F::of(endpoint)
-        && (matches!(direction, Direction::Egress)
-            || origin.is_some_and(|origin| origin.ingress_ifindex == endpoint.ifindex))
+        && (matches!(direction, Direction::Egress) || came_by == endpoint.ifindex)
     {
         return IdentityId::SELF;
     }

@@ -77,10 +77,10 @@ where
             }
         }
         Kind::Udp if world.is_tunnel_port(u16::from_be_bytes(segment.destination_port())) => {
-            return may_be_unpacked(world, packet).then_some(Reason::Encapsulation);
+            return may_be_unpacked(world, frame, packet).then_some(Reason::Encapsulation);
         }
         Kind::Other if protocol::is_tunnel(packet.protocol()) => {
-            return may_be_unpacked(world, packet).then_some(Reason::Encapsulation);
+            return may_be_unpacked(world, frame, packet).then_some(Reason::Encapsulation);
         }
         _ => {}
     }
@@ -93,8 +93,20 @@ where
 
 /// Whether this node, or another of the cluster, may take the packet for its own: addresses of
 /// interfaces, and whatever else the kernel delivers locally.
+#[inline(always)]
+fn may_be_unpacked<F, W, B>(world: &W, frame: &B, packet: &IpPacket<F>) -> bool
+where
+    F: Wire,
+    W: Addresses<F>,
+    B: Steps + ?Sized,
+{
+    frame
+        .lend(packet, |packet| is_this_nodes(world, packet))
+        .unwrap_or(true)
+}
+
 #[inline(never)]
-fn may_be_unpacked<F: Family, W: Addresses<F>>(world: &W, packet: &IpPacket<F>) -> bool {
+fn is_this_nodes<F: Family, W: Addresses<F>>(world: &W, packet: &IpPacket<F>) -> bool {
     let destination = packet.destination;
     destination.is_multicast()
         || destination.is_broadcast()
@@ -122,7 +134,11 @@ where
     let source = packet.source;
     endpoint.has(Endpoint::NO_SOURCE_CHECK)
         || (source == F::of(endpoint) && !source.is_unspecified())
-        || may_borrow(world, frame, endpoint, packet, segment)
+        || frame
+            .lend(packet, |packet| {
+                may_borrow(world, frame, endpoint, packet, segment)
+            })
+            .unwrap_or(false)
 }
 
 /// Whether the endpoint may send from a source that is not its first address.

@@ -8,6 +8,7 @@
 use policy_common::{Direction, Endpoint, Flow};
 
 use crate::{
+    family::Family,
     flows::phase,
     link::{self, LinkControl},
     lookup::{Addresses, Clock, Flows, Policy},
@@ -66,6 +67,17 @@ pub trait Steps: Bytes {
         is_due: bool,
     ) {
         phase::step(self, packet, segment, direction, flow, is_due);
+    }
+
+    /// Lends a packet's headers to what is a function of its own; `None`: there is no memory for them. What
+    /// is lent from the stack stands there from the beginning, and most packets come to no such function.
+    #[inline(always)]
+    fn lend<F: Family, R>(
+        &self,
+        packet: &IpPacket<F>,
+        then: impl FnOnce(&IpPacket<F>) -> R,
+    ) -> Option<R> {
+        Some(then(packet))
     }
 
     /// Whether a pod may send this ICMP error.

@@ -11,12 +11,12 @@ use crate::{
     link::{self, LinkControl},
     lookup::{Addresses, Tables, World},
     neighbour::Neighbour,
-    origin::Origin,
+    origin::{Origin, Whence},
     packet::{
         Bytes, IpPacket, Segment, Wire, arp,
         ethernet::{self, ethertype},
     },
-    read::read,
+    read::read_known,
     steps::Steps,
 };
 
@@ -27,24 +27,13 @@ where
     W: World,
     B: Steps + ?Sized,
 {
-    decide_told(
-        world,
-        frame,
-        origin,
-        origin.is_host(world.link(origin.ingress_ifindex)),
-        endpoint,
-    )
+    let link = world.link(origin.ingress_ifindex);
+    decide_told(world, frame, Whence::of(origin, link), endpoint)
 }
 
-/// The same, where it was found out before whether this host made the frame.
+/// The same, where it was found out before what the origin says.
 #[inline(always)]
-pub fn decide_told<W, B>(
-    world: &W,
-    frame: &B,
-    origin: &Origin,
-    is_host: bool,
-    endpoint: &Endpoint,
-) -> Decision
+pub fn decide_told<W, B>(world: &W, frame: &B, whence: Whence, endpoint: &Endpoint) -> Decision
 where
     W: World,
     B: Steps + ?Sized,
@@ -53,15 +42,16 @@ where
     let Some(ethertype) = ethernet::ethertype(frame) else {
         return Decision::of(Reason::Malformed);
     };
-    if closed && origin.has_vlan_tag {
+    if closed && whence.has_vlan_tag() {
         return Decision::of(Reason::VlanTag);
     }
-    if !closed && !endpoint.is_isolated() && !is_host && is_for(frame, ethertype, endpoint) {
+    if !closed && !endpoint.is_isolated() && !whence.is_host() && is_for(frame, ethertype, endpoint)
+    {
         return Decision::of(Reason::NotIsolated);
     }
     match ethertype {
-        ethertype::IPV4 => ip::<V4, W, B>(world, frame, origin, is_host, endpoint),
-        ethertype::IPV6 => ip::<V6, W, B>(world, frame, origin, is_host, endpoint),
+        ethertype::IPV4 => ip::<V4, W, B>(world, frame, whence, endpoint),
+        ethertype::IPV6 => ip::<V6, W, B>(world, frame, whence, endpoint),
         ethertype::ARP if closed && !arp::is_alone(frame, B::LINK_HEADER) => {
             Decision::of(Reason::LinkData)
         }
@@ -73,19 +63,13 @@ where
 }
 
 #[inline(always)]
-fn ip<F, W, B>(
-    world: &W,
-    frame: &B,
-    origin: &Origin,
-    is_host: bool,
-    endpoint: &Endpoint,
-) -> Decision
+fn ip<F, W, B>(world: &W, frame: &B, whence: Whence, endpoint: &Endpoint) -> Decision
 where
     F: Wire,
     W: Tables<F> + World,
     B: Steps + ?Sized,
 {
-    let (packet, plain) = match read::<F, B>(frame) {
+    let (packet, plain) = match read_known::<F, B>(frame) {
         Ok(read) => read,
         Err(error) if endpoint.is_isolated() || endpoint.has(Endpoint::UNKNOWN) => {
             return error.into();
@@ -96,10 +80,10 @@ where
         return Decision::of(Reason::DestinationAddress);
     }
     // A fragment of IPv6 is never this host's: one that it made of another's packet looks the same.
-    if is_host && !(F::VERSION == 6 && packet.has_fragment_header()) {
+    if whence.is_host() && !(F::VERSION == 6 && packet.has_fragment_header()) {
         return Decision::of(Reason::Host);
     }
-    addressed::<F, W, B>(world, frame, origin, endpoint, &packet, plain)
+    addressed::<F, W, B>(world, frame, whence, endpoint, &packet, plain)
 }
 
 /// Whether a packet is for the endpoint's first address. Whatever else is in it, an endpoint without policy
@@ -118,7 +102,7 @@ fn is_for<B: Bytes + ?Sized>(frame: &B, ethertype: u16, endpoint: &Endpoint) -> 
 fn addressed<F, W, B>(
     world: &W,
     frame: &B,
-    origin: &Origin,
+    whence: Whence,
     endpoint: &Endpoint,
     packet: &IpPacket<F>,
     plain: Segment,
@@ -129,26 +113,26 @@ where
     B: Steps + ?Sized,
 {
     if endpoint.has(Endpoint::UNKNOWN) {
-        return unknown::<F, W, B>(world, frame, packet);
+        return frame
+            .lend(packet, |packet| unknown::<F, W, B>(world, frame, packet))
+            .unwrap_or(Decision::of(Reason::UnknownEndpoint));
     }
     if !endpoint.is_isolated() {
         return Decision::of(Reason::NotIsolated);
     }
     let direction = Direction::Ingress;
     let segment = match plain {
-        Segment::NONE => {
-            match fragment::segment(world, frame, endpoint, direction, packet).segment() {
-                Ok(segment) => segment,
-                Err(decision) => return decision,
-            }
-        }
+        Segment::NONE => match fragment::segment(world, frame, endpoint, direction, packet) {
+            Ok(segment) => segment,
+            Err(decision) => return decision,
+        },
         segment => segment,
     };
     if link::classify(world, frame, packet, segment, None) == LinkControl::Yes {
         return Decision::of(Reason::LinkControl);
     }
     let neighbour = if packet.source.is_link_local() {
-        Neighbour::sender(world, origin)
+        Neighbour::sender(world, whence)
     } else {
         Neighbour::ELSEWHERE
     };
@@ -156,14 +140,14 @@ where
         frame,
         endpoint,
         direction,
-        origin,
+        ingress_ifindex: whence.ingress_ifindex(),
         neighbour,
         packet,
         segment,
     };
     let decision = related_or(world, &case);
     if packet.is_first_fragment() && !decision.drops() {
-        fragment::remember(world, endpoint, direction, packet, segment);
+        fragment::remember(world, frame, endpoint, direction, packet, segment);
     }
     decision
 }
@@ -204,7 +188,9 @@ where
         || destination.is_link_local()
         // A subnet's broadcast address: the frame says so, the address cannot.
         || (F::VERSION == 4 && ethernet::is_to_group(frame))
-        || owns(world, endpoint, packet)
+        || frame
+            .lend(packet, |packet| owns(world, endpoint, packet))
+            .unwrap_or(false)
 }
 
 /// Whether the destination is one of the endpoint's further addresses.

@@ -25,7 +25,7 @@ impl<const LINK: usize> Frame<LINK> {
 
     /// The program's context, as functions take it.
     #[inline(always)]
-    pub(super) const fn skb(&self) -> *mut __sk_buff {
+    pub(crate) const fn skb(&self) -> *mut __sk_buff {
         self.skb
     }
 

@@ -5,45 +5,61 @@ use policy_ebpf::{Origin, Stamp};
 
 use super::globals;
 
-/// Where the packet came from. In test runs the facts stand in `cb[]`: interface, ingress
+/// Where the packet came from; nobody asks for the socket of one that came by an interface. In test runs the facts stand in `cb[]`: interface, ingress
 /// interface, 1 for a socket of this host and 2 for another's, stamp.
 #[inline(always)]
 pub(crate) fn origin(skb: *mut __sk_buff) -> Origin {
     // SAFETY: the context is valid, and TC programs may read these fields. Volatile, because the
     // compiler would choose between addresses first and read once, which the verifier refuses.
     unsafe {
-        let ingress_ifindex = (&raw const (*skb).ingress_ifindex).read_volatile();
-        let has_socket = !(&raw const (*skb).__bindgen_anon_2.sk)
-            .read_volatile()
-            .is_null();
-        // Nobody asks whose socket it is where the packet came by an interface.
-        let cookie = globals::netns_cookie();
-        let knows_sockets = cookie != 0 && !globals::is_test_run();
-        let is_foreign = knows_sockets
-            && has_socket
-            && ingress_ifindex == 0
-            && bpf_get_netns_cookie(skb.cast()) != cookie;
         let mut origin = Origin {
             ifindex: (&raw const (*skb).ifindex).read_volatile(),
-            ingress_ifindex,
-            knows_sockets,
+            ingress_ifindex: (&raw const (*skb).ingress_ifindex).read_volatile(),
+            knows_sockets: globals::netns_cookie() != 0 && !globals::is_test_run(),
             stamp: (&raw const (*skb).tc_index).read_volatile() as u16,
             ..Origin::default()
         };
-        let mut socket = u64::from(has_socket && !is_foreign) | u64::from(is_foreign) << 1;
         if globals::is_test_run() {
             origin.ifindex = (&raw const (*skb).cb[0]).read_volatile();
             origin.ingress_ifindex = (&raw const (*skb).cb[1]).read_volatile();
             origin.stamp = (&raw const (*skb).cb[3]).read_volatile() as u16;
-            socket = u64::from((&raw const (*skb).cb[2]).read_volatile());
         }
-        // Else the verifier would follow the rest of the program once for each of their combinations.
-        let socket = socket ^ globals::unknown_zero();
-        origin.has_socket = socket & 1 != 0;
-        origin.has_foreign_socket = socket & 2 != 0;
+        if origin.ingress_ifindex == 0 {
+            // Else the verifier would follow the rest of the program once for each of their combinations.
+            let socket = socket(skb) ^ globals::unknown_zero();
+            origin.has_socket = socket & 1 != 0;
+            origin.has_foreign_socket = socket & 2 != 0;
+        }
         // One bit, and no branch for it.
         origin.has_vlan_tag = (&raw const (*skb).vlan_present).read_volatile() & 1 != 0;
         origin
+    }
+}
+
+/// What socket a packet has that came by no interface: 1 for one of this host, 2 for another's.
+///
+/// # Safety
+///
+/// The context must be valid.
+#[inline(always)]
+unsafe fn socket(skb: *mut __sk_buff) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if globals::is_test_run() {
+            return (&raw const (*skb).cb[2]).read_volatile().into();
+        }
+        if (&raw const (*skb).__bindgen_anon_2.sk)
+            .read_volatile()
+            .is_null()
+        {
+            return 0;
+        }
+        let cookie = globals::netns_cookie();
+        if cookie != 0 && bpf_get_netns_cookie(skb.cast()) != cookie {
+            2
+        } else {
+            1
+        }
     }
 }
 

@@ -3,13 +3,13 @@
 use core::{arch::asm, mem::offset_of};
 
 use aya_ebpf::{
-    bindings::BPF_RB_NO_WAKEUP,
+    bindings::{__sk_buff, BPF_RB_NO_WAKEUP},
     helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns},
     maps::ring_buf::RingBufEntry,
 };
-use policy_common::{Direction, EndpointId, Event, EventBudget, Reason, V4, V6};
+use policy_common::{Direction, Endpoint, EndpointId, Event, EventBudget, Reason, V4, V6};
 use policy_ebpf::{
-    Decision, Judgement, Origin,
+    Decision, Judgement,
     budget::Allowance,
     packet::{
         IpPacket, Segment, Wire,
@@ -19,7 +19,7 @@ use policy_ebpf::{
     read::read,
 };
 
-use super::{frame::Frame, globals::config, maps};
+use super::{frame::Frame, globals::config, maps, metadata};
 
 /// Counts a packet.
 #[inline(always)]
@@ -84,14 +84,20 @@ fn now() -> u32 {
 }
 
 /// Writes a debug line where they are on, and an event if the packet is dropped and the endpoint has not
-/// used up its budget. Not inlined: most packets need none of it.
+/// used up its budget. Not inlined, and told in registers: most packets need none of it.
 #[inline(never)]
 pub(crate) fn report<const LINK: usize>(
-    frame: &Frame<LINK>,
-    origin: &Origin,
-    judgement: &Judgement<'_>,
+    skb: *mut __sk_buff,
+    endpoint: Option<&Endpoint>,
+    direction: Direction,
+    decision: Decision,
 ) -> bool {
-    let decision = judgement.decision;
+    let (frame, origin) = (&Frame::<LINK>::new(skb), metadata::origin(skb));
+    let judgement = Judgement {
+        endpoint,
+        direction,
+        decision,
+    };
     if config!(debug) != 0 {
         aya_log_ebpf::debug!(
             &frame.context(),

@@ -147,7 +147,27 @@ extern "C" fn charge_flow(endpoint: u64, opener: u64) -> u64 {
         (charge, granted)
     });
     grant(shared, granted);
+    if charge.is_taken() {
+        fetch(endpoint, opener, charge.slot());
+    }
     charge.0
+}
+
+/// Reads the slots from this one on that may have been lent, as far as they are of the same chunk: from far
+/// memory they come sooner all at once than one with each flow. Nothing is made of what is read.
+#[inline(always)]
+fn fetch(endpoint: EndpointId, opener: u8, slot: u32) {
+    if slot < CHUNK_SLOTS {
+        return;
+    }
+    let Some(chunk) = maps::RECENT_CHUNKS.get_ptr(chunk_key(endpoint, opener, slot)) else {
+        return;
+    };
+    for ahead in 0..shares::LOAN {
+        let slot = (slot % CHUNK_SLOTS + ahead) & (CHUNK_SLOTS - 1);
+        // SAFETY: within the chunk; elements stay readable while the program runs.
+        unsafe { (&raw const (*chunk.cast::<Recent>().add(slot as usize)).family).read_volatile() };
+    }
 }
 
 #[unsafe(no_mangle)]

@@ -10,6 +10,7 @@ use core::arch::asm;
 use aya_ebpf::bindings::__sk_buff;
 use policy_common::{Direction, Endpoint, Flow, V4, V6};
 use policy_ebpf::{
+    family::Family,
     flows::phase,
     link::{self, LinkControl},
     lookup::{Addresses, Clock, Flows, Policy, Tables},
@@ -106,6 +107,16 @@ impl<const LINK: usize> Steps for Frame<LINK> {
     }
 
     #[inline(always)]
+    fn lend<F: Family, R>(
+        &self,
+        packet: &IpPacket<F>,
+        then: impl FnOnce(&IpPacket<F>) -> R,
+    ) -> Option<R> {
+        keep(packet);
+        kept().map(then)
+    }
+
+    #[inline(always)]
     fn may_complain<F: Wire>(&self, packet: &IpPacket<F>) -> bool {
         const { assert!(LINK == ethernet::HEADER_LEN) };
         keep(packet);
@@ -131,7 +142,7 @@ const ROUTING_HEADER: u64 = 3;
 
 /// Memory of this processor for a packet's headers.
 #[inline(always)]
-fn memory<F: Wire>() -> Option<*mut IpPacket<F>> {
+fn memory<F: Family>() -> Option<*mut IpPacket<F>> {
     const { assert!(size_of::<IpPacket<F>>() <= 48 && align_of::<IpPacket<F>>() <= 8) };
     let scratch = maps::SCRATCH.get_ptr_mut(0)?;
     // SAFETY: an array slot stays where it is.
@@ -140,7 +151,7 @@ fn memory<F: Wire>() -> Option<*mut IpPacket<F>> {
 
 /// Puts a packet's headers where a step finds them.
 #[inline(always)]
-fn keep<F: Wire>(packet: &IpPacket<F>) {
+fn keep<F: Family>(packet: &IpPacket<F>) {
     if let Some(memory) = memory() {
         // SAFETY: the memory belongs to this processor until the program ends, and is large enough.
         unsafe { *memory = *packet };
@@ -149,7 +160,7 @@ fn keep<F: Wire>(packet: &IpPacket<F>) {
 
 /// What [`keep`] put there.
 #[inline(always)]
-fn kept<'a, F: Wire>() -> Option<&'a IpPacket<F>> {
+fn kept<'a, F: Family>() -> Option<&'a IpPacket<F>> {
     // SAFETY: as above; any bytes are valid for headers, and nobody keeps others while a step is taken.
     memory().map(|memory| unsafe { &*memory })
 }

@@ -1,22 +1,15 @@
 //! A packet that finds its flow: it rides on it, or has it judged again; one that finds none may open
 //! one.
 
-use policy_common::{Flow, FlowState, IdentityId, Reason};
+use policy_common::{Flow, FlowState, IdentityId, Reason, Verdict};
 
 use super::{
     life::{idle, is_expired, opened_in, sender},
     open::Found,
 };
 use crate::{
-    answer::answer,
-    case::Case,
-    decision::Decision,
-    family::Family,
-    lookup::Tables,
-    packet::{Bytes, transport::tcp},
-    question::Answer,
-    rules::is_isolated,
-    steps::Steps,
+    answer::answer, case::Case, decision::Decision, family::Family, lookup::Tables, packet::Bytes,
+    question::Answer, rules::is_isolated, steps::Steps,
 };
 
 /// [`look_up`] found that the packet may open a flow.
@@ -98,16 +91,32 @@ pub(crate) fn rides_unchanged<F: Family, B: Bytes + ?Sized>(
     now: u64,
     hz: u32,
 ) -> bool {
-    const ORDINARY: u8 = tcp::FIN | tcp::SYN | tcp::RST;
-    const STANDING: u8 = FlowState::SEEN_ANSWER | FlowState::SEEN_CONFIRMATION;
-    case.segment.is_tracked()
-        && state.epoch == case.endpoint.epoch
-        && state.verdict.allows()
-        && state.phase == FlowState::PHASE_ESTABLISHED
-        && state.seen & !STANDING == 0
-        && case.segment.tcp_flags() & ORDINARY == 0
-        && !case.reopens()
+    case.segment.travels()
+        && stands(state, case.endpoint.epoch)
         && now.wrapping_sub(last_seen) < u64::from(hz)
+}
+
+/// Whether a flow allows what travels on it and is established under this epoch, and nothing else was seen of
+/// it. All in one comparison, since most packets ask this.
+#[inline(always)]
+fn stands(state: &FlowState, epoch: u32) -> bool {
+    const STANDING: u8 = FlowState::SEEN_ANSWER | FlowState::SEEN_CONFIRMATION;
+    let asked = FlowState {
+        epoch: u32::MAX,
+        verdict: Verdict(Verdict::ACTION),
+        phase: u8::MAX,
+        opener: 0,
+        seen: !STANDING,
+    };
+    let wanted = FlowState {
+        epoch,
+        verdict: Verdict::ALLOW,
+        phase: FlowState::PHASE_ESTABLISHED,
+        opener: 0,
+        seen: 0,
+    };
+    let [state, asked, wanted]: [u64; 3] = [*state, asked, wanted].map(bytemuck::cast);
+    (state ^ wanted) & asked == 0
 }
 
 /// A packet of a live flow whose verdict is current: `found.before` is what the table holds.

@@ -122,7 +122,7 @@ pub const fn release(counts: &mut FlowCounts, opener: u8, own: u32, grant: u32) 
 }
 
 /// Most flows that a processor is lent at once.
-pub(super) const LOAN: u32 = 15;
+pub const LOAN: u32 = 15;
 
 /// After a [`charge`], as many more at once as would change nothing but the counts and the cursor: few
 /// where the side comes near its limit, none of the endpoint's own share.

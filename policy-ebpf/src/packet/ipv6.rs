@@ -31,7 +31,7 @@ pub fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<V6>
     // Last, so that they do not lie on the stack meanwhile.
     let source = frame.bytes(offset + 8).ok_or(ParseError::Malformed)?;
     let destination = frame.bytes(offset + 24).ok_or(ParseError::Malformed)?;
-    Ok(IpPacket::new(frame, V6(source), V6(destination), &headers))
+    Ok(IpPacket::new(V6(source), V6(destination), &headers).forgotten(frame))
 }
 
 /// Follows extension headers from `cursor`, of type `protocol`, not beyond `end`.

@@ -190,7 +190,7 @@ impl<A> IpPacket<A> {
     const HAS_FRAGMENT_HEADER: u64 = 1 << 50;
 
     #[inline(always)]
-    fn new<B: Bytes + ?Sized>(frame: &B, source: A, destination: A, headers: &Headers) -> Self {
+    fn new(source: A, destination: A, headers: &Headers) -> Self {
         let layout = headers.transport as u64
             | (headers.fragmentable as u64) << 16
             | (headers.end as u64) << 32
@@ -203,8 +203,19 @@ impl<A> IpPacket<A> {
         Self {
             source,
             destination,
-            layout: frame.forget(layout),
-            datagram: frame.forget(headers.fragment.0 | header | u64::from(headers.protocol) << 56),
+            layout,
+            datagram: headers.fragment.0 | header | u64::from(headers.protocol) << 56,
+        }
+    }
+
+    /// The same, as [`Bytes::forget`] says.
+    #[inline(always)]
+    #[must_use]
+    pub fn forgotten<B: Bytes + ?Sized>(self, frame: &B) -> Self {
+        Self {
+            layout: frame.forget(self.layout),
+            datagram: frame.forget(self.datagram),
+            ..self
         }
     }
 

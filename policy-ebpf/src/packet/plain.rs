@@ -13,7 +13,7 @@ use super::{Bytes, Fragment, Headers, IpPacket, Segment, ipv6, protocol};
 pub fn v4<B: Bytes + ?Sized>(frame: &B) -> Option<(IpPacket<V4>, Segment)> {
     let (header, [source, destination]) = header_v4(frame)?;
     let (headers, segment) = header.read(frame)?;
-    Some((IpPacket::new(frame, source, destination, &headers), segment))
+    Some((IpPacket::new(source, destination, &headers), segment))
 }
 
 /// The IPv6 packet of a frame.
@@ -21,7 +21,7 @@ pub fn v4<B: Bytes + ?Sized>(frame: &B) -> Option<(IpPacket<V4>, Segment)> {
 pub fn v6<B: Bytes + ?Sized>(frame: &B) -> Option<(IpPacket<V6>, Segment)> {
     let (header, [source, destination]) = header_v6(frame)?;
     let (headers, segment) = header.read(frame)?;
-    Some((IpPacket::new(frame, source, destination, &headers), segment))
+    Some((IpPacket::new(source, destination, &headers), segment))
 }
 
 /// Source and destination of what [`v4`] reads as a TCP segment, for those who ask no more.
@@ -105,8 +105,7 @@ impl Header {
             hop_limit: self.hop_limit,
             protocol: self.protocol,
         };
-        self.fits(frame, segment)
-            .then(|| (headers, Segment(frame.forget(segment.0))))
+        self.fits(frame, segment).then_some((headers, segment))
     }
 
     #[inline(always)]

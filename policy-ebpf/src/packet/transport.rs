@@ -34,13 +34,14 @@ pub enum Kind {
 }
 
 /// A transport header, as far as verdicts need it, in one word – bits 0: protocol, 8: may open a
-/// flow, 16: TCP flags, 24: bytes of the header, 32: source port, 48: destination port.
+/// flow, 9: only travels on one, 16: TCP flags, 24: bytes of the header, 32: source port, 48: destination port.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Segment(pub u64);
 
 impl Segment {
     const OPENS: u64 = 1 << 8;
+    const TRAVELS: u64 = 1 << 9;
     /// No segment: a word that no header gives. Not an `Option`, whose empty half the verifier may not
     /// see read.
     pub const NONE: Self = Self(u64::MAX);
@@ -56,8 +57,23 @@ impl Segment {
 
     #[inline(always)]
     const fn with(self, opens: bool, tcp_flags: u8, header_len: u8) -> Self {
+        let travels = if self.only_travels(opens, tcp_flags) {
+            Self::TRAVELS
+        } else {
+            0
+        };
         let opens = if opens { Self::OPENS } else { 0 };
-        Self(self.0 | opens | (tcp_flags as u64) << 16 | (header_len as u64) << 24)
+        Self(self.0 | opens | travels | (tcp_flags as u64) << 16 | (header_len as u64) << 24)
+    }
+
+    #[inline(always)]
+    const fn only_travels(self, opens: bool, tcp_flags: u8) -> bool {
+        match self.kind() {
+            Kind::Tcp => tcp_flags & (tcp::FIN | tcp::SYN | tcp::RST) == 0,
+            Kind::Sctp => !opens,
+            Kind::Icmp => self.is_tracked(),
+            Kind::Udp | Kind::Other => true,
+        }
     }
 
     /// A TCP segment: its ports, and the two bytes of its header that say how long it is and which
@@ -124,6 +140,12 @@ impl Segment {
     #[inline(always)]
     pub const fn opens(self) -> bool {
         self.0 & Self::OPENS != 0
+    }
+
+    /// The packet changes nothing about an established flow to which it belongs.
+    #[inline(always)]
+    pub const fn travels(self) -> bool {
+        self.0 & Self::TRAVELS != 0
     }
 
     /// TCP flags; 0 for others.

@@ -9,7 +9,6 @@ use policy_common::{
     AddressEntry, Direction, Endpoint, EndpointId, IdentityId, PortSetId, RuleKey, V4, V6,
 };
 use policy_ebpf::{
-    Origin,
     lookup::Addresses,
     memory::MemoryWorld,
     rules::{ask_as_opened, identify},
@@ -148,15 +147,11 @@ fn identity<F: policy_ebpf::family::Family>(
 where
     MemoryWorld: Addresses<F>,
 {
-    let origin = Origin {
-        ingress_ifindex: endpoint.ifindex,
-        ..Origin::default()
-    };
     identify(
         world,
         endpoint,
         direction,
-        Some(&origin),
+        endpoint.ifindex,
         policy_ebpf::neighbour::Neighbour::ELSEWHERE,
         peer,
     )
