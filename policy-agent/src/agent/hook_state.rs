@@ -14,6 +14,9 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 pub(super) const FIRST_REST: Duration = Duration::from_secs(1);
 /// The longest rest between two moves.
 pub(super) const LONGEST_REST: Duration = Duration::from_secs(8);
+/// After a move or an attach in the place of one that somebody took off, it is looked so often whether it
+/// lasted: links of other programs are not announced.
+pub(super) const SUSPICION: Duration = Duration::from_secs(1);
 /// A place that was kept for so long is not fought for any more.
 pub(super) const CALM: Duration = Duration::from_secs(60);
 
@@ -108,6 +111,10 @@ pub(super) struct HookRecord {
     pub(super) moved: Option<(Instant, u32)>,
     /// When somebody last took the program off, and how often in a row.
     pub(super) removed: Option<(Instant, u32)>,
+    /// When it was last seen.
+    pub(super) seen: Option<Instant>,
+    /// Who stood in front of it last.
+    pub(super) rivals: Vec<String>,
 }
 
 impl HookRecord {
@@ -131,6 +138,10 @@ impl HookRecord {
     pub(super) fn observe(&mut self, seen: Seen, now: Instant) {
         self.in_flight = false;
         self.stale = false;
+        self.seen = Some(now);
+        if let Seen::Behind { names, .. } = &seen {
+            self.rivals.clone_from(names);
+        }
         self.state = match seen {
             Seen::Front { prog_id, bridged } => {
                 self.failures = 0;
@@ -190,6 +201,24 @@ impl HookRecord {
         let (last, streak) = self.removed?;
         let rest = doubled(FIRST_REST, streak.checked_sub(1)?, LONGEST_REST);
         Some(last + rest)
+    }
+
+    /// When it is to be looked whether it lasts, though nothing says that it does not.
+    pub(super) fn looked_for_at(&self, now: Instant) -> Option<Instant> {
+        let is_recent = |(last, _): &(Instant, u32)| now.saturating_duration_since(*last) < CALM;
+        let mut lost = [self.moved, self.removed].into_iter().flatten();
+        let seen = self.seen?;
+        lost.any(|one| is_recent(&one)).then_some(seen + SUSPICION)
+    }
+
+    /// Whether the place was lost again and again, so lately that nobody knows whether it is lost now.
+    pub(super) fn is_contested(&self, now: Instant) -> bool {
+        [self.moved, self.removed]
+            .into_iter()
+            .flatten()
+            .any(|(last, streak)| {
+                streak > 0 && now.saturating_duration_since(last) < 2 * LONGEST_REST
+            })
     }
 
     /// Whether the place was lost again and again, not long ago.

@@ -111,6 +111,24 @@ impl Port {
         })
     }
 
+    /// Why nobody can say whether the interface is enforced, though its programs were in front when they
+    /// were last seen.
+    pub(super) fn contested(&self, wanted: Wanted, now: Instant) -> Option<Alarm> {
+        let hooks = Hook::ALL.into_iter().zip(&self.hooks);
+        let mut lost = hooks.filter(|(hook, one)| wanted.wants(*hook) && one.is_contested(now));
+        let (hook, record) = lost.next()?;
+        let program = hook.program();
+        let reason = match record.rivals.as_slice() {
+            [] => format!("{program} is removed by somebody again and again"),
+            rivals => format!(
+                "{program} is displaced by {} again and again",
+                rivals.join(", ")
+            ),
+        };
+        let remedy = Some("find out who does that: it is put right ever more seldom".into());
+        Some(Alarm { reason, remedy })
+    }
+
     /// Whether it is an endpoint whose programs nobody has tried to attach yet.
     pub(super) fn is_untried(&self) -> bool {
         let is_new = |hook: &Hook| match self.hooks.get(*hook as usize) {

@@ -2,7 +2,7 @@
 //!
 //! Pure: what is wanted and what was seen last come in, actions come out. Invariant: while a
 //! wanted program is not in front there is an action, or a time at which there is one; when all is
-//! in place there is none.
+//! in place, and has not just been lost, there is none.
 
 use std::time::Instant;
 
@@ -91,7 +91,10 @@ fn next(wanted: Wanted, hook: Hook, record: &HookRecord, now: Instant) -> Option
         } if *next_try > now => None,
         HookState::Absent | HookState::Unknown | HookState::Bridged { .. } => Some(Verb::Attach),
         HookState::Attached { .. } if record.outdated => Some(Verb::Attach),
-        HookState::Attached { .. } => record.stale.then_some(Verb::Look),
+        HookState::Attached { .. } => {
+            let is_due = record.looked_for_at(now).is_some_and(|at| at <= now);
+            (record.stale || is_due).then_some(Verb::Look)
+        }
         HookState::Behind { fixed: true, .. } => record.stale.then_some(Verb::Look),
         HookState::Behind { fixed: false, .. } => match record.rests_until() {
             Some(until) if until > now => record.stale.then_some(Verb::Look),
@@ -112,6 +115,7 @@ pub(super) fn next_due(wanted: Wanted, seen: &Hooks, now: Instant) -> Option<Ins
             HookState::Failed { next_try, .. } => Some(*next_try),
             HookState::Absent if wanted.wants(hook) => record.stays_off_until(),
             HookState::Bridged { next_try, .. } => *next_try,
+            HookState::Attached { .. } if wanted.wants(hook) => record.looked_for_at(now),
             HookState::Behind { fixed: false, .. } if wanted.wants(hook) => record.rests_until(),
             _ => None,
         })

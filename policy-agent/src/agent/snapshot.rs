@@ -155,13 +155,16 @@ impl Agent {
     fn snapshot(&self) -> Snapshot {
         let pod_bridges = self.ports.pod_bridges();
         let is_begun = self.phase.is_begun();
+        let now = Instant::now();
         let alarms = self
             .ports
             .iter()
             .filter(|_| is_begun)
             .filter_map(|(ifindex, port)| {
                 let wanted = self.ports.wanted(port, &pod_bridges);
-                let alarm = port.unenforced(wanted, self.most_endpoints)?;
+                let alarm = port
+                    .unenforced(wanted, self.most_endpoints)
+                    .or_else(|| port.contested(wanted, now))?;
                 Some((ifindex, alarm))
             });
         let unenforced: Vec<_> = alarms

@@ -56,6 +56,7 @@ struct Lost {
     tag: u64,
     interface: String,
     due: Instant,
+    is_said: bool,
 }
 
 /// Something that is not enforced, and whether somebody is at it.
@@ -133,6 +134,7 @@ impl Agent {
             tag,
             interface,
             due,
+            is_said: false,
         };
         self.ways.lost.insert(pod, lost);
     }
@@ -147,11 +149,17 @@ impl Agent {
         self.ways
             .lost
             .retain(|pod, lost| binder.is_without_interface(pod, lost.tag));
-        let is_due = self.ways.lost.values().any(|lost| lost.due <= now);
+        let mut is_due = false;
+        for lost in self.ways.lost.values_mut() {
+            let is_new = !lost.is_said && lost.due <= now;
+            lost.is_said |= is_new;
+            is_due |= is_new;
+        }
         if !stale && !is_due && before == self.ways.lost.len() {
             return;
         }
         self.ways.is_stale = false;
+        self.pace.changed = true;
         self.name_ways();
         let mut said = BTreeSet::new();
         for Finding { is_attack, shown } in self.findings(now) {

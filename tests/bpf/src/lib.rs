@@ -6,6 +6,7 @@
 
 mod assemble;
 mod dealer;
+mod ids;
 mod info;
 mod primitive;
 mod run;
@@ -14,6 +15,7 @@ mod sys;
 pub use self::{
     assemble::empty,
     dealer::{Dealer, Draw, Field},
+    ids::map_ids,
     info::ProgramFacts,
     primitive::{HASH_KEY, Primitive, Table},
     run::Run,

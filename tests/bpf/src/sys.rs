@@ -14,6 +14,7 @@ const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
+const BPF_MAP_GET_NEXT_ID: libc::c_long = 12;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 
 /// Type of a hash table.
@@ -120,6 +121,29 @@ struct GetInfo {
     descriptor: u32,
     size: u32,
     info: u64,
+}
+
+/// `union bpf_attr` as `BPF_MAP_GET_NEXT_ID` reads and writes it.
+#[repr(C)]
+#[derive(Default)]
+struct NextId {
+    start: u32,
+    next: u32,
+    open_flags: u32,
+}
+
+/// The lowest id of a map above this one.
+pub(super) fn next_map_id(start: u32) -> io::Result<Option<u32>> {
+    let mut attributes = NextId {
+        start,
+        ..NextId::default()
+    };
+    // SAFETY: the kernel reads and writes the structure and nothing else.
+    match unsafe { call(BPF_MAP_GET_NEXT_ID, &mut attributes) } {
+        Ok(_) => Ok(Some(attributes.next)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// What the kernel says of a program, and its instructions as far as there is room for them.

@@ -223,7 +223,7 @@ fn wanted() -> impl Strategy<Value = Wanted> {
 
 proptest! {
     /// However long the kernel refuses and others meddle: when they stop, everything wanted is in
-    /// front within the longest pause, nothing else of ours is left, and there is nothing to do.
+    /// front within the longest pause, nothing else of ours is left, and after some calm there is nothing to do.
     #[test]
     fn it_heals_by_itself(
         storm in proptest::collection::vec((wanted(), 0_usize..HOOKS, weather(), 0_u64..4_000), 0..60),
@@ -276,7 +276,39 @@ proptest! {
             prop_assert_eq!(is_in_place, last.wants(hook), "{:?}", hook);
             prop_assert_eq!(hooks[n].is_in_front(), last.wants(hook));
         }
-        prop_assert!(reconcile(last, &hooks, now).is_empty());
-        prop_assert_eq!(next_due(last, &hooks, now), None);
+        let calm = now + CALM;
+        prop_assert!(reconcile(last, &hooks, calm).is_empty());
+        prop_assert_eq!(next_due(last, &hooks, calm), None);
     }
+}
+
+#[test]
+fn whether_a_place_lasts_that_was_lost_is_looked_for_though_nobody_says_so() {
+    let now = Instant::now();
+    let later = |ms| now + Duration::from_millis(ms);
+    let mut kept = HookRecord::default();
+    kept.observe(front(false), now);
+    let hooks = of_pod(kept.clone(), kept.clone());
+    assert_eq!(next_due(POD, &hooks, now), None, "nobody ever took it");
+
+    let mut lost = kept.clone();
+    lost.observe(behind(false), now);
+    lost.moving(now);
+    lost.observe(front(false), now);
+    let hooks = of_pod(kept.clone(), lost.clone());
+    assert_eq!(next_due(POD, &hooks, now), Some(later(1_000)));
+    assert_eq!(reconcile(POD, &hooks, later(999)), []);
+    assert_eq!(
+        reconcile(POD, &hooks, later(1_000)),
+        [(Hook::ToPod, Verb::Look)]
+    );
+    assert!(!lost.is_contested(now), "once is no fight");
+
+    lost.observe(behind(false), later(1_000));
+    lost.moving(later(1_000));
+    lost.observe(front(false), later(1_000));
+    assert!(lost.is_contested(later(1_000)));
+    assert!(!lost.is_contested(later(1_000) + 2 * LONGEST_REST));
+    let hooks = of_pod(kept, lost);
+    assert_eq!(reconcile(POD, &hooks, later(1_000) + CALM), []);
 }

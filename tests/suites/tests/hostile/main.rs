@@ -7,6 +7,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod bridge;
 mod encapsulation;
 mod eviction;
 mod extensions;
@@ -107,6 +108,7 @@ fn cases() -> impl Iterator<Item = Case> {
         spoofing::CASES,
         unpoliced::CASES,
         link::CASES,
+        bridge::CASES,
         encapsulation::CASES,
         icmp::CASES,
         flows::CASES,

@@ -2,12 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use aya::programs::TcAttachType;
-use aya::{
-    maps::{MapInfo, MapType, loaded_maps},
-    programs::loaded_programs,
-};
+use aya::programs::{TcAttachType, loaded_programs};
 use policy_agent::datapath::chain;
+use policy_bpf::map_ids;
 use policy_harness::{Attach, Wiring};
 
 use crate::scene::{DENY_ALL, FROM_CLIENT, Scene, eventually};
@@ -38,13 +35,8 @@ fn still_there(programs: &BTreeSet<u32>, maps: &BTreeSet<u32>) -> Vec<String> {
         .flatten()
         .filter(|program| programs.contains(&program.id()))
         .map(|program| format!("{program:?}"));
-    // The kernel counts itself a reference too many of a program array whose last holder lets go twice in a
-    // moment, as by a look at all maps: an empty array stays then.
-    let is_array = |map: &MapInfo| matches!(map.map_type(), Ok(MapType::ProgramArray));
-    let maps = loaded_maps()
-        .flatten()
-        .filter(|map| maps.contains(&map.id()) && !is_array(map))
-        .map(|map| format!("{map:?}"));
+    let left = map_ids().unwrap();
+    let maps = maps.intersection(&left).map(|id| format!("map {id}"));
     programs.chain(maps).collect()
 }
 

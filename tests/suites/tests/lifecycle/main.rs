@@ -35,6 +35,7 @@ mod succession;
 mod table;
 mod translated;
 mod trouble;
+mod twins;
 mod untold;
 mod ways;
 mod world;

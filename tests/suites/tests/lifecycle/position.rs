@@ -1,5 +1,12 @@
 //! Our programs among those of others.
 
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
 use aya::{
     maps::{Array, Map, MapData, MapInfo},
     programs::{TcAttachType, loaded_programs},
@@ -172,4 +179,76 @@ fn a_pin_that_somebody_removes_opens_nothing_and_is_made_again() {
     scene.cluster.agent.kill().unwrap();
     scene.is_silent("outside", "shop/web");
     assert!(forbidden.end() > 100);
+}
+
+/// What the agent's process has used of a processor.
+fn used(scene: &Scene) -> Duration {
+    let pid = scene.cluster.agent.status().unwrap().agent.pid;
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let used = tasks.flatten().filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(used.sum())
+}
+
+#[test]
+fn a_place_that_is_fought_for_without_a_pause_is_taken_seldom_and_said_once_until_peace() {
+    in_every_setting(&[], |scene| {
+        scene.pod("shop/web", "app: web", 10);
+        scene.policy("deny", "{podSelector: {}, policyTypes: [Ingress]}");
+        let interface = scene.cluster.pod("shop/web").unwrap().interface.clone();
+        let place = match scene.cluster.agent.attach() {
+            Attach::Tcx => Place::TcxFirst,
+            Attach::Clsact => Place::Clsact(1),
+        };
+        let shown = |scene: &Scene| {
+            let status = scene.cluster.agent.status().unwrap();
+            let mut all = status.unenforced.into_iter();
+            all.find(|one| one.interface == interface)
+        };
+        let began = (used(scene), Instant::now());
+        // Puts itself in front again as soon as it is overtaken, and for the time being before.
+        let is_over = AtomicBool::new(false);
+        thread::scope(|threads| {
+            let host = scene.netns("host");
+            let fighter = threads.spawn(|| {
+                let mut foreign = Foreign::returning("lifecycle_fight", OK).unwrap();
+                while !is_over.load(Ordering::Relaxed) {
+                    let hook = TcAttachType::Egress;
+                    let attached = foreign.attach(host, &interface, hook, place).unwrap();
+                    thread::sleep(Duration::from_millis(20));
+                    drop(attached);
+                }
+            });
+            // Whatever fails, the other thread ends.
+            let seen = catch_unwind(AssertUnwindSafe(|| {
+                eventually("it is shown", || shown(scene).is_some());
+                let said = format!("interface {interface} is not enforced");
+                let is_said = || scene.cluster.agent.log().contains(&said);
+                eventually("that it is fought for is said", is_said);
+                // Nobody takes a moment in front for enforcement.
+                let deadline = Instant::now() + Duration::from_secs(5);
+                while Instant::now() < deadline {
+                    assert!(shown(scene).is_some(), "it is fought for");
+                    thread::sleep(Duration::from_millis(50));
+                }
+            }));
+            is_over.store(true, Ordering::Relaxed);
+            fighter.join().unwrap();
+            seen.unwrap_or_else(|payload| resume_unwind(payload));
+        });
+        let (spent, lasted) = (used(scene) - began.0, began.1.elapsed());
+        assert!(spent < lasted / 5, "{spent:?} of {lasted:?}");
+        let log = scene.cluster.agent.log();
+        let lines = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+        assert!(lines("stood behind") <= 2, "{log}");
+        assert!(
+            (1..=2).contains(&lines(&format!("interface {interface} is not enforced"))),
+            "{log}"
+        );
+        eventually("it is in force again", || shown(scene).is_none());
+        scene.becomes("outside", "shop/web", Outcome::Denied);
+        scene.passes("host", "shop/web");
+    });
 }

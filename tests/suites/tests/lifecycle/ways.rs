@@ -3,7 +3,10 @@
 use std::{thread, time::Duration};
 
 use policy_agent::agent::{Snapshot, UnenforcedInterface};
-use policy_harness::{Netns, Wiring, topology::BRIDGE, topology::UPLINK};
+use policy_harness::{
+    Netns, Wiring,
+    topology::{BRIDGE, UPLINK},
+};
 
 use crate::scene::{DENY_ALL, Scene, addresses, eventually, in_every_setting};
 
