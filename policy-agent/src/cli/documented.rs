@@ -98,6 +98,30 @@ fn every_argument_stands_in_the_reference_with_its_default() {
 }
 
 #[test]
+fn the_daemon_set_starts_this_release_with_arguments_that_there_are() {
+    let text = document("deploy/kustomize/daemon-set.yaml");
+    let set: Value = serde_yaml_ng::from_str(&text).unwrap();
+    let container = &set["spec"]["template"]["spec"]["containers"][0];
+    let words = container["args"].as_array().unwrap().iter();
+    let words = ["policy-agent"]
+        .into_iter()
+        .chain(words.filter_map(Value::as_str));
+    Arguments::command().try_get_matches_from(words).unwrap();
+    // The probes ask where it answers.
+    let health = container["args"].as_array().unwrap().iter();
+    let health = health.filter_map(|word| word.as_str()?.strip_prefix("--health="));
+    let health: Vec<&str> = health.collect();
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        let asked = &container[probe]["httpGet"];
+        let asked = format!("{}:{}", asked["host"].as_str().unwrap(), asked["port"]);
+        assert_eq!(health, [asked]);
+    }
+    let base = document("deploy/kustomize/kustomization.yaml");
+    let base: Value = serde_yaml_ng::from_str(&base).unwrap();
+    assert_eq!(base["images"][0]["newTag"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
 fn every_command_has_its_exit_codes_in_the_reference() {
     let documented = codes(&rows(
         &document("docs/reference.md"),

@@ -128,6 +128,26 @@ impl ControlPlane {
         self.directory.join("kubeconfig")
     }
 
+    /// The server's address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.ports.server)
+    }
+
+    /// The authority by which it is known.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.directory.join("pki/apiserver.crt")
+    }
+
+    /// Takes its certificate away: it makes another one when it starts.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn replace_authority(&self) -> Result<()> {
+        Ok(fs::remove_dir_all(self.directory.join("pki"))?)
+    }
+
     /// Who asks the server.
     ///
     /// # Errors
@@ -161,8 +181,7 @@ impl ControlPlane {
         let deadline = Instant::now() + PATIENCE;
         loop {
             // Its certificate is made when it starts for the first time.
-            let certificate = self.directory.join("pki/apiserver.crt");
-            if certificate.is_file() {
+            if self.authority().is_file() {
                 self.write_kubeconfig()?;
                 if let Ok(api) = self.api()
                     && api.is_ready()
@@ -258,8 +277,8 @@ impl ControlPlane {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "lab", "cluster": {
-                "server": format!("https://127.0.0.1:{}", self.ports.server),
-                "certificate-authority": self.directory.join("pki/apiserver.crt"),
+                "server": self.url(),
+                "certificate-authority": self.authority(),
             }}],
             "users": [{"name": "admin", "user": {"token": TOKEN}}],
             "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "admin"}}],

@@ -2,6 +2,8 @@
 //! need a control plane, which takes long to build.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod access;
+mod deployed;
 mod follower;
 
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Connections to an API server: whose, with which credentials, and how a dead one is noticed.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{Request, header};
 use hyper_util::{
@@ -13,6 +13,8 @@ use kube_client::{
     Client,
     client::{Body, ClientBuilder, ConfigExt as _},
 };
+use serde::Deserialize;
+use tokio::sync::OnceCell;
 use tower::{BoxError, ServiceExt as _};
 
 use super::{Access, Trouble, answer::Answer};
@@ -27,12 +29,27 @@ const KEEPALIVE_TRIES: u32 = 3;
 /// A server that cannot be reached for so long is not there.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// What a server says of its version is not longer.
+const LONGEST_VERSION: usize = 64 << 10;
+
 /// Connections to one server, as its configuration was when they were opened.
 #[derive(Clone)]
 pub(super) struct Connection {
     client: Client,
     server: String,
     compression: bool,
+    /// Whether its lists come from etcd unless any version is asked for; not known before it was asked.
+    is_old: Arc<OnceCell<bool>>,
+}
+
+/// From this minor version of Kubernetes on, lists of the most recent state come from a server's cache.
+const CONSISTENT: u32 = 31;
+
+/// What a server says of itself.
+#[derive(Deserialize)]
+struct Version {
+    major: String,
+    minor: String,
 }
 
 impl Connection {
@@ -68,12 +85,44 @@ impl Connection {
             client,
             server: config.cluster_url.to_string(),
             compression: !config.disable_compression,
+            is_old: Arc::default(),
         })
     }
 
     /// The server's address.
     pub(super) fn server(&self) -> &str {
         &self.server
+    }
+
+    /// Whether a list of the most recent state is a burden on etcd. One that does not say how old it is
+    /// is not old.
+    pub(super) async fn is_old(
+        &self,
+        patience: Duration,
+        listening: &Listening,
+    ) -> Result<bool, Trouble> {
+        let ask = async {
+            let mut answer = match self.get("/version", false, patience, listening).await {
+                Ok(answer) => answer,
+                Err(Trouble::Status { .. }) => return Ok(false),
+                Err(trouble) => return Err(trouble),
+            };
+            let mut text = Vec::new();
+            while let Some(bytes) = answer.next().await? {
+                if text.len() + bytes.len() > LONGEST_VERSION {
+                    return Ok(false);
+                }
+                text.extend_from_slice(&bytes);
+            }
+            Ok(serde_json::from_slice(&text).is_ok_and(|version: Version| version.is_old()))
+        };
+        let asked = tokio::time::timeout(patience, self.is_old.get_or_try_init(|| ask)).await;
+        Ok(*asked.map_err(|_| Trouble::Silent(patience))??)
+    }
+
+    /// Whether it is known that lists may be what the server remembers.
+    pub(super) fn remembers(&self) -> bool {
+        self.is_old.get() == Some(&true)
     }
 
     /// Asks; an answer of another status than 200 is trouble.
@@ -95,6 +144,16 @@ impl Connection {
             .map_err(|_| Trouble::Silent(patience))?
             .map_err(Trouble::connection)?;
         Answer::of(response, patience, listening).await
+    }
+}
+
+impl Version {
+    /// Providers write `30+`.
+    fn is_old(&self) -> bool {
+        let minor = self
+            .minor
+            .trim_end_matches(|other: char| !other.is_ascii_digit());
+        self.major == "1" && minor.parse().is_ok_and(|minor: u32| minor < CONSISTENT)
     }
 }
 

@@ -91,7 +91,7 @@ impl Follow {
     async fn list(&mut self) -> Result<(), Trouble> {
         let mut is_asked_again = false;
         loop {
-            let mut list = self.begin_list().await?;
+            let mut list = self.begin_list(is_asked_again).await?;
             let mut draft = self.known.begin();
             let version = loop {
                 match list.next().await? {
@@ -121,7 +121,8 @@ impl Follow {
         }
     }
 
-    pub(super) async fn begin_list(&self) -> Result<List, Trouble> {
+    /// Begins a list; with `latest`, one that no server answers with what it happens to remember.
+    pub(super) async fn begin_list(&self, latest: bool) -> Result<List, Trouble> {
         let connection = self.link.get().await?;
         let listening = self.listening.clone();
         Ok(List::begin(
@@ -129,6 +130,7 @@ impl Follow {
             self.resource,
             &self.pace,
             listening,
+            latest,
         ))
     }
 

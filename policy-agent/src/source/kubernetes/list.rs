@@ -47,6 +47,7 @@ impl List {
         resource: &'static Resource,
         pace: &Pace,
         listening: Listening,
+        latest: bool,
     ) -> Self {
         let (sender, parts) = mpsc::channel(BACKLOG);
         let patience = pace.patience;
@@ -56,6 +57,7 @@ impl List {
                 resource,
                 patience,
                 listening,
+                latest,
                 sender,
             };
             reading.run().await;
@@ -74,6 +76,8 @@ struct Reading {
     resource: &'static Resource,
     patience: Duration,
     listening: Listening,
+    /// The most recent state is wanted, whatever it costs.
+    latest: bool,
     sender: mpsc::Sender<Result<Part, Trouble>>,
 }
 
@@ -102,10 +106,15 @@ impl Reading {
     }
 
     /// Without a version, the most recent state is what is asked for: no server may answer with what
-    /// it happens to remember.
+    /// it happens to remember. An old one would ask etcd for all of it, for every node: it may, unless it
+    /// remembered too little.
     async fn pages(&self) -> Result<String, Trouble> {
         let Resource { path, page, .. } = self.resource;
         let mut question = format!("{path}?limit={page}");
+        let is_old = self.connection.is_old(self.patience, &self.listening);
+        if !self.latest && is_old.await? {
+            question.push_str("&resourceVersion=0");
+        }
         let mut version = None;
         loop {
             let compressed = true;

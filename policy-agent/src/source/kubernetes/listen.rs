@@ -23,6 +23,8 @@ struct Beside {
     draft: Draft,
     /// What was known when it began.
     since: Option<String>,
+    /// It is of the most recent state for sure.
+    latest: bool,
 }
 
 impl Follow {
@@ -44,6 +46,7 @@ impl Follow {
         let mut asked: Option<Asked> = None;
         let mut is_quiet = false;
         let mut beside: Option<Beside> = None;
+        let mut is_latest_wanted = false;
         loop {
             tokio::select! {
                 () = self.sender.closed() => return Ok(()),
@@ -71,9 +74,16 @@ impl Follow {
                     Ok(Part::Items(items)) => if let Some(beside) = &mut beside {
                         self.take_items(&mut beside.draft, items)?;
                     },
-                    Ok(Part::End(version)) => if let Some(Beside { draft, since, .. }) = beside.take() {
-                        self.is_no_other(version, since.as_ref())?;
-                        self.complete(draft).await;
+                    Ok(Part::End(version)) => if let Some(Beside { draft, since, latest, .. }) = beside.take() {
+                        match self.is_no_other(version, since.as_ref()) {
+                            Ok(()) => self.complete(draft).await,
+                            // Perhaps it only remembers too little.
+                            Err(_) if !latest && connection.remembers() => {
+                                is_latest_wanted = true;
+                                self.relist_at = Instant::now();
+                            }
+                            Err(trouble) => return Err(trouble),
+                        }
                     },
                     Err(trouble) => {
                         beside = None;
@@ -82,10 +92,12 @@ impl Follow {
                     }
                 },
                 () = sleep_until(self.relist_at), if beside.is_none() => {
+                    let latest = std::mem::take(&mut is_latest_wanted);
                     beside = Some(Beside {
-                        list: self.begin_list().await?,
+                        list: self.begin_list(latest).await?,
                         draft: self.known.begin(),
                         since: self.version.clone(),
+                        latest,
                     });
                 }
                 reload = self.reloads.changed() => {

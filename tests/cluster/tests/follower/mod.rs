@@ -18,6 +18,7 @@ use policy_agent::{
 use policy_cluster::{Api, ControlPlane};
 use policy_core::model::Change;
 use serde_json::Value;
+use tokio::sync::Notify;
 
 /// How long anything may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -37,31 +38,48 @@ struct State {
 pub(crate) struct Follower {
     state: Arc<Mutex<State>>,
     contact: Contact,
+    reload: Arc<Notify>,
 }
 
 impl Follower {
     /// Follows for as long as the test runs.
     pub(crate) fn start(plane: &ControlPlane) -> Self {
+        Self::of(&Access::Kubeconfig(plane.kubeconfig()))
+    }
+
+    /// Follows a server that is reached like this.
+    pub(crate) fn of(access: &Access) -> Self {
         let seconds = Duration::from_secs;
         let pace = Pace {
             recovery: (seconds(2), seconds(4)),
             retry: (Duration::from_millis(100), seconds(1)),
             ..Pace::default()
         };
-        let access = Access::Kubeconfig(plane.kubeconfig());
-        let mut source = KubernetesSource::open(&access, pace).unwrap();
+        let mut source = KubernetesSource::open(access, pace).unwrap();
         let contact = source.contact().clone();
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
+        let reload = Arc::new(Notify::new());
+        let reloads = Arc::clone(&reload);
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().build();
             runtime.unwrap().block_on(async {
-                while let Ok(event) = source.next().await {
-                    take(&mut shared.lock().unwrap(), event);
+                loop {
+                    tokio::select! {
+                        () = reloads.notified() => source.reload(),
+                        event = source.next() => match event {
+                            Ok(event) => take(&mut shared.lock().unwrap(), event),
+                            Err(_) => return,
+                        },
+                    }
                 }
             });
         });
-        Self { state, contact }
+        Self {
+            state,
+            contact,
+            reload,
+        }
     }
 
     pub(crate) fn known(&self) -> Known {
@@ -76,13 +94,20 @@ impl Follower {
         self.state.lock().unwrap().batches
     }
 
+    /// Has everything listed again.
+    pub(crate) fn reload(&self) {
+        self.reload.notify_one();
+    }
+
+    /// The problems that kinds have.
+    pub(crate) fn said(&self) -> Vec<String> {
+        let status = self.contact.status().into_iter();
+        status.filter_map(|watch| watch.problem).collect()
+    }
+
     /// How many kinds have a problem.
     pub(crate) fn problems(&self) -> usize {
-        let status = self.contact.status();
-        status
-            .iter()
-            .filter(|watch| watch.problem.is_some())
-            .count()
+        self.said().len()
     }
 
     /// How long it takes until something is known.

@@ -2,8 +2,10 @@
 
 mod doubt;
 mod history;
+mod old;
 mod server;
 mod silence;
+mod sockets;
 mod start;
 
 use std::time::Duration;
@@ -42,7 +44,10 @@ struct Scene {
 
 impl Scene {
     async fn start(pace: Pace) -> Self {
-        let server = Server::start().await;
+        Self::with(Server::start().await, pace)
+    }
+
+    fn with(server: Server, pace: Pace) -> Self {
         let kubeconfig = server.kubeconfig("first");
         let access = Access::Kubeconfig(kubeconfig.path().to_owned());
         Self {

@@ -23,6 +23,10 @@ pub(super) struct Server {
     questions: mpsc::UnboundedReceiver<Question>,
 }
 
+/// The minor version of a server that is older than consistent lists from its cache.
+pub(super) const OLD: &str = "30+";
+const NEW: &str = "37";
+
 /// A question about policies, and where its answer goes.
 pub(super) struct Question {
     /// What follows the path.
@@ -34,6 +38,10 @@ pub(super) struct Question {
 
 impl Server {
     pub(super) async fn start() -> Self {
+        Self::of_version(NEW).await
+    }
+
+    pub(super) async fn of_version(minor: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, questions) = mpsc::unbounded_channel();
@@ -42,11 +50,15 @@ impl Server {
                 let sender = sender.clone();
                 tokio::spawn(async move {
                     // Whoever asks may go away.
-                    let _ = serve(stream, sender).await;
+                    let _ = serve(stream, sender, minor).await;
                 });
             }
         });
         Self { port, questions }
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
     }
 
     /// How to reach it, with a token.
@@ -209,6 +221,7 @@ async fn chunk(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
 async fn serve(
     mut stream: TcpStream,
     questions: mpsc::UnboundedSender<Question>,
+    minor: &str,
 ) -> io::Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -222,7 +235,10 @@ async fn serve(
         head: head.clone(),
         stream,
     };
-    if path == POLICIES {
+    if path == "/version" {
+        let said = json!({"major": "1", "minor": minor}).to_string();
+        question.begin().await.whole(&said).await;
+    } else if path == POLICIES {
         let _ = questions.send(question);
     } else if question.is_watch() {
         // Open, and silent, until whoever asked goes away.
