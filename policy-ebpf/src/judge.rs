@@ -14,7 +14,7 @@ use crate::{
         open::{Found, open},
     },
     lookup::{Recall, Tables, World},
-    packet::{Segment, Wire, icmp, transport::Kind},
+    packet::{IpPacket, Segment, Wire, icmp, transport::Kind},
     steps::Steps,
 };
 
@@ -48,27 +48,32 @@ where
     B: Steps + ?Sized,
 {
     let key = case.key();
-    if let Some((state, last_seen)) = Recall::<F>::known_flow(world, &key)
+    if case.segment.travels()
+        && let Some((state, last_seen)) = Recall::<F>::known_flow(world, &key)
         && rides_unchanged(case, &state, last_seen, world.now(), world.hz())
     {
         return Decision::by_flow(state.verdict);
     }
-    let packet = case.packet.forgotten(case.frame);
-    let decision = case.frame.lend(&packet, |packet| {
+    let frame = case.frame;
+    let decision = world.lend_for_flow(|lent: &mut Lent<F>| {
+        lent.found.key = key;
+        lent.packet = case.packet.forgotten(frame);
         let case = &Case {
-            packet,
-            segment: Segment(case.frame.forget(case.segment.0)),
+            packet: &lent.packet,
+            segment: Segment(frame.forget(case.segment.0)),
             ..*case
         };
-        world.lend_for_flow(|found: &mut Found<F::Key>| {
-            found.key = key;
-            match look_up(world, case, found) {
-                MAY_OPEN => open(world, case, found),
-                decision => decision,
-            }
-        })
+        match look_up(world, case, &mut lent.found) {
+            MAY_OPEN => open(world, case, &mut lent.found),
+            decision => decision,
+        }
     });
-    decision
-        .flatten()
-        .unwrap_or(Decision::of(Reason::Malformed))
+    decision.unwrap_or(Decision::of(Reason::Malformed))
+}
+
+/// What a judgement lends to functions of their own.
+#[derive(Clone, Copy, Default)]
+struct Lent<F: Family> {
+    found: Found<F::Key>,
+    packet: IpPacket<F>,
 }

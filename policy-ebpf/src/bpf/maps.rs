@@ -50,7 +50,7 @@ pub(crate) struct KnownAnswer<const WORDS: usize> {
 #[repr(C, align(8))]
 pub(crate) struct Scratch {
     pub(crate) packet: [u64; 6],
-    pub(crate) flow: [u64; 14],
+    pub(crate) flow: [u64; 20],
     pub(crate) bytes: [u64; 3],
     pub(crate) step: [u64; 4],
 }

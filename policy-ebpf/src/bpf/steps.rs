@@ -112,8 +112,13 @@ impl<const LINK: usize> Steps for Frame<LINK> {
         packet: &IpPacket<F>,
         then: impl FnOnce(&IpPacket<F>) -> R,
     ) -> Option<R> {
-        keep(packet);
-        kept().map(then)
+        let memory = memory()?;
+        // SAFETY: the memory belongs to this processor until the program ends, and is large enough. Nobody
+        // keeps another packet's headers while these are lent.
+        unsafe {
+            *memory = *packet;
+            Some(then(&*memory))
+        }
     }
 
     #[inline(always)]

@@ -49,7 +49,7 @@ impl Clock for Kernel {
 impl Memory for Kernel {
     #[inline(always)]
     fn lend_for_flow<T: Copy + Default, R>(&self, then: impl FnOnce(&mut T) -> R) -> Option<R> {
-        const { assert!(size_of::<T>() <= 112 && align_of::<T>() <= 8) };
+        const { assert!(size_of::<T>() <= 160 && align_of::<T>() <= 8) };
         let scratch = maps::SCRATCH.get_ptr_mut(0)?;
         // SAFETY: the memory belongs to this processor until the program ends, is large enough, and
         // is lent once per packet, for types that any bytes are valid for.
