@@ -96,7 +96,7 @@ fn a_plan_ends_where_a_table_is_full_and_the_next_begins_with_all_that_is_wanted
         failures,
         "waits for all that is wanted"
     );
-    assert_eq!(datapath.fit(&wanted), []);
+    assert_eq!(datapath.fit(&wanted, 0), []);
     assert_eq!(datapath.generation.tables.short().len(), 1);
     assert_eq!(
         datapath.generation.tables.packed(),
@@ -104,7 +104,7 @@ fn a_plan_ends_where_a_table_is_full_and_the_next_begins_with_all_that_is_wanted
     );
     // One address less, and all is as it should be.
     let fewer = [&wanted[..2], &wanted[3..]].concat();
-    assert_eq!(datapath.fit(&fewer), []);
+    assert_eq!(datapath.fit(&fewer, 0), []);
     assert!(datapath.generation.tables.is_exact() && datapath.waiting() == 0);
     assert_eq!(datapath.apply(&[endpoint(8, 1, true)]), []);
 }
@@ -123,7 +123,7 @@ fn an_endpoint_whose_rules_do_not_fit_is_closed_but_to_its_host() {
     wanted.extend([IdentityId::HOST, IdentityId::SELF].map(|identity| rule(1, identity.0)));
     wanted.push(endpoint(7, 1, true));
     assert_eq!(datapath.apply(&wanted).len(), 1);
-    assert_eq!(datapath.fit(&wanted), []);
+    assert_eq!(datapath.fit(&wanted, 0), []);
     assert!(matches!(
         datapath.generation.tables.short(),
         [Short::Rules {

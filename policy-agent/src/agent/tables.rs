@@ -245,7 +245,7 @@ impl Worker {
         match request {
             Request::Apply { turn, ops } => self.write(Some((turn, ops))),
             Request::Fit { turn, wanted } => {
-                let failures = self.now.tables.fit(&wanted);
+                let failures = self.now.tables.fit(&wanted, self.memory_limit);
                 self.written(turn, &failures);
             }
             Request::TunnelPorts(ports) => {

@@ -10,6 +10,6 @@ pub mod writer;
 pub use crate::model::Peer;
 pub use contents::Contents;
 pub use delta::{AddressValue, AddressWrite, Delta, EndpointWrite};
-pub use fit::{DENY, Fit, Room, Short, Table, fit};
+pub use fit::{DENY, Fit, Haste, Room, Short, Table, fit};
 pub use op::{DirectionEntry, EndpointEntry, Op, PortRange, PortSetEntry};
 pub use writer::{Writer, write};

@@ -12,7 +12,7 @@ use policy_core::{
         strategies::{change, facts},
     },
     model::{Change, Peer, PortMatch, Ports, Protocol, Selector},
-    plan::{Contents, Fit, Op, Room, Short, Table, fit},
+    plan::{Contents, Fit, Haste, Op, Room, Short, Table, fit},
     resolve::Resolver,
 };
 use proptest::{collection::vec, prelude::*};
@@ -40,6 +40,10 @@ fn room() -> impl Strategy<Value = Room> {
     )
 }
 
+fn haste() -> impl Strategy<Value = Haste> {
+    prop_oneof![Just(Haste::Now), Just(Haste::Patient)]
+}
+
 const ENOUGH: Room = Room {
     rules: 100_000,
     port_sets: 100_000,
@@ -53,6 +57,7 @@ const ENOUGH: Room = Room {
 struct Kernel {
     tables: Tables,
     contents: Contents,
+    haste: Haste,
 }
 
 impl Kernel {
@@ -65,6 +70,14 @@ impl Kernel {
         Self {
             tables,
             contents: Contents::default(),
+            haste: Haste::Now,
+        }
+    }
+
+    fn with(haste: Haste) -> Self {
+        Self {
+            haste,
+            ..Self::new()
         }
     }
 
@@ -116,7 +129,7 @@ impl Kernel {
         for _ in 0..PLANS {
             let old = verdicts(&self.tables, &probes);
             let start = self.contents.clone();
-            let plan = fit(&self.contents, want, room);
+            let plan = fit(&self.contents, want, room, self.haste);
             for (step, op) in plan.ops.iter().enumerate() {
                 self.execute(op);
                 self.check_room(room, &start)?;
@@ -135,7 +148,7 @@ impl Kernel {
             }
         }
         let last = [0; 2].map(|_| {
-            let plan = fit(&self.contents, want, room);
+            let plan = fit(&self.contents, want, room, self.haste);
             plan.ops.iter().for_each(|op| self.execute(op));
             plan
         });
@@ -208,10 +221,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn what_does_not_fit_is_denied_and_the_rest_is_right(facts in facts(), room in room()) {
+    fn what_does_not_fit_is_denied_and_the_rest_is_right(
+        facts in facts(),
+        room in room(),
+        haste in haste(),
+    ) {
         let (resolver, _) = compile(&facts);
         let want = want(&resolver);
-        let mut kernel = Kernel::new();
+        let mut kernel = Kernel::with(haste);
         let plan = kernel.settle(&want, &room)?;
         check_end(&kernel, &plan, &want)?;
         // With room, all is as if it had never been short.
@@ -227,9 +244,10 @@ proptest! {
         facts in facts(),
         room in room(),
         changes in vec(change(), 1..6),
+        haste in haste(),
     ) {
         let (mut resolver, _) = compile(&facts);
-        let mut kernel = Kernel::new();
+        let mut kernel = Kernel::with(haste);
         let mut plan = kernel.settle(&want(&resolver), &room)?;
         for change in changes {
             resolver.apply(change);
@@ -360,6 +378,25 @@ fn old_rules_go_first_where_old_and_new_have_no_room_together() {
     let plan = kernel.settle(&want(&resolver), &rules(20)).unwrap();
     assert_eq!(plan.short, []);
     assert!(accepts_from(&kernel, 1, "20.0.15.1"));
+}
+
+/// Larger tables are on their way: who only gets more is not closed meanwhile, who loses something is.
+#[test]
+fn rules_that_only_allow_more_wait_for_room_and_others_do_not() {
+    let mut resolver = node([accepts("p", 12)]);
+    let mut kernel = Kernel::with(Haste::Patient);
+    kernel.settle(&want(&resolver), &rules(20)).unwrap();
+    resolver.apply(accepts("p", 15));
+    resolver.commit();
+    let plan = kernel.settle(&want(&resolver), &rules(20)).unwrap();
+    assert!(matches!(plan.short[..], [Short::Rules { kept: true, .. }]));
+    assert!(accepts_from(&kernel, 1, "20.0.12.1") && !accepts_from(&kernel, 1, "20.0.15.1"));
+
+    resolver.apply(accepts("p", 11));
+    resolver.commit();
+    let plan = kernel.settle(&want(&resolver), &rules(20)).unwrap();
+    assert_eq!(plan.short, []);
+    assert!(accepts_from(&kernel, 1, "20.0.11.1") && !accepts_from(&kernel, 1, "20.0.12.1"));
 }
 
 #[test]

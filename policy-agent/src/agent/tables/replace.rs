@@ -88,7 +88,7 @@ impl Worker {
             other => {
                 let why = other.map_or_else(|error| causes(&error), |filled| refused(&filled));
                 self.reply(Reply::NotReplaced(Some(why)));
-                let failures = self.now.tables.fit(wanted);
+                let failures = self.now.tables.fit(wanted, 0);
                 return self.written(turn, &failures);
             }
         };

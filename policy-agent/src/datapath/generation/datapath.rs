@@ -83,8 +83,8 @@ impl Datapath {
     }
 
     /// See [`TableWriter::fit`].
-    pub fn fit(&mut self, wanted: &[Op]) -> Vec<Failure> {
-        self.generation.tables.fit(wanted)
+    pub fn fit(&mut self, wanted: &[Op], limit: u64) -> Vec<Failure> {
+        self.generation.tables.fit(wanted, limit)
     }
 
     /// See [`TableWriter::waiting`].

@@ -153,7 +153,7 @@ impl Loaded {
         tables.set_ifbs(&node.ifbs)?;
         let mut refused = tables.apply(wanted);
         if !tables.is_exact() {
-            refused = tables.fit(wanted);
+            refused = tables.fit(wanted, 0);
         }
         refused.extend(tables.settle().err());
         Ok(Filled {

@@ -19,7 +19,7 @@ use policy_common::{
     RulesetId, names,
 };
 use policy_core::plan::{
-    Contents, Op, Room, Short, Table, Writer, encode::EncodedPortSet, fit, write,
+    Contents, Haste, Op, Room, Short, Table, Writer, encode::EncodedPortSet, fit, write,
 };
 
 use super::{
@@ -135,17 +135,27 @@ impl TableWriter {
 
     /// Makes the tables equal to what fits of the wanted ones, given as operations on empty tables:
     /// what was written in vain is undone, removals come first. At every step a packet is allowed
-    /// only if it was, or should be.
+    /// only if it was, or should be. Where the tables may grow within `limit` bytes, rules that only allow
+    /// more wait for that; else they take the place of the old ones, and meanwhile all is denied.
     ///
     /// Returns what the kernel refused nevertheless; what has no room is told by
     /// [`TableWriter::short`].
-    pub fn fit(&mut self, wanted: &[Op]) -> Vec<Failure> {
+    pub fn fit(&mut self, wanted: &[Op], limit: u64) -> Vec<Failure> {
         let wanted = Contents::of(wanted);
-        self.needed = Some(Room::of(&wanted, self.room.inline_ports));
+        self.fit_with(&wanted, Haste::Patient);
+        let waits = !self.is_exact && self.refused.is_none();
+        if waits && self.grown(limit).is_none() {
+            self.fit_with(&wanted, Haste::Now);
+        }
+        self.refused.iter().cloned().collect()
+    }
+
+    fn fit_with(&mut self, wanted: &Contents, haste: Haste) {
+        self.needed = Some(Room::of(wanted, self.room.inline_ports));
         self.is_exact = false;
         self.refused = None;
         for _ in 0..PLANS {
-            let plan = fit(&self.contents, &wanted, &self.room);
+            let plan = fit(&self.contents, wanted, &self.room, haste);
             self.short = plan.short;
             self.packed = plan.packed;
             self.refused = self.execute_all(&plan.ops).err();
@@ -154,7 +164,6 @@ impl TableWriter {
                 break;
             }
         }
-        self.refused.iter().cloned().collect()
     }
 
     /// Whether the tables are exactly what was wanted, so that plans of changes may follow. Where

@@ -63,13 +63,19 @@ impl Books {
         repeated(scene) - self.repeated
     }
 
-    /// Every packet since was counted once, and so many of them were dropped, all for want of a rule. Where
+    /// Every packet since was counted once, and so many of them were dropped, all for want of a rule; besides,
+    /// so many at most as were `interrupted`. Where
     /// programs moved before somebody else's, packets to pods may have been counted more than once: for a
     /// moment two copies of the program stand there, and what passes one is judged by the other.
     ///
     /// Returns what was counted, and how much of it more than once.
     #[track_caller]
-    pub(crate) fn agree(&self, scene: &Scene, forbidden: u64, have_moved: bool) -> (Counted, u64) {
+    pub(crate) fn agree(
+        &self,
+        scene: &Scene,
+        (forbidden, interrupted): (u64, u64),
+        have_moved: bool,
+    ) -> (Counted, u64) {
         let now = Self::read(scene);
         let counted = difference(&self.counted, now.counted);
         let sum = |wanted: Direction, drops: Option<bool>| -> u64 {
@@ -97,12 +103,15 @@ impl Books {
             .filter(|((_, reason), _)| is_drop(reason))
             .map(|(key, packets)| (*key, *packets))
             .collect();
-        let wanted = (Direction::Ingress.name(), Reason::Policy.name());
-        let most = forbidden + now.repeated - self.repeated;
-        let dropped = drops.get(&wanted).copied().unwrap_or_default();
+        let of = |reason: Reason| drops.get(&(Direction::Ingress.name(), reason.name()));
+        let of = |reason: Reason| of(reason).copied().unwrap_or_default();
+        let (by_policy, by_flow) = (of(Reason::Policy), of(Reason::FlowDenied));
+        let most = forbidden + now.repeated - self.repeated + interrupted;
         assert!(
-            drops.len() == 1 && (forbidden..=most).contains(&dropped),
-            "dropped, and {forbidden} to {most} forbidden: {counted:?}"
+            drops.values().sum::<u64>() == by_policy + by_flow
+                && by_flow <= interrupted
+                && (forbidden..=most).contains(&(by_policy + by_flow)),
+            "dropped, and {forbidden} to {most} forbidden, {interrupted} interrupted: {counted:?}"
         );
         (counted, again)
     }

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use policy_harness::{
@@ -38,6 +38,7 @@ pub(crate) fn go_on<'a>(all: impl Iterator<Item = &'a Steady> + Clone) {
 pub(crate) struct Steady {
     stop: Arc<AtomicBool>,
     rounds: Arc<AtomicU64>,
+    unanswered: Arc<AtomicU64>,
     thread: JoinHandle<anyhow::Result<u64>>,
 }
 
@@ -77,6 +78,35 @@ impl Steady {
         })
     }
 
+    /// Datagrams to a pod whose rules may have to make room for others, and that is closed meanwhile:
+    /// what is not answered is counted and sent again, for a while.
+    pub(crate) fn interrupted(netns: &Netns, to: SocketAddr) -> Self {
+        const AGAIN: Duration = Duration::from_millis(250);
+        // Agents that end one after the other before they have finished what they found.
+        const LONGEST: Duration = Duration::from_secs(30);
+        let flow = netns.handle().run(|| connected(to)).unwrap().unwrap();
+        let unanswered = Arc::<AtomicU64>::default();
+        let count = Arc::clone(&unanswered);
+        let round = move |round: u64| {
+            let began = Instant::now();
+            loop {
+                count.fetch_add(1, Ordering::SeqCst);
+                if answers(&flow, round, AGAIN)? {
+                    count.fetch_sub(1, Ordering::SeqCst);
+                    return Ok(());
+                }
+                assert!(
+                    began.elapsed() < LONGEST,
+                    "round {round}: {to} stays closed"
+                );
+            }
+        };
+        Self {
+            unanswered,
+            ..Self::begin(netns, round)
+        }
+    }
+
     /// Each round a datagram of an old flow, one of a new flow, and a SYN that is not repeated: none
     /// may ever be answered.
     pub(crate) fn forbidden(netns: &Netns, to: SocketAddr) -> Self {
@@ -114,6 +144,7 @@ impl Steady {
         let steady = Self {
             stop,
             rounds,
+            unanswered: Arc::default(),
             thread: thread.unwrap(),
         };
         while steady.begun() < WARM && !steady.thread.is_finished() {
@@ -127,9 +158,20 @@ impl Steady {
         self.rounds.load(Ordering::Relaxed)
     }
 
+    /// Datagrams that are not answered, or not yet.
+    pub(crate) fn unanswered(&self) -> u64 {
+        self.unanswered.load(Ordering::SeqCst)
+    }
+
     /// Whether one went wrong, as [`Steady::end`] will say.
     pub(crate) fn is_over(&self) -> bool {
         self.thread.is_finished()
+    }
+
+    /// How many rounds there were, and datagrams without an answer.
+    pub(crate) fn end_interrupted(self) -> (u64, u64) {
+        let unanswered = Arc::clone(&self.unanswered);
+        (self.end(), unanswered.load(Ordering::SeqCst))
     }
 
     /// How many rounds there were; panics when one went wrong.

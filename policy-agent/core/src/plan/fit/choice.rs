@@ -8,9 +8,9 @@ use std::{
 use policy_common::{Direction, IdentityId, PortSetId, RulesetId};
 
 use super::{
-    DENY, Room, Short, Table,
+    DENY, Haste, Room, Short, Table,
     draft::{Draft, Full, Question},
-    of, rulesets, set,
+    loss, of, rulesets, set,
 };
 use crate::plan::{AddressValue, contents::Contents};
 
@@ -30,7 +30,7 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    pub(super) fn new(have: &Contents, want: &Contents, room: &Room) -> Self {
+    pub(super) fn new(have: &Contents, want: &Contents, room: &Room, haste: Haste) -> Self {
         let question = Question::new(have, want, room);
         let mut staying = rulesets(have);
         let wanted = rulesets(want);
@@ -79,7 +79,8 @@ impl Choice {
             let freed = freed(have, want, &chosen, &wanted);
             let fewer = |all: &BTreeSet<RulesetId>| all.difference(&freed).copied().collect();
             let (smaller, rest): (BTreeSet<_>, BTreeSet<_>) = (fewer(&chosen), fewer(&staying));
-            if !freed.is_empty() && refusal(&smaller, &rest).is_none() {
+            let may_go = haste == Haste::Now || loss::is_any(have, want, &freed);
+            if may_go && !freed.is_empty() && refusal(&smaller, &rest).is_none() {
                 (chosen, staying) = (smaller, rest);
                 early.extend(freed);
             } else {

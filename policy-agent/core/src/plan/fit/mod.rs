@@ -18,6 +18,7 @@
 
 mod choice;
 mod draft;
+mod loss;
 mod route;
 mod rows;
 
@@ -76,6 +77,15 @@ impl Room {
             inline_ports,
         }
     }
+}
+
+/// What becomes of rules whose successors have no room beside them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// They go first, and everything is denied meanwhile.
+    Now,
+    /// There will be room: the old rules stay until then where the new ones take nothing away.
+    Patient,
 }
 
 /// A table that has no room left.
@@ -143,7 +153,7 @@ pub struct Fit {
 
 /// Plans the way from what the tables hold to what fits of the wanted ones. A plan that makes room
 /// for more is followed by another one that uses it: call it again until there is nothing to do.
-pub fn fit(have: &Contents, want: &Contents, room: &Room) -> Fit {
+pub fn fit(have: &Contents, want: &Contents, room: &Room, haste: Haste) -> Fit {
     let mut route = Route::new(have.clone());
     let packed = Question::new(have, want, room).lacks_room_for_all();
     if packed.is_none() {
@@ -158,7 +168,7 @@ pub fn fit(have: &Contents, want: &Contents, room: &Room) -> Fit {
     }
     let nothing = Contents::default();
     route.remove(want, &nothing);
-    let choice = Choice::new(route.now(), want, room);
+    let choice = Choice::new(route.now(), want, room, haste);
     route.let_go(&choice.early);
     route.remove(want, &nothing);
     route.commit(&choice.target, &choice.rules);

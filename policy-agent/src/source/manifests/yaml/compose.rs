@@ -7,6 +7,8 @@ use std::{borrow::Cow, collections::HashMap};
 
 use granit_parser::{Event, Parser, ScalarStyle, Tag};
 
+use super::older::Older;
+
 /// The number of a node.
 pub(super) type Id = usize;
 
@@ -90,8 +92,8 @@ impl Type {
 }
 
 impl<'a> Tree<'a> {
-    /// Reads a text of one document.
-    pub(super) fn of(text: &'a str) -> Self {
+    /// Reads a text of one document, which may be sound JSON.
+    pub(super) fn of(text: &'a str, json: bool) -> Self {
         let options = granit_parser::options! {
             emit_comments: false,
             flow_nesting_limit: MAX_DEPTH,
@@ -101,6 +103,7 @@ impl<'a> Tree<'a> {
             emit_anchor_events: true,
         };
         let mut composer = Composer::default();
+        let mut older = Older::of(text, json);
         for event in Parser::new_from_str_with_options(text, options) {
             let (line, message) = match event {
                 Ok((event, span)) => {
@@ -109,6 +112,10 @@ impl<'a> Tree<'a> {
                     let end = span.end.byte_offset().filter(|_| !span.is_empty());
                     let rest = end.and_then(|end| text.get(end..));
                     let taken = check(&event, rest.unwrap_or_default());
+                    let taken = taken.and_then(|()| match &mut older {
+                        Some(older) => older.take(&event, span),
+                        None => Ok(()),
+                    });
                     match taken.and_then(|()| composer.take(event, line)) {
                         Ok(()) => continue,
                         Err(message) => (line, message.to_owned()),
@@ -121,8 +128,16 @@ impl<'a> Tree<'a> {
                 message,
                 open: composer.open,
             });
-            break;
+            return composer.tree;
         }
+        composer.tree.broken = older.and_then(|older| {
+            let (line, message) = older.at_lines()?;
+            Some(Broken {
+                line,
+                message: message.to_owned(),
+                open: Vec::new(),
+            })
+        });
         composer.tree
     }
 

@@ -42,7 +42,7 @@ impl Lines {
     fn of(text: &str, line: usize) -> Self {
         // How far it can be read is said by whoever reads the document itself.
         let mut lines = BTreeMap::new();
-        for (field, at) in decode(&Tree::of(text), true).lines {
+        for (field, at) in decode(&Tree::of(text, true), true).lines {
             // Of a key that is given twice, the second is the one to look at.
             lines.insert(field.as_str().to_owned(), line - 1 + at);
         }

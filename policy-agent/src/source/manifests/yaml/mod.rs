@@ -9,6 +9,7 @@
 mod compose;
 mod decode;
 mod lines;
+mod older;
 mod path;
 mod scalar;
 mod split;
@@ -144,7 +145,7 @@ fn parse(chunk: &Chunk) -> Result<Parsed, SyntaxError> {
         mut oddities,
         broken,
         ..
-    } = decode(&Tree::of(&chunk.text), false);
+    } = decode(&Tree::of(&chunk.text, chunk.json), false);
     let before_it = chunk.line - 1;
     for strange in &mut oddities {
         strange.line += before_it;
