@@ -1,4 +1,4 @@
-//! What `deploy/kustomize` says, as `kubectl` renders it, before the real server.
+//! What `deploy/kustomize` and `deploy/uninstall` say, as `kubectl` renders them, before the real server.
 
 use std::{path::Path, process::Command};
 
@@ -10,10 +10,17 @@ use serde_json::{Value, json};
 /// Where everything is put.
 pub(crate) const NAMESPACE: &str = "kube-system";
 
+/// What is applied by `kubectl apply --kustomize`.
+const INSTALL: &str = "kustomize";
+const UNINSTALL: &str = "uninstall";
+
 /// The objects that `kubectl apply --kustomize` would put there.
-fn rendered() -> Vec<Value> {
-    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kustomize");
-    let output = Command::new("kubectl").arg("kustomize").arg(base).output();
+fn rendered(name: &str) -> Vec<Value> {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
+    let output = Command::new("kubectl")
+        .arg("kustomize")
+        .arg(deploy.join(name))
+        .output();
     let output = output.expect("kubectl is needed: it renders what is deployed");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && errors.is_empty(), "{errors}");
@@ -36,7 +43,7 @@ fn collection(object: &Value) -> String {
 
 /// Puts all of it there.
 pub(crate) fn install(api: &Api) {
-    for object in rendered() {
+    for object in rendered(INSTALL) {
         api.must(Method::POST, &collection(&object), Some(&object))
             .unwrap();
     }
@@ -56,9 +63,10 @@ fn a_server_takes_all_that_is_deployed_to_the_letter() {
     let directory = tempfile::tempdir().unwrap();
     let plane = ControlPlane::start(directory.path()).unwrap();
     let api = plane.api().unwrap();
-    let objects = rendered();
-    assert_eq!(objects.len(), 4);
-    for object in &objects {
+    let objects = rendered(INSTALL);
+    let others = rendered(UNINSTALL);
+    assert_eq!([objects.len(), others.len()], [4, 4]);
+    for object in objects.iter().chain(&others) {
         let path = collection(object) + "?dryRun=All&fieldValidation=Strict";
         let taken = api.must(Method::POST, &path, Some(object)).unwrap();
         assert_eq!(taken["metadata"]["name"], "policy-agent");

@@ -75,7 +75,7 @@ fn a_node_is_ready_from_when_the_agent_enforces_until_it_ends() {
                 true
             }
             Some((status, text)) => {
-                let is_said = text.starts_with("not ready\nthe agent is ");
+                let is_said = text.starts_with("not ready\n");
                 assert!(status == 503 && is_said, "{status}: {text}");
                 false
             }
