@@ -2,7 +2,7 @@
 //! hardware address is behind.
 
 use std::{
-    net::{Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     time::Instant,
 };
 
@@ -10,7 +10,7 @@ use policy_common::Reason;
 use policy_harness::{
     Netns,
     topology::{BRIDGE, INSIDE},
-    wire::{Ethernet, Port, transport::udp_packet},
+    wire::{Ethernet, Port, arp, transport::udp_packet},
 };
 
 use crate::{
@@ -64,8 +64,8 @@ fn every_address(scene: &mut Scene) {
     scene.cluster.apply("everything.yaml", EVERYTHING).unwrap();
     let [own, friend, web] = [STRANGER, FRIEND, WEB].map(|pod| link_local(scene, pod));
     let own_global = match scene.address(STRANGER, true) {
-        std::net::IpAddr::V6(address) => address,
-        std::net::IpAddr::V4(_) => panic!("it was asked for IPv6"),
+        IpAddr::V6(address) => address,
+        IpAddr::V4(_) => panic!("it was asked for IPv6"),
     };
     // To a pod by its link-local address, from either of the stranger's.
     for source in [own, own_global] {
@@ -181,5 +181,24 @@ fn learning(scene: &mut Scene) {
             scene.passes("to the victim", FRIEND, WEB, &packet, &token);
         }
     }
+    // Whatever a frame carries, also what no policy judges.
+    let own = scene.pod(STRANGER).mac;
+    let address = |pod| match scene.address(pod, false) {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(_) => panic!("it was asked for IPv4"),
+    };
+    let question = arp(1, (own, address(STRANGER)), ([0; 6], address(FRIEND)));
+    for ethertype in [
+        0x88b5, 0x8100, 0x88a8, 0x0004, 0x86dd, 0x0806, 0x88cc, 0x8847,
+    ] {
+        for payload in [&question[..], &[], &[0; 60]] {
+            let frame = Ethernet::new(web, [0xff; 6]).frame(ethertype, payload);
+            for _ in 0..20 {
+                port.send(&frame).unwrap();
+            }
+        }
+    }
+    let (packet, token) = scene.datagram(FRIEND, WEB, false, 53);
+    scene.passes("to the victim", FRIEND, WEB, &packet, &token);
     assert_eq!(learnt(scene, web), [&*interface]);
 }
