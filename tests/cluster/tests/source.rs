@@ -230,6 +230,8 @@ fn a_change_is_told_at_once_and_what_changes_nothing_is_not() {
     api.must(Method::POST, PODS, Some(&pod("p"))).unwrap();
     let follower = Follower::start(&plane);
     follower.wait_for(&known_to(&api));
+    // The first list of a kind is a batch, too, though it is empty.
+    follower.wait_until("it is synced", Follower::is_synced);
     let batches = follower.batches();
     let note = json!({"metadata": {"annotations": {"note": "n"}}});
     api.must(Method::PATCH, &format!("{PODS}/p"), Some(&note))
