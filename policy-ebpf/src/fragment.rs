@@ -7,7 +7,7 @@ use crate::{
     decision::Decision,
     family::Family,
     lookup::Fragments,
-    packet::{Bytes, IpPacket, Segment, transport},
+    packet::{IpPacket, Segment},
     steps::Steps,
 };
 
@@ -44,11 +44,8 @@ impl Read {
     }
 }
 
-/// The transport header of a packet of an isolated endpoint: its own, or that of its first
-/// fragment.
-///
-/// # Errors
-/// The packet must be dropped.
+/// The transport header of a packet of an isolated endpoint: its own, which is `own`, or that of its first
+/// fragment; else a reason to drop the packet.
 #[inline(always)]
 pub fn segment<F: Family, W: Fragments, B: Steps + ?Sized>(
     world: &W,
@@ -56,30 +53,30 @@ pub fn segment<F: Family, W: Fragments, B: Steps + ?Sized>(
     endpoint: &Endpoint,
     direction: Direction,
     packet: &IpPacket<F>,
-) -> Result<Segment, Decision> {
-    frame
-        .lend(packet, |packet| {
-            find(world, frame, endpoint, direction, packet)
-        })
-        .unwrap_or(Read::failed(Reason::Malformed))
-        .segment()
+    own: Segment,
+) -> Read {
+    if own != Segment::NONE {
+        return Read::of(own);
+    }
+    if packet.is_later_fragment() {
+        return frame
+            .lend(packet, |packet| find(world, endpoint, direction, packet))
+            .unwrap_or(Read::failed(Reason::Malformed));
+    }
+    Read::failed(if packet.is_first_fragment() {
+        Reason::TinyFragment
+    } else {
+        Reason::Malformed
+    })
 }
 
 #[inline(never)]
-fn find<F: Family, W: Fragments, B: Bytes + ?Sized>(
+fn find<F: Family, W: Fragments>(
     world: &W,
-    frame: &B,
     endpoint: &Endpoint,
     direction: Direction,
     packet: &IpPacket<F>,
 ) -> Read {
-    if !packet.is_later_fragment() {
-        return match transport::parse(frame, packet) {
-            Some(segment) => Read::of(segment),
-            None if packet.is_first_fragment() => Read::failed(Reason::TinyFragment),
-            None => Read::failed(Reason::Malformed),
-        };
-    }
     let ports = world
         .fragment(&key(endpoint, direction, packet))
         .unwrap_or_default();

@@ -80,7 +80,7 @@ where
     W: Tables<F> + World,
     B: Steps + ?Sized,
 {
-    let (packet, plain) = match read_known::<F, B>(frame) {
+    let (packet, own) = match read_known::<F, B>(frame) {
         Ok(read) => read,
         Err(error) => return error.into(),
     };
@@ -88,16 +88,13 @@ where
         return Decision::of(Reason::Loopback);
     }
     if !endpoint.is_isolated() {
-        return free::<F, W, B>(world, frame, endpoint, &packet, plain);
+        return free::<F, W, B>(world, frame, endpoint, &packet, own);
     }
-    let segment = match plain {
-        Segment::NONE => {
-            match fragment::segment(world, frame, endpoint, Direction::Egress, &packet) {
-                Ok(segment) => segment,
-                Err(decision) => return decision,
-            }
-        }
-        segment => segment,
+    let direction = Direction::Egress;
+    let segment = match fragment::segment(world, frame, endpoint, direction, &packet, own).segment()
+    {
+        Ok(segment) => segment,
+        Err(decision) => return decision,
     };
     if let Some(reason) = sender::check(world, frame, endpoint, &packet, segment) {
         return Decision::of(reason);
@@ -105,7 +102,7 @@ where
     let case = Case {
         frame,
         endpoint,
-        direction: Direction::Egress,
+        direction,
         ingress_ifindex: origin.ingress_ifindex,
         neighbour: Neighbour::ANYBODY,
         packet: &packet,
@@ -113,7 +110,7 @@ where
     };
     let decision = related_or(world, &case);
     if packet.is_first_fragment() && !decision.drops() {
-        fragment::remember(world, frame, endpoint, Direction::Egress, &packet, segment);
+        fragment::remember(world, frame, endpoint, direction, &packet, segment);
     }
     decision
 }
@@ -125,23 +122,15 @@ fn free<F, W, B>(
     frame: &B,
     endpoint: &Endpoint,
     packet: &IpPacket<F>,
-    plain: Segment,
+    own: Segment,
 ) -> Decision
 where
     F: Wire,
     W: Tables<F>,
     B: Steps + ?Sized,
 {
-    let segment = match plain {
-        Segment::NONE => match frame
-            .lend(packet, |packet| loosely(frame, packet))
-            .unwrap_or(fragment::Read::failed(Reason::Malformed))
-            .segment()
-        {
-            Ok(segment) => segment,
-            Err(decision) => return decision,
-        },
-        segment => segment,
+    let Some(segment) = loosely(packet, own) else {
+        return Decision::of(Reason::Malformed);
     };
     if let Some(reason) = sender::check(world, frame, endpoint, packet, segment) {
         return Decision::of(reason);
@@ -161,20 +150,16 @@ where
 }
 
 /// The transport header of a packet of an endpoint without policy, as far as the checks of the
-/// sender need it.
-#[inline(never)]
-fn loosely<F: Family, B: Steps + ?Sized>(frame: &B, packet: &IpPacket<F>) -> fragment::Read {
-    // Nothing that they look for is in a later fragment; its first part was checked.
-    if !packet.is_later_fragment() {
-        if let Some(segment) = transport::parse(frame, packet) {
-            return fragment::Read::of(segment);
-        }
-        if matches!(
+/// sender need it: nothing they look for is in a later fragment, whose first part was checked.
+#[inline(always)]
+fn loosely<F: Family>(packet: &IpPacket<F>, own: Segment) -> Option<Segment> {
+    if own != Segment::NONE {
+        return Some(own);
+    }
+    let is_short = !packet.is_later_fragment()
+        && matches!(
             transport::kind_of(packet.protocol()),
             Kind::Udp | Kind::Icmp
-        ) {
-            return fragment::Read::failed(Reason::Malformed);
-        }
-    }
-    fragment::Read::of(Segment::unread(packet.protocol()))
+        );
+    (!is_short).then_some(Segment::unread(packet.protocol()))
 }

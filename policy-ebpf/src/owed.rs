@@ -127,7 +127,7 @@ where
     B: Steps + ?Sized,
 {
     let direction = Direction::Egress;
-    let (packet, plain) = match read::<F, B>(frame) {
+    let (packet, own) = match read::<F, B>(frame) {
         Ok(read) => read,
         Err(error) => return error.into(),
     };
@@ -140,17 +140,13 @@ where
     if source.has(Endpoint::UNKNOWN) {
         return Decision::of(Reason::UnknownEndpoint);
     }
-    let segment = match plain {
-        Segment::NONE => match fragment::segment(world, frame, source, direction, &packet) {
-            Ok(segment) => segment,
-            Err(decision) => return decision,
-        },
-        segment => segment,
+    let segment = match fragment::segment(world, frame, source, direction, &packet, own).segment() {
+        Ok(segment) => segment,
+        Err(decision) => return decision,
     };
     let identity = identify(world, source, direction, 0, Neighbour::ANYBODY, peer);
-    let port = segment
-        .has_ports()
-        .then_some(u16::from_be_bytes(segment.destination_port()));
+    let has_ports = frame.forget(segment.has_ports().into()) != 0;
+    let port = has_ports.then_some(u16::from_be_bytes(segment.destination_port()));
     let answer = ask_as_opened(world, source, direction, identity, packet.protocol(), port);
     // An answer to who opened a connection to the pod needs no rule.
     if !answer.verdict().allows() && !belongs(world, source, &packet, segment) {

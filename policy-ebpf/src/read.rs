@@ -1,4 +1,5 @@
-//! Reading a frame's headers: the short way, else the long one.
+//! Reading a frame's headers: the short way, else the long one. Both say [`Segment::NONE`] where there is no
+//! transport header.
 
 use crate::{
     packet::{IpPacket, ParseError, Segment, Wire},
@@ -26,5 +27,5 @@ pub fn read_known<F: Wire, B: Steps + ?Sized>(
     if let Some(read) = F::plain(frame) {
         return Ok(read);
     }
-    Ok((frame.follow()?, Segment::NONE))
+    frame.follow()
 }

@@ -12,19 +12,21 @@ use crate::{
     flows::phase,
     link::{self, LinkControl},
     lookup::{Addresses, Clock, Flows, Policy},
-    packet::{Bare, Bytes, IpPacket, ParseError, Segment, Wire},
+    packet::{Bare, Bytes, IpPacket, ParseError, Segment, Wire, transport},
     related,
 };
 
 /// A frame, and the steps that only few take.
 pub trait Steps: Bytes {
-    /// Follows all headers of the packet to its transport header.
+    /// Follows all headers of the packet, and reads its transport header where it has one that is all there.
     ///
     /// # Errors
     /// They cannot be followed.
     #[inline(always)]
-    fn follow<F: Wire>(&self) -> Result<IpPacket<F>, ParseError> {
-        F::parse(self, Self::LINK_HEADER)
+    fn follow<F: Wire>(&self) -> Result<(IpPacket<F>, Segment), ParseError> {
+        let packet = F::parse(self, Self::LINK_HEADER)?;
+        let segment = transport::of(self, &packet);
+        Ok((packet, segment))
     }
 
     /// What an ICMPv6 or IGMP message is to its link; `sender` is the endpoint that sent it, where its claims

@@ -69,7 +69,7 @@ where
     W: Tables<F> + World,
     B: Steps + ?Sized,
 {
-    let (packet, plain) = match read_known::<F, B>(frame) {
+    let (packet, own) = match read_known::<F, B>(frame) {
         Ok(read) => read,
         Err(error) if endpoint.is_isolated() || endpoint.has(Endpoint::UNKNOWN) => {
             return error.into();
@@ -83,7 +83,7 @@ where
     if whence.is_host() && !(F::VERSION == 6 && packet.has_fragment_header()) {
         return Decision::of(Reason::Host);
     }
-    addressed::<F, W, B>(world, frame, whence, endpoint, &packet, plain)
+    addressed::<F, W, B>(world, frame, whence, endpoint, &packet, own)
 }
 
 /// Whether a packet is for the endpoint's first address. Whatever else is in it, an endpoint without policy
@@ -105,7 +105,7 @@ fn addressed<F, W, B>(
     whence: Whence,
     endpoint: &Endpoint,
     packet: &IpPacket<F>,
-    plain: Segment,
+    own: Segment,
 ) -> Decision
 where
     F: Wire,
@@ -113,20 +113,16 @@ where
     B: Steps + ?Sized,
 {
     if endpoint.has(Endpoint::UNKNOWN) {
-        return frame
-            .lend(packet, |packet| unknown::<F, W, B>(world, frame, packet))
-            .unwrap_or(Decision::of(Reason::UnknownEndpoint));
+        return unknown::<F, W, B>(world, frame, packet, own);
     }
     if !endpoint.is_isolated() {
         return Decision::of(Reason::NotIsolated);
     }
     let direction = Direction::Ingress;
-    let segment = match plain {
-        Segment::NONE => match fragment::segment(world, frame, endpoint, direction, packet) {
-            Ok(segment) => segment,
-            Err(decision) => return decision,
-        },
-        segment => segment,
+    let segment = match fragment::segment(world, frame, endpoint, direction, packet, own).segment()
+    {
+        Ok(segment) => segment,
+        Err(decision) => return decision,
     };
     if link::classify(world, frame, packet, segment, None) == LinkControl::Yes {
         return Decision::of(Reason::LinkControl);
@@ -153,17 +149,15 @@ where
 }
 
 /// Until the pod is known only what keeps the link alive reaches it, and this host.
-#[inline(never)]
-fn unknown<F, W, B>(world: &W, frame: &B, packet: &IpPacket<F>) -> Decision
+#[inline(always)]
+fn unknown<F, W, B>(world: &W, frame: &B, packet: &IpPacket<F>, own: Segment) -> Decision
 where
     F: Wire,
     W: Tables<F>,
     B: Steps + ?Sized,
 {
-    let keeps_link = !packet.is_later_fragment()
-        && crate::packet::transport::parse(frame, packet).is_some_and(|segment| {
-            link::classify(world, frame, packet, segment, None) == LinkControl::Yes
-        });
+    let keeps_link =
+        own != Segment::NONE && link::classify(world, frame, packet, own, None) == LinkControl::Yes;
     Decision::of(if keeps_link {
         Reason::LinkControl
     } else {

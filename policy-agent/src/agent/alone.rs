@@ -33,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How often the name is asked for while its owner is coming or going.
 const ATTEMPTS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
+/// The path of an agent that does not say it: it is stopped, or ends at this moment.
+pub(super) const UNKNOWN: &str = "unknown";
 /// A path is not longer.
 const LONGEST: u64 = libc::PATH_MAX as u64;
 
@@ -129,7 +131,7 @@ fn ask(address: &SocketAddr) -> io::Result<Other> {
     let read = stream.take(LONGEST).read_to_end(&mut path);
     let pin_path = match read {
         Ok(_) if !path.is_empty() => PathBuf::from(std::ffi::OsString::from_vec(path)),
-        _ => "unknown".into(),
+        _ => UNKNOWN.into(),
     };
     let pid = owner.pid();
     Ok(if may_enforce(pid) || PinDir::new(&pin_path).is_held() {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing is touched before the pin directory is this process's own.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use super::{AgentError, AgentOptions, alone};
 use crate::datapath::{Mechanism, PinDirError, Pins};
@@ -34,7 +34,10 @@ pub(super) async fn lock(
             Err(refusal) => refusal,
         };
         let is_before = match &refusal {
-            AgentError::SecondAgent { pin_path, .. } => pin_path == path,
+            // One that ends at this moment may have no time to say which it was; waiting touches nothing.
+            AgentError::SecondAgent { pin_path, .. } => {
+                pin_path == path || pin_path == Path::new(alone::UNKNOWN)
+            }
             AgentError::Pins(PinDirError::Locked { .. }) => true,
             _ => false,
         };

@@ -50,6 +50,7 @@ pub(crate) struct KnownAnswer<const WORDS: usize> {
 #[repr(C, align(8))]
 pub(crate) struct Scratch {
     pub(crate) packet: [u64; 6],
+    pub(crate) segment: u64,
     pub(crate) flow: [u64; 20],
     pub(crate) bytes: [u64; 3],
     pub(crate) step: [u64; 4],

@@ -14,7 +14,7 @@ use policy_ebpf::{
     packet::{
         IpPacket, Segment, Wire,
         ethernet::{self, ethertype},
-        transport::{self, Kind},
+        transport::Kind,
     },
     read::read,
 };
@@ -180,10 +180,6 @@ fn addresses<F: Wire, const LINK: usize>(frame: &Frame<LINK>, event: &mut Event)
     };
     network(&packet, event);
     if segment != Segment::NONE {
-        ports(segment, event);
-    } else if !packet.is_later_fragment()
-        && let Some(segment) = transport::parse(frame, &packet)
-    {
         ports(segment, event);
     }
     true

@@ -14,7 +14,7 @@ use policy_ebpf::{
     flows::phase,
     link::{self, LinkControl},
     lookup::{Addresses, Clock, Flows, Policy, Tables},
-    packet::{IpPacket, ParseError, Segment, Wire, ethernet},
+    packet::{IpPacket, ParseError, Segment, Wire, ethernet, transport},
     related,
     steps::Steps,
 };
@@ -26,14 +26,20 @@ type Received = Frame<{ ethernet::HEADER_LEN }>;
 
 impl<const LINK: usize> Steps for Frame<LINK> {
     #[inline(always)]
-    fn follow<F: Wire>(&self) -> Result<IpPacket<F>, ParseError> {
+    fn follow<F: Wire>(&self) -> Result<(IpPacket<F>, Segment), ParseError> {
         const { assert!(LINK == ethernet::HEADER_LEN) };
         let outcome = match F::VERSION {
             4 => follow_v4(self.skb()),
             _ => follow_v6(self.skb()),
         };
         match outcome {
-            FOLLOWED => kept().copied().ok_or(ParseError::Malformed),
+            FOLLOWED => {
+                let scratch = maps::SCRATCH.get_ptr(0).ok_or(ParseError::Malformed)?;
+                let packet = kept().copied().ok_or(ParseError::Malformed)?;
+                // SAFETY: an array slot stays where it is and belongs to this processor until the program
+                // ends.
+                Ok((packet, Segment(unsafe { (*scratch).segment })))
+            }
             EXTENSION_HEADERS => Err(ParseError::ExtensionHeaders),
             ROUTING_HEADER => Err(ParseError::RoutingHeader),
             _ => Err(ParseError::Malformed),
@@ -175,7 +181,12 @@ fn follow<F: Wire>(skb: *mut __sk_buff) -> u64 {
     let frame = Received::new(skb);
     match F::parse(&frame, ethernet::HEADER_LEN) {
         Ok(packet) => {
+            let segment = transport::of(&frame, &packet);
             keep::<F>(&packet);
+            if let Some(scratch) = maps::SCRATCH.get_ptr_mut(0) {
+                // SAFETY: an array slot stays where it is and belongs to this processor until the program ends.
+                unsafe { (*scratch).segment = segment.0 };
+            }
             FOLLOWED
         }
         Err(ParseError::ExtensionHeaders) => EXTENSION_HEADERS,

@@ -219,6 +219,15 @@ pub const fn kind_of(number: u8) -> Kind {
     }
 }
 
+/// The transport header of a packet: [`Segment::NONE`] where it has none, or not all of it.
+#[inline(always)]
+pub fn of<B: Bytes + ?Sized, A>(frame: &B, packet: &IpPacket<A>) -> Segment {
+    if packet.is_later_fragment() {
+        return Segment::NONE;
+    }
+    parse(frame, packet).unwrap_or(Segment::NONE)
+}
+
 /// Reads the transport header of a whole packet or of a first fragment; nothing when it is not
 /// there entirely.
 #[inline(always)]
