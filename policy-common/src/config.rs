@@ -3,6 +3,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::limits;
+
 /// The global `CONFIG` of the object.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -36,6 +38,14 @@ pub struct Config {
     /// The host's network namespace, as the kernel numbers them: sockets of others are not this
     /// host's. 0 where programs cannot ask which namespace a socket belongs to.
     pub netns_cookie: u64,
+    /// Lines of ADDRESSES_V4.
+    pub lines_v4: u32,
+    /// Lines of ADDRESSES_V6.
+    pub lines_v6: u32,
+    /// Lines of RULES.
+    pub rule_lines: u32,
+    /// Keeps the size a multiple of eight.
+    pub reserved_too: u32,
 }
 
 impl Config {
@@ -57,6 +67,10 @@ impl Config {
         has_previous_flows: 0,
         reserved: [0; 5],
         netns_cookie: 0,
+        lines_v4: limits::LINES_V4,
+        lines_v6: limits::LINES_V6,
+        rule_lines: limits::RULE_LINES,
+        reserved_too: 0,
     };
 }
 

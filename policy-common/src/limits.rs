@@ -4,6 +4,12 @@
 pub const MAX_ENDPOINTS: u32 = 4_096;
 /// Exact addresses of each family.
 pub const MAX_ADDRESSES: u32 = 262_144;
+/// Lines of IPv4 addresses, eight to each.
+pub const LINES_V4: u32 = MAX_ADDRESSES / 8;
+/// Lines of IPv6 addresses, up to three to each.
+pub const LINES_V6: u32 = MAX_ADDRESSES / 2;
+/// Lines of rules, eight to each.
+pub const RULE_LINES: u32 = MAX_RULES / 8;
 /// Prefixes of each family.
 pub const MAX_CIDRS: u32 = 65_536;
 /// Prefixes of each family that this node delivers locally.

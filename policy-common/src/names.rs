@@ -4,9 +4,9 @@
 pub const INTERFACES: &str = "INTERFACES";
 /// endpoint number → [`crate::Endpoint`] (hash).
 pub const ENDPOINTS: &str = "ENDPOINTS";
-/// IPv4 address → [`crate::AddressEntry`] (hash).
+/// Lines of IPv4 addresses with a [`crate::AddressEntry`] each (array).
 pub const ADDRESSES_V4: &str = "ADDRESSES_V4";
-/// IPv6 address → [`crate::AddressEntry`] (hash).
+/// Lines of IPv6 addresses with a [`crate::AddressEntry`] each (array).
 pub const ADDRESSES_V6: &str = "ADDRESSES_V6";
 /// IPv4 prefix → [`crate::IdentityId`] (LPM trie).
 pub const CIDRS_V4: &str = "CIDRS_V4";
@@ -16,8 +16,14 @@ pub const CIDRS_V6: &str = "CIDRS_V6";
 pub const LOCALS_V4: &str = "LOCALS_V4";
 /// IPv6 prefix → 1, where this node delivers packets locally (LPM trie).
 pub const LOCALS_V6: &str = "LOCALS_V6";
-/// [`crate::RuleKey`] → [`crate::PortSetId`] (hash).
+/// Lines of [`crate::RuleKey`] with a [`crate::PortSetId`] each (array).
 pub const RULES: &str = "RULES";
+/// IPv4 address → [`crate::AddressEntry`] (trie of whole addresses), where a line has no room.
+pub const SPILLED_V4: &str = "SPILLED_V4";
+/// IPv6 address → [`crate::AddressEntry`] (trie of whole addresses), where a line has no room.
+pub const SPILLED_V6: &str = "SPILLED_V6";
+/// [`crate::RuleKey`] → [`crate::PortSetId`] (trie of whole keys), where a line has no room.
+pub const SPILLED_RULES: &str = "SPILLED_RULES";
 /// [`crate::PortSetId`] → [`crate::PortSet`] (array).
 pub const PORT_SETS: &str = "PORT_SETS";
 /// [`crate::PortKey`] prefix → [`crate::Verdict`] (LPM trie), for sets that do not stand inline.

@@ -21,6 +21,7 @@ pub mod fragment;
 pub mod from_pod;
 pub mod judge;
 pub mod judgement;
+pub mod lines;
 pub mod link;
 pub mod lookup;
 #[cfg(not(target_arch = "bpf"))]

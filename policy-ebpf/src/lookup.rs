@@ -59,6 +59,14 @@ pub trait Policy {
     fn is_tunnel_port(&self, port: u16) -> bool;
     /// RULES.
     fn rule(&self, key: &RuleKey) -> Option<PortSetId>;
+    /// As [`verdict`](crate::rules::verdict).
+    fn verdict(
+        &self,
+        rule: &RuleKey,
+        default_ports: PortSetId,
+        protocol: u8,
+        port: Option<u16>,
+    ) -> Verdict;
     /// PORT_SETS.
     fn port_set(&self, set: PortSetId) -> Option<&PortSet>;
     /// PORTS: the entry with the longest prefix of at most `bits`.

@@ -21,7 +21,7 @@ use crate::{
         protocol,
     },
     read::read,
-    rules::{ask_as_opened, identify},
+    rules::{ask_as_opened, identify, written},
     steps::Steps,
 };
 
@@ -147,6 +147,7 @@ where
     let identity = identify(world, source, direction, 0, Neighbour::ANYBODY, peer);
     let has_ports = frame.forget(segment.has_ports().into()) != 0;
     let port = has_ports.then_some(u16::from_be_bytes(segment.destination_port()));
+    let port = written(port);
     let answer = ask_as_opened(world, source, direction, identity, packet.protocol(), port);
     // An answer to who opened a connection to the pod needs no rule.
     if !answer.verdict().allows() && !belongs(world, source, &packet, segment) {

@@ -7,7 +7,7 @@ use crate::{
     lookup::{Addresses, Clock, Flows, Policy},
     neighbour::Neighbour,
     packet::{Bytes, IpPacket, Wire, protocol, quote::Quote},
-    rules::{ask_as_opened, identify},
+    rules::{ask_as_opened, identify, written},
 };
 
 /// Whether a pod may send this error: only about a packet that it received.
@@ -76,7 +76,7 @@ where
         Direction::Ingress => pod.1,
         Direction::Egress => peer.1,
     };
-    let port = has_ports.then_some(u16::from_be_bytes(port));
+    let port = written(has_ports.then_some(u16::from_be_bytes(port)));
     ask_as_opened(world, endpoint, opened, identity, quote.protocol, port)
         .verdict()
         .allows()

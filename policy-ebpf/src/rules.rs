@@ -1,5 +1,7 @@
 //! The question to the rules: which identity is the peer, and what does the ruleset say of it.
 
+use core::hint::black_box;
+
 use policy_common::{
     Direction, Endpoint, IdentityId, PortKey, PortSet, PortSetId, RuleKey, Verdict,
     limits::INLINE_PORTS,
@@ -11,6 +13,18 @@ use crate::{
     neighbour::Neighbour,
     question::Answer,
 };
+
+/// The same port, in registers that are written whether there is one or not: a program that is short of
+/// registers puts them on its stack while it looks up an identity, and the verifier refuses one that nobody
+/// wrote.
+#[inline(always)]
+pub(crate) fn written(port: Option<u16>) -> Option<u16> {
+    const NONE: u32 = u32::MAX;
+    match black_box(port.map_or(NONE, u32::from)) {
+        NONE => None,
+        port => Some(port as u16),
+    }
+}
 
 /// Whether a policy covers the direction.
 #[inline(always)]
@@ -98,13 +112,24 @@ pub fn ask<W: Policy>(
         Direction::Ingress => endpoint.ingress,
         Direction::Egress => endpoint.egress,
     };
-    let ports = world
-        .rule(&RuleKey {
-            ruleset: rules.ruleset,
-            identity,
-        })
-        .unwrap_or(rules.default_ports);
-    let verdict = match ports {
+    let key = RuleKey {
+        ruleset: rules.ruleset,
+        identity,
+    };
+    let verdict = world.verdict(&key, rules.default_ports, protocol, port);
+    Answer::new(verdict, identity)
+}
+
+/// What a rule says of a protocol and a port (as [`ask`]); `default_ports` where there is no such rule.
+#[inline(always)]
+pub fn verdict<W: Policy>(
+    world: &W,
+    rule: &RuleKey,
+    default_ports: PortSetId,
+    protocol: u8,
+    port: Option<u16>,
+) -> Verdict {
+    match world.rule(rule).unwrap_or(default_ports) {
         PortSetId::DENY_ALL => Verdict::DENY,
         PortSetId::ALLOW_ALL => Verdict::ALLOW,
         set => match world.port_set(set) {
@@ -112,8 +137,7 @@ pub fn ask<W: Policy>(
             Some(_) => in_trie(world, set, protocol, port),
             None => Verdict::DENY,
         },
-    };
-    Answer::new(verdict, identity)
+    }
 }
 
 #[inline(always)]

@@ -5,7 +5,7 @@ use core::cell::UnsafeCell;
 
 use aya_ebpf::{
     Global,
-    bindings::BPF_F_NO_PREALLOC,
+    bindings::BPF_F_MMAPABLE,
     btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
     macros::btf_map,
 };
@@ -14,11 +14,13 @@ use policy_common::{
     EventBudget, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FragmentKey, FragmentPorts, IdentityId,
     NodeState, PortKey, PortSet, PortSetId, Reason, Recent, RuleKey, V4, V6, Verdict,
     limits::{
-        self, EVENT_BYTES, MAX_ADDRESSES, MAX_CHUNKS, MAX_CIDRS, MAX_ENDPOINTS, MAX_FLOWS,
-        MAX_FRAGMENTS, MAX_LOCALS, MAX_PORT_SETS, MAX_PORTS, MAX_RULES, TUNNEL_PORT_WORDS,
+        self, EVENT_BYTES, LINES_V4, LINES_V6, MAX_ADDRESSES, MAX_CHUNKS, MAX_CIDRS, MAX_ENDPOINTS,
+        MAX_FLOWS, MAX_FRAGMENTS, MAX_LOCALS, MAX_PORT_SETS, MAX_PORTS, MAX_RULES, RULE_LINES,
+        TUNNEL_PORT_WORDS,
     },
     shares::CHUNK_SLOTS,
 };
+use policy_ebpf::lines::WORDS;
 use policy_ebpf::recall::{ENDPOINT_SLOTS, Role, SLOTS};
 
 /// A copy of an element of ENDPOINTS, so that not every packet looks it up.
@@ -56,8 +58,8 @@ pub(crate) struct Scratch {
     pub(crate) step: [u64; 4],
 }
 
-/// Addresses come and go all the time and need not take their memory at load.
-const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
+/// The agent writes these word by word; so the first line also stands at the beginning of a cache line.
+const WRITTEN_IN_PLACE: usize = BPF_F_MMAPABLE as usize;
 
 #[unsafe(no_mangle)]
 pub(crate) static CONFIG: Global<Config> = Global::new(Config::DEFAULT);
@@ -82,11 +84,17 @@ pub(crate) static INTERFACES: HashMap<u32, EndpointId, { MAX_ENDPOINTS as usize 
 #[btf_map]
 pub(crate) static ENDPOINTS: HashMap<u32, Endpoint, { MAX_ENDPOINTS as usize }> = HashMap::new();
 #[btf_map]
-pub(crate) static ADDRESSES_V4: HashMap<V4, AddressEntry, { MAX_ADDRESSES as usize }, SPARSE> =
-    HashMap::new();
+pub(crate) static ADDRESSES_V4: Array<[u64; WORDS], { LINES_V4 as usize }, WRITTEN_IN_PLACE> =
+    Array::new();
 #[btf_map]
-pub(crate) static ADDRESSES_V6: HashMap<V6, AddressEntry, { MAX_ADDRESSES as usize }, SPARSE> =
-    HashMap::new();
+pub(crate) static ADDRESSES_V6: Array<[u64; WORDS], { LINES_V6 as usize }, WRITTEN_IN_PLACE> =
+    Array::new();
+#[btf_map]
+pub(crate) static SPILLED_V4: LpmTrie<V4, AddressEntry, { MAX_ADDRESSES as usize }> =
+    LpmTrie::new();
+#[btf_map]
+pub(crate) static SPILLED_V6: LpmTrie<V6, AddressEntry, { MAX_ADDRESSES as usize }> =
+    LpmTrie::new();
 #[btf_map]
 pub(crate) static CIDRS_V4: LpmTrie<V4, IdentityId, { MAX_CIDRS as usize }> = LpmTrie::new();
 #[btf_map]
@@ -96,8 +104,11 @@ pub(crate) static LOCALS_V4: LpmTrie<V4, u32, { MAX_LOCALS as usize }> = LpmTrie
 #[btf_map]
 pub(crate) static LOCALS_V6: LpmTrie<V6, u32, { MAX_LOCALS as usize }> = LpmTrie::new();
 #[btf_map]
-pub(crate) static RULES: HashMap<RuleKey, PortSetId, { MAX_RULES as usize }, SPARSE> =
-    HashMap::new();
+pub(crate) static RULES: Array<[u64; WORDS], { RULE_LINES as usize }, WRITTEN_IN_PLACE> =
+    Array::new();
+#[btf_map]
+pub(crate) static SPILLED_RULES: LpmTrie<RuleKey, PortSetId, { MAX_RULES as usize }> =
+    LpmTrie::new();
 #[btf_map]
 pub(crate) static PORT_SETS: Array<PortSet, { MAX_PORT_SETS as usize }> = Array::new();
 #[btf_map]

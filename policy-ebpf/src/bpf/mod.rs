@@ -4,6 +4,7 @@ mod flow_table;
 pub(crate) mod frame;
 pub(crate) mod globals;
 mod known;
+mod lines;
 pub(crate) mod maps;
 pub(crate) mod metadata;
 pub(crate) mod report;

@@ -3,7 +3,7 @@
 use aya_ebpf::{bindings::BPF_ANY, btf_maps::lpm_trie::Key, helpers::generated::bpf_jiffies64};
 use policy_common::{
     AddressEntry, Endpoint, EndpointId, Flow, FlowKeyV4, FlowKeyV6, FlowState, FragmentKey,
-    FragmentPorts, IdentityId, PortKey, PortSet, PortSetId, RuleKey, V4, V6, Verdict,
+    FragmentPorts, IdentityId, PortKey, PortSet, PortSetId, RuleKey, RulesetId, V4, V6, Verdict,
     limits::POD_LINKS,
 };
 use policy_ebpf::{
@@ -11,13 +11,14 @@ use policy_ebpf::{
     lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall},
     question::{Answer, Question},
     recall::{Role, is_same, slot, words_v4, words_v6},
+    rules,
 };
 
 use super::{
     flow_table::carried,
     globals::{config, control},
     known::{copy, learn},
-    maps,
+    lines, maps,
 };
 
 /// The kernel.
@@ -114,8 +115,21 @@ impl Policy for Kernel {
 
     #[inline(always)]
     fn rule(&self, key: &RuleKey) -> Option<PortSetId> {
-        // SAFETY: one word, read at once.
-        unsafe { maps::RULES.get(key) }.copied()
+        lines::rule(key)
+    }
+
+    #[inline(always)]
+    fn verdict(
+        &self,
+        rule: &RuleKey,
+        default_ports: PortSetId,
+        protocol: u8,
+        port: Option<u16>,
+    ) -> Verdict {
+        let (ruleset, identity) = (rule.ruleset.0.into(), rule.identity.0.into());
+        let port = port.map_or(NO_PORT, u64::from);
+        let ports = default_ports.0.into();
+        Verdict(rule_says(ruleset, identity, ports, protocol.into(), port) as u8)
     }
 
     #[inline(always)]
@@ -127,6 +141,29 @@ impl Policy for Kernel {
     fn port(&self, key: PortKey, bits: u32) -> Option<Verdict> {
         maps::PORTS.get(&Key::new(bits, key)).copied()
     }
+}
+
+/// No port of any packet.
+const NO_PORT: u64 = u64::MAX;
+
+/// A global function: the verifier follows it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rule_says(
+    ruleset: u64,
+    identity: u64,
+    default_ports: u64,
+    protocol: u64,
+    port: u64,
+) -> u64 {
+    let rule = RuleKey {
+        ruleset: RulesetId(ruleset as u32),
+        identity: IdentityId(identity as u32),
+    };
+    let port = (port != NO_PORT).then_some(port as u16);
+    let default_ports = PortSetId(default_ports as u32);
+    let verdict = rules::verdict(&Kernel, &rule, default_ports, protocol as u8, port);
+    verdict.0.into()
 }
 
 impl Fragments for Kernel {
@@ -144,14 +181,13 @@ impl Fragments for Kernel {
 }
 
 macro_rules! tables {
-    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $locals:ident, $flows:ident, $previous:ident,
+    ($family:ty, $key:ty, $find:ident, $cidrs:ident, $locals:ident, $flows:ident, $previous:ident,
      $known:ident, $answers:ident,
      $words:ident, $bits:literal) => {
         impl Addresses<$family> for Kernel {
             #[inline(always)]
             fn address(&self, address: $family) -> Option<AddressEntry> {
-                // SAFETY: eight bytes, read at once.
-                unsafe { maps::$addresses.get(address) }.copied()
+                lines::$find(address)
             }
 
             #[inline(always)]
@@ -250,7 +286,7 @@ macro_rules! tables {
 tables!(
     V4,
     FlowKeyV4,
-    ADDRESSES_V4,
+    address_v4,
     CIDRS_V4,
     LOCALS_V4,
     FLOWS_V4,
@@ -263,7 +299,7 @@ tables!(
 tables!(
     V6,
     FlowKeyV6,
-    ADDRESSES_V6,
+    address_v6,
     CIDRS_V6,
     LOCALS_V6,
     FLOWS_V6,

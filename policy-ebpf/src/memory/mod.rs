@@ -6,6 +6,9 @@
 //! part of the object.
 
 mod flow_table;
+mod lined;
+
+pub use lined::Lined;
 
 use std::{
     cell::{Cell, RefCell},
@@ -27,6 +30,7 @@ use crate::{
         shares::{self, Bounds, Charge},
     },
     lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares},
+    rules,
 };
 
 /// All maps, the clock and the configuration. Policy is written through the public fields.
@@ -45,9 +49,9 @@ pub struct MemoryWorld {
     /// ENDPOINTS.
     pub endpoints: HashMap<EndpointId, Endpoint>,
     /// ADDRESSES_V4.
-    pub addresses_v4: HashMap<V4, AddressEntry>,
+    pub addresses_v4: Lined<V4>,
     /// ADDRESSES_V6.
-    pub addresses_v6: HashMap<V6, AddressEntry>,
+    pub addresses_v6: Lined<V6>,
     /// CIDRS_V4: prefixes with their lengths.
     pub cidrs_v4: HashMap<(V4, u32), IdentityId>,
     /// CIDRS_V6: prefixes with their lengths.
@@ -57,7 +61,7 @@ pub struct MemoryWorld {
     /// LOCALS_V6: prefixes with their lengths.
     pub locals_v6: HashMap<(V6, u32), u32>,
     /// RULES.
-    pub rules: HashMap<RuleKey, PortSetId>,
+    pub rules: Lined<RuleKey>,
     /// PORT_SETS.
     pub port_sets: HashMap<PortSetId, PortSet>,
     /// PORTS: prefixes with their lengths.
@@ -98,13 +102,13 @@ impl Default for MemoryWorld {
             interfaces: HashMap::new(),
             pod_links: HashSet::new(),
             endpoints: HashMap::new(),
-            addresses_v4: HashMap::new(),
-            addresses_v6: HashMap::new(),
+            addresses_v4: Lined::default(),
+            addresses_v6: Lined::default(),
             cidrs_v4: HashMap::new(),
             cidrs_v6: HashMap::new(),
             locals_v4: HashMap::new(),
             locals_v6: HashMap::new(),
-            rules: HashMap::new(),
+            rules: Lined::default(),
             port_sets: HashMap::new(),
             ports: HashMap::new(),
             ifbs: HashSet::new(),
@@ -203,7 +207,17 @@ impl Policy for MemoryWorld {
     }
 
     fn rule(&self, key: &RuleKey) -> Option<PortSetId> {
-        self.rules.get(key).copied()
+        self.rules.get(key)
+    }
+
+    fn verdict(
+        &self,
+        rule: &RuleKey,
+        default_ports: PortSetId,
+        protocol: u8,
+        port: Option<u16>,
+    ) -> Verdict {
+        rules::verdict(self, rule, default_ports, protocol, port)
     }
 
     fn port_set(&self, set: PortSetId) -> Option<&PortSet> {
@@ -301,7 +315,7 @@ macro_rules! tables {
     ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $locals:ident, $flows:ident, $previous:ident, $bits:literal) => {
         impl Addresses<$family> for MemoryWorld {
             fn address(&self, address: $family) -> Option<AddressEntry> {
-                self.$addresses.get(&address).copied()
+                self.$addresses.get(&address)
             }
 
             fn cidr(&self, address: $family) -> Option<IdentityId> {

@@ -1,10 +1,13 @@
 //! How full the tables are, read from their pins: also while no agent runs.
 
-use aya::maps::{Map, MapData, MapError, MapInfo};
+use std::path::Path;
+
+use aya::maps::{Array, Map, MapData, MapError, MapInfo};
 use policy_common::{
     AddressEntry, Endpoint, Flow, FlowKeyV4, FlowKeyV6, FragmentKey, FragmentPorts, IdentityId,
     PortKey, PortSet, PortSetId, RuleKey, V4, V6, Verdict, names,
 };
+use policy_ebpf::lines::{Key, WORDS, table::keys};
 use serde::{Deserialize, Serialize};
 
 use super::super::{
@@ -38,36 +41,75 @@ pub fn fill(pins: &PinDir) -> Result<Vec<MapFill>, PinDirError> {
             continue;
         }
         let failed = |source| PinDirError::Map { name, source };
-        let most = MapInfo::from_pin(&path).map_err(failed)?.max_entries();
-        let map = MapData::from_pin(&path)
-            .and_then(Map::from_map_data)
-            .map_err(failed)?;
+        let mut entries = count(open(&path).map_err(failed)?).map_err(failed)?;
+        let mut sized = path;
+        // How much fits, the spill says: a line has no number of entries.
+        if let Some((_, spill, count)) = SPILLS.into_iter().find(|(lines, ..)| *lines == name) {
+            sized = pins.path().join(spill);
+            entries += count(open(&sized).map_err(failed)?).map_err(failed)?;
+        }
+        let most = MapInfo::from_pin(&sized).map_err(failed)?.max_entries();
         fills.push(MapFill {
             name: name.to_owned(),
-            entries: count(map).map_err(failed)?,
+            entries,
             most: most.into(),
         });
     }
     Ok(fills)
 }
 
+fn open(pin: &Path) -> Result<Map, MapError> {
+    MapData::from_pin(pin).and_then(Map::from_map_data)
+}
+
 type Count = fn(Map) -> Result<u64, MapError>;
 
 const TABLES: [(&str, Count); 13] = [
     (names::ENDPOINTS, hash::<u32, Endpoint>),
-    (names::ADDRESSES_V4, hash::<V4, AddressEntry>),
-    (names::ADDRESSES_V6, hash::<V6, AddressEntry>),
+    (names::ADDRESSES_V4, lines::<V4>),
+    (names::ADDRESSES_V6, lines::<V6>),
     (names::CIDRS_V4, trie::<V4, IdentityId>),
     (names::CIDRS_V6, trie::<V6, IdentityId>),
     (names::LOCALS_V4, trie::<V4, u32>),
     (names::LOCALS_V6, trie::<V6, u32>),
-    (names::RULES, hash::<RuleKey, PortSetId>),
+    (names::RULES, lines::<RuleKey>),
     (names::PORT_SETS, port_sets),
     (names::PORTS, trie::<PortKey, Verdict>),
     (names::FLOWS_V4, hash::<FlowKeyV4, Flow>),
     (names::FLOWS_V6, hash::<FlowKeyV6, Flow>),
     (names::FRAGMENTS, hash::<FragmentKey, FragmentPorts>),
 ];
+
+/// Tables of lines, and the tables of what has no room in them.
+const SPILLS: [(&str, &str, Count); 3] = [
+    (
+        names::ADDRESSES_V4,
+        names::SPILLED_V4,
+        trie::<V4, AddressEntry>,
+    ),
+    (
+        names::ADDRESSES_V6,
+        names::SPILLED_V6,
+        trie::<V6, AddressEntry>,
+    ),
+    (
+        names::RULES,
+        names::SPILLED_RULES,
+        trie::<RuleKey, PortSetId>,
+    ),
+];
+
+fn lines<K: Key>(map: Map) -> Result<u64, MapError> {
+    let _: Array<&MapData, Abi<[u64; WORDS]>> = (&map).try_into()?;
+    let Map::Array(data) = &map else {
+        return Ok(0);
+    };
+    let mut entries = 0;
+    sys::for_each(data, |_: u32, line: [u64; WORDS]| {
+        entries += keys::<K>(&line).count() as u64;
+    })?;
+    Ok(entries)
+}
 
 fn hash<K: bytemuck::Pod, V: bytemuck::Pod>(map: Map) -> Result<u64, MapError> {
     let _: aya::maps::HashMap<&MapData, Abi<K>, Abi<V>> = (&map).try_into()?;

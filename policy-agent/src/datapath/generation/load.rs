@@ -132,6 +132,9 @@ impl LoadOptions<'_> {
             own_flows,
             shared_flows: shared.saturating_sub(slack),
             flow_grant,
+            lines_v4: self.sizes.lines_v4(),
+            lines_v6: self.sizes.lines_v6(),
+            rule_lines: self.sizes.rule_lines(),
             ..self.config
         }
     }

@@ -9,6 +9,7 @@ mod counters;
 mod datapath;
 mod failure;
 mod fill;
+mod lined;
 mod load;
 mod loaded;
 mod locals;

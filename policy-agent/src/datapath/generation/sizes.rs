@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use policy_common::{PortSetId, limits, names, shares::CHUNK_SLOTS};
+use policy_common::{PortSetId, RuleKey, V4, V6, limits, names, shares::CHUNK_SLOTS};
 use policy_core::plan::{Room, Table};
+use policy_ebpf::lines::lines_for;
 
 /// Rules that every generation has ([`super::tables::BUILT_IN_RULES`]).
 const BUILT_IN: u32 = super::tables::BUILT_IN_RULES.len() as u32;
@@ -121,12 +122,13 @@ impl TableSizes {
     /// No table has more elements.
     const LARGEST: u32 = 1 << 28;
 
-    /// What the tables of policy take when they are full, in bytes: elements with what the kernel
-    /// keeps beside each, buckets, and the inner nodes of tries.
+    /// What the tables of policy take when they are full, in bytes: lines and what spills from them
+    /// (a seventh where eight stand in a line, a tenth where two do that has room for three), elements
+    /// with what the kernel keeps beside each, and the inner nodes of tries.
     pub(crate) fn bytes(&self) -> u64 {
         [
-            (self.max_rules, 96),
-            (self.max_addresses, 96 + 128),
+            (self.max_rules, 8 + 128 / 7),
+            (self.max_addresses, 8 + 128 / 7 + 32 + 160 / 10),
             (self.max_cidrs, 128 + 160),
             (self.max_ports, 128),
             (self.max_port_sets, 64),
@@ -153,6 +155,25 @@ impl TableSizes {
         }
     }
 
+    fn all_rules(&self) -> u32 {
+        self.max_rules.saturating_add(BUILT_IN)
+    }
+
+    /// Lines of IPv4 addresses.
+    pub(crate) fn lines_v4(&self) -> u32 {
+        lines_for::<V4>(self.max_addresses)
+    }
+
+    /// Lines of IPv6 addresses.
+    pub(crate) fn lines_v6(&self) -> u32 {
+        lines_for::<V6>(self.max_addresses)
+    }
+
+    /// Lines of rules.
+    pub(crate) fn rule_lines(&self) -> u32 {
+        lines_for::<RuleKey>(self.all_rules())
+    }
+
     /// Entries per map, by name.
     pub(crate) fn entries(&self) -> BTreeMap<&'static str, u32> {
         // Arrays by number, of which 0 is nobody's.
@@ -161,12 +182,15 @@ impl TableSizes {
             (names::INTERFACES, self.max_endpoints),
             // An interface that changes its number has both for a moment.
             (names::ENDPOINTS, numbers),
-            (names::ADDRESSES_V4, self.max_addresses),
-            (names::ADDRESSES_V6, self.max_addresses),
+            (names::ADDRESSES_V4, self.lines_v4()),
+            (names::ADDRESSES_V6, self.lines_v6()),
+            (names::SPILLED_V4, self.max_addresses),
+            (names::SPILLED_V6, self.max_addresses),
             // A kernel may refuse to replace a prefix in a full trie.
             (names::CIDRS_V4, self.max_cidrs.saturating_add(1)),
             (names::CIDRS_V6, self.max_cidrs.saturating_add(1)),
-            (names::RULES, self.max_rules.saturating_add(BUILT_IN)),
+            (names::RULES, self.rule_lines()),
+            (names::SPILLED_RULES, self.all_rules()),
             (names::PORT_SETS, self.max_port_sets),
             (names::PORTS, self.max_ports),
             (names::FLOWS_V4, self.max_flows),
@@ -241,7 +265,7 @@ mod tests {
     #[test]
     fn tables_grow_as_far_as_the_limit_and_not_beyond() {
         let sizes = TableSizes::default();
-        let limit = sizes.bytes() + 200_000 * 96;
+        let limit = sizes.bytes() + 200_000 * 26;
         let full = [Table::Rules];
         let bare = sizes.grown(&full, &needed(400_000), limit).unwrap();
         assert_eq!(bare.max_rules, 425_000, "what is needed fits");

@@ -23,8 +23,10 @@ use super::{
     super::kernel::{
         abi::{Abi, Hash, Slots, Trie, prefix},
         element::{found, gone},
+        grace::Grace,
         part::{PartError, open},
     },
+    lined::Lined,
     locals::Locals,
 };
 
@@ -35,12 +37,12 @@ const POD_LINK: u64 = 1;
 pub(crate) struct Tables {
     interfaces: Hash<u32, EndpointId>,
     endpoints: Hash<u32, Endpoint>,
-    addresses_v4: Hash<V4, AddressEntry>,
-    addresses_v6: Hash<V6, AddressEntry>,
+    addresses_v4: Lined<V4>,
+    addresses_v6: Lined<V6>,
     cidrs_v4: Trie<V4, IdentityId>,
     cidrs_v6: Trie<V6, IdentityId>,
     locals: Locals,
-    rules: Hash<RuleKey, PortSetId>,
+    rules: Lined<RuleKey>,
     port_sets: Slots<PortSet>,
     ports: Trie<PortKey, Verdict>,
     node_state: Slots<NodeState>,
@@ -50,6 +52,7 @@ pub(crate) struct Tables {
     tunnel_ports: Slots<u64>,
     pod_links: Slots<u64>,
     ifbs: BTreeSet<u32>,
+    grace: Grace,
 }
 
 /// Rules that every generation has.
@@ -66,16 +69,16 @@ pub(crate) const BUILT_IN_RULES: [RuleKey; 2] = [
 
 impl Tables {
     /// Opens the maps of a loaded object.
-    pub(crate) fn of(ebpf: &Ebpf) -> Result<Self, PartError> {
+    pub(crate) fn of(ebpf: &Ebpf, grace: Grace) -> Result<Self, PartError> {
         Ok(Self {
             interfaces: open(ebpf, names::INTERFACES)?,
             endpoints: open(ebpf, names::ENDPOINTS)?,
-            addresses_v4: open(ebpf, names::ADDRESSES_V4)?,
-            addresses_v6: open(ebpf, names::ADDRESSES_V6)?,
+            addresses_v4: Lined::of(ebpf, names::ADDRESSES_V4, names::SPILLED_V4)?,
+            addresses_v6: Lined::of(ebpf, names::ADDRESSES_V6, names::SPILLED_V6)?,
             cidrs_v4: open(ebpf, names::CIDRS_V4)?,
             cidrs_v6: open(ebpf, names::CIDRS_V6)?,
             locals: Locals::of(ebpf)?,
-            rules: open(ebpf, names::RULES)?,
+            rules: Lined::of(ebpf, names::RULES, names::SPILLED_RULES)?,
             port_sets: open(ebpf, names::PORT_SETS)?,
             ports: open(ebpf, names::PORTS)?,
             node_state: open(ebpf, names::NODE_STATE)?,
@@ -84,6 +87,7 @@ impl Tables {
             tunnel_ports: open(ebpf, names::TUNNEL_PORTS)?,
             pod_links: open(ebpf, names::POD_LINKS)?,
             ifbs: BTreeSet::new(),
+            grace,
         })
     }
 
@@ -147,6 +151,13 @@ impl Tables {
         self.control.begun != self.control.settled
     }
 
+    /// Returns when every program run has ended that began before the call.
+    pub(crate) fn wait(&mut self) -> Result<(), MapError> {
+        self.grace.wait()?;
+        self.addresses_v6.forget_left();
+        Ok(())
+    }
+
     /// Has programs read the tables anew for every packet from now on. Comes before every write:
     /// what a program remembers of a table is not older than the table.
     fn unsettle(&mut self) -> Result<(), MapError> {
@@ -187,24 +198,19 @@ impl Tables {
         entry: AddressEntry,
     ) -> Result<(), MapError> {
         self.unsettle()?;
+        let wait = || self.grace.wait();
         match address {
-            IpAddr::V4(address) => {
-                let key = Abi(V4(address.octets()));
-                self.addresses_v4.insert(key, Abi(entry), 0)
-            }
-            IpAddr::V6(address) => {
-                let key = Abi(V6(address.octets()));
-                self.addresses_v6.insert(key, Abi(entry), 0)
-            }
+            IpAddr::V4(address) => self.addresses_v4.put(V4(address.octets()), entry, wait),
+            IpAddr::V6(address) => self.addresses_v6.put(V6(address.octets()), entry, wait),
         }
     }
 
     pub(crate) fn delete_address(&mut self, address: IpAddr) -> Result<(), MapError> {
         self.unsettle()?;
-        gone(match address {
-            IpAddr::V4(address) => self.addresses_v4.remove(&Abi(V4(address.octets()))),
-            IpAddr::V6(address) => self.addresses_v6.remove(&Abi(V6(address.octets()))),
-        })
+        match address {
+            IpAddr::V4(address) => self.addresses_v4.remove(&V4(address.octets())),
+            IpAddr::V6(address) => self.addresses_v6.remove(&V6(address.octets())),
+        }
     }
 
     pub(crate) fn put_cidr(&mut self, cidr: IpNet, identity: IdentityId) -> Result<(), MapError> {
@@ -233,12 +239,12 @@ impl Tables {
 
     pub(crate) fn put_rule(&mut self, key: RuleKey, ports: PortSetId) -> Result<(), MapError> {
         self.unsettle()?;
-        self.rules.insert(Abi(key), Abi(ports), 0)
+        self.rules.put(key, ports, || self.grace.wait())
     }
 
     pub(crate) fn delete_rule(&mut self, key: RuleKey) -> Result<(), MapError> {
         self.unsettle()?;
-        gone(self.rules.remove(&Abi(key)))
+        self.rules.remove(&key)
     }
 
     /// Writes the entries before the header that makes them count. When an entry does not fit,

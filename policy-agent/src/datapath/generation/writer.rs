@@ -37,7 +37,6 @@ const PLANS: usize = 8;
 /// Executes the operations of plans. At every step the programs read either state.
 pub struct TableWriter {
     tables: Tables,
-    grace: Grace,
     /// What was written.
     contents: Contents,
     /// How much fits.
@@ -79,7 +78,8 @@ impl TableWriter {
         sizes: &TableSizes,
         before: Option<NodeState>,
     ) -> Result<Self, LoadError> {
-        let mut tables = Tables::of(ebpf)?;
+        let grace = Grace::new().map_err(TableError::of("a table of its own"))?;
+        let mut tables = Tables::of(ebpf, grace)?;
         let node = NodeState {
             epoch: before.map_or(0, |state| state.epoch),
             layout: LAYOUT_VERSION,
@@ -96,7 +96,6 @@ impl TableWriter {
             .map_err(TableError::of(names::RULES))?;
         Ok(Self {
             tables,
-            grace: Grace::new().map_err(TableError::of("a table of its own"))?,
             contents: Contents::default(),
             room: sizes.room(),
             slots: BTreeMap::new(),
@@ -241,7 +240,7 @@ impl TableWriter {
     /// `least`.
     fn wait_for(&mut self, least: Written) -> Result<(), MapError> {
         if self.written >= least {
-            self.grace.wait()?;
+            self.tables.wait()?;
             self.written = Written::Nothing;
             self.grace_periods += 1;
         }

@@ -9,6 +9,7 @@ pub(crate) mod clock;
 pub(crate) mod element;
 pub(crate) mod grace;
 pub(crate) mod hz;
+pub(crate) mod lines;
 pub(crate) mod netns;
 pub(crate) mod part;
 pub(crate) mod sys;

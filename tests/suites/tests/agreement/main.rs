@@ -11,5 +11,6 @@ mod processors;
 mod random;
 mod remembered;
 mod seam;
+mod torn;
 mod under_load;
 mod untold;

@@ -224,9 +224,11 @@ fn a_place_that_is_fought_for_without_a_pause_is_taken_seldom_and_said_once_unti
             // Whatever fails, the other thread ends.
             let seen = catch_unwind(AssertUnwindSafe(|| {
                 eventually("it is shown", || shown(scene).is_some());
-                let said = format!("interface {interface} is not enforced");
-                let is_said = || scene.cluster.agent.log().contains(&said);
-                eventually("that it is fought for is said", is_said);
+                let is_known = || {
+                    let shown = shown(scene);
+                    shown.is_some_and(|one| one.reason.contains("again and again"))
+                };
+                eventually("it is known to be fought for", is_known);
                 // Nobody takes a moment in front for enforcement.
                 let deadline = Instant::now() + Duration::from_secs(5);
                 while Instant::now() < deadline {

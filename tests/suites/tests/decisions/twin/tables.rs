@@ -41,8 +41,8 @@ pub(super) fn can_follow(world: &MemoryWorld) -> bool {
                 trie: Vec::new(),
             }
         })
-        && world.addresses_v4.values().all(is_plain)
-        && world.addresses_v6.values().all(is_plain)
+        && world.addresses_v4.entries().values().all(is_plain)
+        && world.addresses_v6.entries().values().all(is_plain)
 }
 
 fn is_plain(entry: &AddressEntry) -> bool {
@@ -134,17 +134,19 @@ impl Tables {
                 Op::PutPortSet(*id, entries(set).into()),
             );
         }
-        for (key, ports) in &world.rules {
-            let op = Op::PutRule(key.ruleset, key.identity, *ports);
+        for (key, ports) in world.rules.entries() {
+            let op = Op::PutRule(key.ruleset, key.identity, ports);
             wanted.insert(format!("rule {key:?}"), op);
         }
         let v4 = world
             .addresses_v4
-            .iter()
+            .entries()
+            .into_iter()
             .map(|(a, e)| (std::net::IpAddr::from(a.0), e));
         let v6 = world
             .addresses_v6
-            .iter()
+            .entries()
+            .into_iter()
             .map(|(a, e)| (std::net::IpAddr::from(a.0), e));
         for (address, entry) in v4.chain(v6) {
             let op = Op::PutAddress {
