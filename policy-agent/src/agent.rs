@@ -21,6 +21,7 @@ mod health;
 mod hook_state;
 mod hooks;
 mod links;
+mod locals;
 mod options;
 mod own;
 mod pins;
@@ -52,18 +53,12 @@ use policy_core::{
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use self::{
-    attribution::Attribution,
-    collection::Collection,
-    hooks::Hooks,
-    ports::Ports,
-    snapshot::Pace,
-    sources::SourceState,
-    status::Published,
-    tables::{Request, Tables},
+    attribution::Attribution, collection::Collection, hooks::Hooks, ports::Ports, snapshot::Pace,
+    sources::SourceState, status::Published, tables::Tables,
 };
 use crate::{
     datapath::{Attacher, Hook, Lifetime, Mechanism, PinDir, Pins, TableSizes},
-    node::{self, NodeEvent},
+    node,
     source::Source,
 };
 
@@ -142,6 +137,7 @@ struct Agent {
     /// Frames must carry the Ethernet address that their interface had when their pod was first known.
     check_mac: bool,
     host_addresses: BTreeSet<std::net::IpAddr>,
+    locals: locals::Locals,
     /// The resolver was told something since the last commit.
     dirty: bool,
     collection: Collection,
@@ -317,6 +313,7 @@ impl Agent {
             ways: ways::Ways::default(),
             check_mac: options.check_mac,
             host_addresses: BTreeSet::new(),
+            locals: locals::Locals::default(),
             dirty: false,
             collection: Collection::default(),
             tables: Tables::start(options, pins)?,
@@ -352,40 +349,12 @@ impl Agent {
         let events = match &change {
             Change::Pod(pod) => self.binder.pod(pod),
             Change::PodRemoved(name) => self.binder.pod_removed(name),
+            Change::Node(_) | Change::NodeRemoved(_) => return self.peer_node(change),
             _ => Vec::new(),
         };
         self.change(change);
         for event in events {
             self.on_bind(event);
-        }
-    }
-
-    fn on_node(&mut self, event: NodeEvent) {
-        match event {
-            NodeEvent::Interfaces(interfaces) => {
-                self.replace_interfaces(interfaces);
-                self.node_synced.interfaces = true;
-            }
-            NodeEvent::Interface(interface) => self.interface(interface),
-            NodeEvent::InterfaceGone(ifindex) => self.interface_gone(ifindex),
-            NodeEvent::Children(children) => self.children(children, Instant::now()),
-            NodeEvent::Child(child) => self.child(child, Instant::now()),
-            NodeEvent::ChildGone { netns, ifindex } => self.child_gone(netns, ifindex),
-            NodeEvent::HostAddresses(addresses) => {
-                self.node_synced.addresses = true;
-                self.host_addresses = addresses.iter().copied().collect();
-                self.change(Change::HostAddresses(addresses));
-            }
-            NodeEvent::TunnelPorts(ports) => {
-                self.node_synced.tunnels = true;
-                self.tables.ask(Request::TunnelPorts(ports));
-            }
-            NodeEvent::LocalRoutes(routes) => {
-                self.node_synced.routes = true;
-                self.tables.ask(Request::LocalRoutes(routes));
-            }
-            NodeEvent::TcChanged { ifindex } => self.look_again(Some(ifindex)),
-            NodeEvent::Resynced => self.look_again(None),
         }
     }
 }

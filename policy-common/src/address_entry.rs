@@ -19,8 +19,7 @@ pub struct AddressEntry {
 impl AddressEntry {
     /// The address belongs to an interface of this host.
     pub const HOST: u16 = 1;
-    /// The address belongs to another node: tunnel packets of pods do not go there. Nothing writes it
-    /// yet.
+    /// The address belongs to another node. Reserved: what tunnels must not reach stands in LOCALS.
     pub const NODE: u16 = 2;
     /// The address is a Service's. Reserved: nothing asks it yet.
     pub const SERVICE: u16 = 4;

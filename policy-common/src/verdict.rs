@@ -118,7 +118,7 @@ reasons! {
     NeighbourSender = 21, "neighbour-sender";
     /// A router advertisement or a redirect from a pod.
     RouterMessage = 22, "router-message";
-    /// A tunnel packet that this node would unpack.
+    /// A tunnel packet that this node, or another one of the cluster, would unpack.
     Encapsulation = 23, "encapsulation";
     /// A loopback destination.
     Loopback = 24, "loopback";

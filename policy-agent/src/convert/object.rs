@@ -2,12 +2,13 @@
 
 use std::{fmt, sync::Arc};
 
-use policy_core::model::{NamespaceFact, ObjectName, PodFact, PolicyFact};
+use policy_core::model::{NamespaceFact, NodeFact, ObjectName, PodFact, PolicyFact};
 use serde_json::Value;
 
 use super::{
     field::{Context, Field},
     namespace::namespace,
+    node::node,
     pod::{self, pod},
     policy::policy,
     problem::Problem,
@@ -23,6 +24,8 @@ pub enum Object {
     Pod(PodFact),
     /// A NetworkPolicy.
     Policy(PolicyFact),
+    /// A Node.
+    Node(NodeFact),
     /// A Service.
     Service(ObjectName),
     /// An object of a kind that no policy depends on.
@@ -47,6 +50,8 @@ pub enum Kind {
     Namespace,
     /// v1 Pod.
     Pod,
+    /// v1 Node.
+    Node,
     /// v1 Service.
     Service,
     /// networking.k8s.io/v1 NetworkPolicy.
@@ -55,9 +60,10 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Namespace,
         Self::Pod,
+        Self::Node,
         Self::Service,
         Self::NetworkPolicy,
     ];
@@ -67,6 +73,7 @@ impl Kind {
         match self {
             Self::Namespace => "Namespace",
             Self::Pod => "Pod",
+            Self::Node => "Node",
             Self::Service => "Service",
             Self::NetworkPolicy => "NetworkPolicy",
         }
@@ -87,13 +94,13 @@ impl Kind {
     /// The `apiVersion` that we read.
     pub const fn api_version(self) -> &'static str {
         match self {
-            Self::Namespace | Self::Pod | Self::Service => "v1",
+            Self::Namespace | Self::Pod | Self::Node | Self::Service => "v1",
             Self::NetworkPolicy => "networking.k8s.io/v1",
         }
     }
 }
 
-/// Which object something is about. The namespace is empty for a Namespace.
+/// Which object something is about. The namespace is empty for a Namespace and a Node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectRef {
     /// Its kind.
@@ -131,7 +138,7 @@ pub fn identify(object: &Value) -> Option<ObjectRef> {
     let meta = object.get("metadata")?;
     let name = meta.get("name")?.as_str().filter(|name| !name.is_empty())?;
     let namespace = match (kind, meta.get("namespace")) {
-        (Kind::Namespace, _) => "",
+        (Kind::Namespace | Kind::Node, _) => "",
         (_, None | Some(Value::Null)) => "default",
         (_, Some(value)) => match value.as_str()? {
             "" => "default",
@@ -149,6 +156,7 @@ pub(super) fn convert(object: &Value, context: &mut Context) -> Option<Object> {
     match find(object, context) {
         Found::Ours(Kind::Namespace) => namespace(object, context).map(Object::Namespace),
         Found::Ours(Kind::Pod) => pod(object, context).map(Object::Pod),
+        Found::Ours(Kind::Node) => node(object, context).map(Object::Node),
         Found::Ours(Kind::Service) => service(object, context).map(Object::Service),
         Found::Ours(Kind::NetworkPolicy) => policy(object, context).map(Object::Policy),
         Found::Other { api_version, kind } => Some(Object::Ignored { api_version, kind }),

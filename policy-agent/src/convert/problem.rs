@@ -5,7 +5,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::{
-    block::InvalidBlock, name::InvalidName, peer::InvalidPeer, pod::InvalidPod,
+    block::InvalidBlock, name::InvalidName, node::InvalidNode, peer::InvalidPeer, pod::InvalidPod,
     policy::InvalidPolicy, port::InvalidPort, selector::InvalidSelector, service::InvalidService,
 };
 
@@ -85,6 +85,9 @@ pub enum Problem {
     /// Services.
     #[error(transparent)]
     Service(#[from] InvalidService),
+    /// Nodes.
+    #[error(transparent)]
+    Node(#[from] InvalidNode),
 }
 
 impl Problem {

@@ -29,14 +29,31 @@ const POD: [&str; 19] = [
 /// What is read of a Namespace.
 const NAMESPACE: [&str; 4] = ["apiVersion", "kind", "metadata.labels", "metadata.name"];
 
+/// What is read of a Node.
+const NODE: [&str; 5] = [
+    "apiVersion",
+    "kind",
+    "metadata.labels",
+    "metadata.name",
+    "status.addresses",
+];
+
+/// The fields of a kind that are read, where not all are.
+pub fn fields(kind: Kind) -> Option<&'static [&'static str]> {
+    match kind {
+        Kind::Pod => Some(&POD),
+        Kind::Namespace => Some(&NAMESPACE),
+        Kind::Node => Some(&NODE),
+        Kind::Service | Kind::NetworkPolicy => None,
+    }
+}
+
 /// Whether anything of a field, or of what it is a part of, is read. Of kinds whose manifests are
 /// checked whole, all fields are.
 pub fn is_read(kind: Kind, field: &Field) -> bool {
     let field = without_numbers(field.as_str());
-    let read: &[&str] = match kind {
-        Kind::Pod => &POD,
-        Kind::Namespace => &NAMESPACE,
-        Kind::Service | Kind::NetworkPolicy => return true,
+    let Some(read) = fields(kind) else {
+        return true;
     };
     read.iter()
         .any(|read| is_within(&field, read) || is_within(read, &field))

@@ -64,7 +64,7 @@ fn implied_namespaces(accepted: &[Accepted<'_>], findings: &mut Vec<Finding>) {
             Object::Policy(policy) => {
                 implied.entry(&policy.name.namespace).or_insert(accepted);
             }
-            Object::Service(_) | Object::Ignored { .. } => {}
+            Object::Node(_) | Object::Service(_) | Object::Ignored { .. } => {}
         }
     }
     for (name, accepted) in implied {

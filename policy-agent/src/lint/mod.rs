@@ -159,7 +159,7 @@ pub fn lint(files: &[(Arc<str>, File)]) -> Vec<Finding> {
                     ..accepted.finding(Field::root(), message)
                 });
             }
-            Object::Namespace(_) | Object::Pod(_) | Object::Service(_) => {}
+            Object::Namespace(_) | Object::Pod(_) | Object::Node(_) | Object::Service(_) => {}
         }
     }
     cluster::check(&accepted, &mut findings);

@@ -75,7 +75,7 @@ impl Store {
     /// Takes what is said anew of some objects, each at most once.
     pub fn update(&mut self, updates: impl IntoIterator<Item = Update>) -> Vec<Change> {
         let updates: BTreeMap<ObjectRef, Option<Arc<Object>>> = updates.into_iter().collect();
-        let namespaces: BTreeSet<Arc<str>> = updates.keys().map(namespace_of).collect();
+        let namespaces: BTreeSet<Arc<str>> = updates.keys().filter_map(namespace_of).collect();
         let before = self.namespaces(&namespaces);
         let mut upserts = Vec::new();
         let mut removals = Vec::new();
@@ -118,16 +118,16 @@ impl Store {
     }
 
     fn enter(&mut self, key: &ObjectRef) {
-        if let Some(inhabitants) = &mut self.inhabitants {
-            *inhabitants.entry(namespace_of(key)).or_default() += 1;
+        if let Some((inhabitants, namespace)) = self.inhabitants.as_mut().zip(namespace_of(key)) {
+            *inhabitants.entry(namespace).or_default() += 1;
         }
     }
 
     fn leave(&mut self, key: &ObjectRef) {
-        let Some(inhabitants) = &mut self.inhabitants else {
+        let Some((inhabitants, namespace)) = self.inhabitants.as_mut().zip(namespace_of(key))
+        else {
             return;
         };
-        let namespace = namespace_of(key);
         if let Some(count) = inhabitants.get_mut(&namespace) {
             *count -= 1;
             if *count == 0 {
@@ -156,6 +156,7 @@ pub(super) fn upsert(object: &Object) -> Option<Change> {
         Object::Namespace(fact) => Some(Change::Namespace(fact.clone())),
         Object::Pod(pod) => Some(Change::Pod(pod.clone())),
         Object::Policy(fact) => Some(Change::Policy(fact.clone())),
+        Object::Node(fact) => Some(Change::Node(fact.clone())),
         Object::Service(_) | Object::Ignored { .. } => None,
     }
 }
@@ -166,14 +167,16 @@ fn removal(key: &ObjectRef) -> Option<Change> {
         Kind::Namespace => Some(Change::NamespaceRemoved(Arc::clone(&key.name.name))),
         Kind::Pod => Some(Change::PodRemoved(key.name.clone())),
         Kind::NetworkPolicy => Some(Change::PolicyRemoved(key.name.clone())),
+        Kind::Node => Some(Change::NodeRemoved(Arc::clone(&key.name.name))),
         Kind::Service => None,
     }
 }
 
-/// The namespace that an object lives in, or is.
-fn namespace_of(key: &ObjectRef) -> Arc<str> {
-    Arc::clone(match key.kind {
-        Kind::Namespace => &key.name.name,
-        Kind::Pod | Kind::Service | Kind::NetworkPolicy => &key.name.namespace,
-    })
+/// The namespace that an object lives in, or is; none of a Node.
+fn namespace_of(key: &ObjectRef) -> Option<Arc<str>> {
+    match key.kind {
+        Kind::Namespace => Some(Arc::clone(&key.name.name)),
+        Kind::Pod | Kind::Service | Kind::NetworkPolicy => Some(Arc::clone(&key.name.namespace)),
+        Kind::Node => None,
+    }
 }

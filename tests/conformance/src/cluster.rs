@@ -168,7 +168,9 @@ impl Cluster {
                 let interface_on = has_node.then(|| fact.node.to_string());
                 Some(Update::Pod(PodUpdate { fact, interface_on }))
             }
-            Object::Service(_) | Object::Ignored { .. } => bail!("{key} has no effect"),
+            Object::Node(_) | Object::Service(_) | Object::Ignored { .. } => {
+                bail!("{key} has no effect")
+            }
         };
         self.objects.insert(key, object);
         Ok(update.into_iter().collect())

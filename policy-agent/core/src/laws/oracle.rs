@@ -56,6 +56,7 @@ impl Facts {
                 self.endpoints.retain(|known| known.ifindex != ifindex);
             }
             Change::HostAddresses(addresses) => self.host = addresses,
+            Change::Node(_) | Change::NodeRemoved(_) => {}
         }
     }
 

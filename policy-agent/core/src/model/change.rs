@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use policy_common::EndpointId;
 
 use super::{
+    node::NodeFact,
     pod::{NamespaceFact, ObjectName, PodFact},
     policy::PolicyFact,
 };
@@ -25,6 +26,10 @@ pub enum Change {
     Policy(PolicyFact),
     /// A policy is gone.
     PolicyRemoved(ObjectName),
+    /// A node of the cluster exists like this. No rule depends on one.
+    Node(NodeFact),
+    /// A node is gone.
+    NodeRemoved(Arc<str>),
     /// An interface of this node is (still) this endpoint.
     Endpoint(EndpointFact),
     /// The interface is gone, or no endpoint any more.

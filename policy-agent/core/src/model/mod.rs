@@ -3,6 +3,7 @@
 
 pub mod change;
 pub mod literal;
+pub mod node;
 pub mod peer;
 pub mod pod;
 pub mod policy;
@@ -10,6 +11,7 @@ pub mod protocol;
 pub mod selector;
 
 pub use change::{Change, EndpointFact};
+pub use node::NodeFact;
 pub use peer::Peer;
 pub use pod::{ContainerPort, NamespaceFact, ObjectName, PodFact, pod_tag};
 pub use policy::{IpBlock, PeerMatch, Peers, PolicyFact, PortMatch, Ports, Rule};

@@ -92,6 +92,32 @@ fn a_namespace_has_its_name_for_a_label_whatever_it_says() {
 }
 
 #[test]
+fn of_a_node_its_addresses_are_read_and_names_are_not() {
+    let node = |addresses| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n.example"}, "status": {"addresses": addresses}});
+    let object = node(json!([
+        {"type": "Hostname", "address": "10.0.0.1"},
+        {"type": "InternalIP", "address": "192.0.2.1"},
+        {"type": "ExternalIP", "address": "2001:db8::1"},
+        {"type": "InternalDNS", "address": "n.example"},
+    ]));
+    let Ok(Object::Node(fact)) = strict(&object) else {
+        panic!("accepted");
+    };
+    let addresses: Vec<_> = fact.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["192.0.2.1", "2001:db8::1"]);
+    assert_eq!(&*fact.name, "n.example");
+
+    let broken = node(json!([
+        {"type": "InternalIP", "address": "x"},
+        {"type": "InternalIP", "address": "192.0.2.1"},
+    ]));
+    assert_eq!(errors(&broken).len(), 1);
+    let read = lenient(&broken).unwrap();
+    assert!(matches!(read.object, Object::Node(fact) if fact.addresses.len() == 1));
+    assert!(strict(&node(json!(null))).is_ok());
+}
+
+#[test]
 fn services_are_checked() {
     let service = |spec| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec});
     let good = service(

@@ -281,7 +281,7 @@ impl Known {
                 let name = fact.name.clone();
                 (name, self.hasher.hash_one(&fact), Change::Policy(fact))
             }
-            Object::Service(_) | Object::Ignored { .. } => {
+            Object::Node(_) | Object::Service(_) | Object::Ignored { .. } => {
                 return Err(nameless("it is of another kind".to_owned()));
             }
         };

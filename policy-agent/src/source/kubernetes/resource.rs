@@ -66,6 +66,7 @@ const POD: Keep = Members(&[
             ("namespace", Whole),
             ("uid", Whole),
             ("labels", Whole),
+            ("deletionTimestamp", Whole),
             ("resourceVersion", Whole),
             (
                 "annotations",
@@ -107,3 +108,52 @@ const POLICY: Keep = Members(&[
     ),
     ("spec", Whole),
 ]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::convert::fields;
+
+    fn keeps(keep: &Keep, path: &[&str]) -> bool {
+        let Some((first, rest)) = path.split_first() else {
+            return false;
+        };
+        match keep {
+            Whole => true,
+            Members(members) => members
+                .iter()
+                .any(|(name, keep)| name == first && (keeps(keep, rest) || matches!(keep, Whole))),
+            Items(keep) => *first == "[]" && keeps(keep, rest),
+        }
+    }
+
+    /// `a.b[].c["d.e"]` as its parts.
+    fn parts(path: &'static str) -> Vec<&'static str> {
+        let (path, last) = match path.split_once("[\"") {
+            Some((path, last)) => (path, Some(last.trim_end_matches("\"]"))),
+            None => (path, None),
+        };
+        let parts = path
+            .split('.')
+            .flat_map(|part| match part.strip_suffix("[]") {
+                Some(name) => vec![name, "[]"],
+                None => vec![part],
+            });
+        parts.chain(last).collect()
+    }
+
+    #[test]
+    fn the_sieve_keeps_every_field_that_facts_are_made_of() {
+        for resource in &ALL {
+            for path in fields(resource.kind).unwrap_or(&["metadata.name", "spec.podSelector"]) {
+                // The items of a list do not say these.
+                if !matches!(*path, "apiVersion" | "kind") {
+                    let kept = keeps(resource.keep, &parts(path));
+                    assert!(kept, "{}: {path}", resource.kind.name());
+                }
+            }
+        }
+        assert!(!keeps(&POD, &parts("spec.volumes[].name")));
+        assert!(!keeps(&POD, &parts("metadata.annotations[\"other\"]")));
+    }
+}

@@ -88,7 +88,11 @@ impl Receiver {
                 self.policies.insert(fact.name.clone(), fact.clone()) != Some(fact)
             }
             Change::PolicyRemoved(name) => self.policies.remove(&name).is_some(),
-            Change::Endpoint(_) | Change::EndpointRemoved(_) | Change::HostAddresses(_) => {
+            Change::Node(_)
+            | Change::NodeRemoved(_)
+            | Change::Endpoint(_)
+            | Change::EndpointRemoved(_)
+            | Change::HostAddresses(_) => {
                 panic!("no file says this")
             }
         };

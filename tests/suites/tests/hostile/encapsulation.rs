@@ -1,4 +1,4 @@
-//! Tunnel packets that the node would unpack: what is inside them has a source of the pod's choice.
+//! Tunnel packets that a node would unpack: what is inside them has a source of the pod's choice.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -7,7 +7,7 @@ use std::{
 
 use policy_common::Reason;
 use policy_harness::{
-    topology::{HOST_V4, HOST_V6, UPLINK},
+    topology::{HOST_V4, HOST_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK},
     traffic::{Outcome, Protocol, Server, probe},
     wire::{Ethernet, ip, transport::udp_packet},
 };
@@ -15,7 +15,7 @@ use policy_harness::{
 use crate::{
     Case,
     Ways::All,
-    scene::{FRIEND, PINGER, SOON, STRANGER, Scene, WEB, leaving},
+    scene::{FRIEND, OUTSIDE, PINGER, SOON, STRANGER, Scene, WEB, leaving},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -23,6 +23,11 @@ pub(crate) const CASES: &[Case] = &[
     (
         "IP-in-IP and GRE of a pod to its own node are dropped",
         protocols,
+        All,
+    ),
+    (
+        "tunnel packets of a pod to another node are dropped while its object says where it is",
+        other_node,
         All,
     ),
 ];
@@ -111,6 +116,35 @@ fn protocols(scene: &mut Scene) {
             );
             let outer = ip::packet(own, web, protocol, &[header, token.clone()].concat());
             scene.passes(&what, PINGER, WEB, &outer, &token);
+        }
+    }
+}
+
+fn other_node(scene: &mut Scene) {
+    const IPIP: u8 = 4;
+    let node = format!(
+        "{{apiVersion: v1, kind: Node, metadata: {{name: other}}, status: {{addresses: [\
+         {{type: Hostname, address: other}}, {{type: InternalIP, address: {OUTSIDE_V4}}}, \
+         {{type: ExternalIP, address: '{OUTSIDE_V6}'}}]}}}}"
+    );
+    for is_known in [false, true, false] {
+        if is_known {
+            scene.cluster.apply("node.yaml", &node).unwrap();
+        } else if scene.cluster.manifests().join("node.yaml").exists() {
+            scene.cluster.remove("node.yaml").unwrap();
+        }
+        for to in [OUTSIDE_V4, OUTSIDE_V6] {
+            let to: IpAddr = to.parse().unwrap();
+            let token = scene.token();
+            let own = scene.address(PINGER, to.is_ipv6());
+            let packet = ip::packet(own, to, IPIP, &token);
+            let what = format!("a tunnel to {to}");
+            if is_known {
+                let denied = leaving(PINGER, Reason::Encapsulation);
+                scene.is_dropped(&what, (PINGER, OUTSIDE), &packet, &token, denied);
+            } else {
+                scene.passes(&what, PINGER, OUTSIDE, &packet, &token);
+            }
         }
     }
 }

@@ -95,6 +95,7 @@ impl Cluster {
                     self.drop_if_empty(&name.namespace);
                 }
             }
+            Change::Node(_) | Change::NodeRemoved(_) => {}
             Change::Endpoint(fact) => self.put_endpoint(fact),
             Change::EndpointRemoved(ifindex) => {
                 if let Some(fact) = self.endpoints.remove(&ifindex) {
