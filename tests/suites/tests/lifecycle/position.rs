@@ -216,7 +216,8 @@ fn a_place_that_is_fought_for_without_a_pause_is_taken_seldom_and_said_once_unti
                 let mut foreign = Foreign::returning("lifecycle_fight", OK).unwrap();
                 while !is_over.load(Ordering::Relaxed) {
                     let hook = TcAttachType::Egress;
-                    let attached = foreign.attach(host, &interface, hook, place).unwrap();
+                    // It stands there for a moment longer where somebody else looks at its link.
+                    let attached = foreign.attach(host, &interface, hook, place);
                     thread::sleep(Duration::from_millis(20));
                     drop(attached);
                 }
