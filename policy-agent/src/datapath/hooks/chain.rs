@@ -2,6 +2,7 @@
 
 use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TcAttachType, TcError};
 
+use super::hook::interface_name;
 use crate::netlink::{
     NetlinkError,
     message::{Message, attributes, text, u32_at},
@@ -120,10 +121,10 @@ fn tcx(ifindex: u32, hook: TcAttachType) -> Result<Vec<Entry>, ChainError> {
         return Ok(Vec::new());
     }
     for _ in 0..ATTEMPTS {
-        let Ok(name) = nix::net::if_::if_indextoname(ifindex) else {
+        let Some(name) = interface_name(ifindex) else {
             return Ok(Vec::new());
         };
-        match SchedClassifier::query_tcx(&name.to_string_lossy(), hook) {
+        match SchedClassifier::query_tcx(&name, hook) {
             Ok((_, found)) => return Ok(found.iter().map(tcx_entry).collect()),
             Err(error) => match errno(&error) {
                 // A kernel without TCX, or no interface of this name any more.

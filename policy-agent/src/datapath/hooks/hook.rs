@@ -67,9 +67,9 @@ pub(crate) struct Interface {
 impl Interface {
     /// `None`: there is no interface of this index.
     pub(crate) fn current(index: u32) -> Option<Self> {
-        let name = nix::net::if_::if_indextoname(index)
-            .ok()
-            .and_then(|name| name.into_string().ok());
+        let name = nix::net::if_::if_indextoname(index).ok()?;
+        // nix (0.31.3) takes the answer that there is none for an empty name.
+        let name = name.into_string().ok().filter(|name| !name.is_empty());
         name.map(|name| Self { index, name })
     }
 }
@@ -82,4 +82,15 @@ pub fn interface_name(index: u32) -> Option<String> {
 /// The index of the interface with this name.
 pub(crate) fn current_index(name: &str) -> Option<u32> {
     nix::net::if_::if_nametoindex(name).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_that_no_interface_has_has_no_name() {
+        assert_eq!(interface_name(1).as_deref(), Some("lo"));
+        assert_eq!(interface_name(i32::MAX.cast_unsigned()), None);
+    }
 }

@@ -123,9 +123,11 @@ impl Choice {
                 let Some(full) = refused.get(&rules.ruleset) else {
                     continue;
                 };
+                // What was taken away does not wait for room.
+                let is_less = |old| loss::loses((question.have, old), (question.want, rules));
                 let kept = before
                     .and_then(|before| of(before, direction))
-                    .filter(|old| staying.contains(&old.ruleset));
+                    .filter(|old| staying.contains(&old.ruleset) && !is_less(*old));
                 self.held.extend(kept.map(|old| old.ruleset));
                 self.short.push(Short::Rules {
                     ifindex: *ifindex,

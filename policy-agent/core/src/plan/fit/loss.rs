@@ -28,7 +28,8 @@ pub(super) fn is_any(have: &Contents, want: &Contents, leaving: &BTreeSet<Rulese
     })
 }
 
-fn loses(
+/// Whether who changes from the first rules to the others loses anything.
+pub(super) fn loses(
     (have, old): (&Contents, DirectionEntry),
     (want, next): (&Contents, DirectionEntry),
 ) -> bool {

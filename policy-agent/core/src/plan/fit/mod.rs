@@ -6,8 +6,8 @@
 //!
 //! The unit is the ruleset with all that it needs: rules for every identity that it tells from
 //! others, their port sets, the prefixes of its blocks. An endpoint whose rules do not fit keeps its
-//! old ones in a direction where it has some, else everything is denied there; it always has an
-//! entry. Addresses without room are nobody's: no rule for pods names them.
+//! old ones in a direction where it has some that allow no more, else everything is denied there; it
+//! always has an entry. Addresses without room are nobody's: no rule for pods names them.
 //!
 //! Invariants: at every step a packet is allowed only if the tables before or the wanted ones allow
 //! it. At no step does a table hold more than there is room for. Repeated, plans end: with nothing to
