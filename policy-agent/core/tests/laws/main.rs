@@ -10,6 +10,7 @@ mod handover;
 mod incremental;
 mod refine;
 mod room;
+mod shortage;
 mod waits;
 
 use std::collections::BTreeMap;
