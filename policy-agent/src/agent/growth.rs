@@ -60,6 +60,11 @@ impl Growth {
     pub(super) fn exhausted(&self) -> Option<u32> {
         (self.limit > 0 && self.wanted.is_none()).then_some(self.limit)
     }
+
+    /// Whether larger tables can be waited for: it has not just failed to make them.
+    pub(super) fn may_come(&self, now: Instant) -> bool {
+        self.step != Step::Idle || now >= self.next
+    }
 }
 
 impl Agent {
@@ -119,6 +124,8 @@ impl Agent {
         self.growth.step = Step::Idle;
         if let Some(failure) = failure {
             self.growth.next = Instant::now() + PAUSE;
+            // What waited for them does not any longer.
+            self.dirty = true;
             tracing::error!("the tables cannot grow: {failure}");
         }
     }
@@ -131,5 +138,22 @@ impl Agent {
         self.ports
             .iter()
             .any(|(_, port)| port.hooks.iter().any(is_outdated))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn larger_tables_are_not_waited_for_after_they_could_not_be_made() {
+        let now = Instant::now();
+        let mut growth = Growth::new(64, now);
+        assert!(growth.may_come(now));
+        growth.next = now + PAUSE;
+        assert!(!growth.may_come(now));
+        assert!(growth.may_come(now + PAUSE));
+        growth.step = Step::Loading;
+        assert!(growth.may_come(now), "they are being made");
     }
 }

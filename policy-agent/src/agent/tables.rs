@@ -244,8 +244,13 @@ impl Worker {
     fn execute(&mut self, request: Request) {
         match request {
             Request::Apply { turn, ops } => self.write(Some((turn, ops))),
-            Request::Fit { turn, wanted } => {
-                let failures = self.now.tables.fit(&wanted, self.memory_limit);
+            Request::Fit {
+                turn,
+                wanted,
+                may_grow,
+            } => {
+                let limit = if may_grow { self.memory_limit } else { 0 };
+                let failures = self.now.tables.fit(&wanted, limit);
                 self.written(turn, &failures);
             }
             Request::TunnelPorts(ports) => {

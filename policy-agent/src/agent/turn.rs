@@ -58,7 +58,12 @@ impl Agent {
             Request::Apply { turn, ops }
         } else {
             let wanted = self.resolver.full();
-            Request::Fit { turn, wanted }
+            let may_grow = self.growth.may_come(now);
+            Request::Fit {
+                turn,
+                wanted,
+                may_grow,
+            }
         });
     }
 

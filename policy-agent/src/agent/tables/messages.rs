@@ -37,6 +37,8 @@ pub(in crate::agent) enum Request {
         turn: u64,
         /// Operations on empty tables.
         wanted: Vec<Op>,
+        /// Larger tables may be on their way: what only allows more can wait for them.
+        may_grow: bool,
     },
     /// Tell the programs where this node unpacks tunnels.
     TunnelPorts(Vec<u16>),
