@@ -12,7 +12,7 @@ use policy_harness::{
     wire::{Ethernet, Port, transport::udp_packet},
 };
 
-use crate::scene::{FROM_CLIENT, SILENCE, SOON, Scene, addresses, in_every_setting};
+use crate::scene::{FROM_CLIENT, SILENCE, SOON, Scene, addresses, eventually, in_every_setting};
 
 /// Writes the object of a running pod and waits until it counts; it has no interface.
 fn declare(scene: &mut Scene, name: &str, labels: &str, number: u8, started: &str) {
@@ -198,7 +198,9 @@ fn an_interface_that_may_be_of_two_pods_is_of_neither_until_one_is_left() {
             problem.contains("shop/one") && problem.contains("shop/two"),
             "{problem}"
         );
-        assert!(scene.cluster.agent.log().contains(&problem));
+        eventually("it is said", || {
+            scene.cluster.agent.log().contains(&problem)
+        });
         for other in ["shop/web", "outside"] {
             scene.is_silent("shop/one", other);
             scene.is_silent(other, "shop/one");

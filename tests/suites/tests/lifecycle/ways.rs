@@ -31,6 +31,12 @@ fn lines(scene: &Scene, level: &str, text: &str) -> usize {
     lines.filter(|line| line.contains(text)).count()
 }
 
+/// Lines are written by a thread of their own: `status` may show first what they say.
+fn is_said_once(scene: &Scene, level: &str, text: &str) {
+    eventually("it is said", || lines(scene, level, text) > 0);
+    assert_eq!(lines(scene, level, text), 1, "{text}");
+}
+
 /// The host's link on which a pod would put a child.
 fn below(scene: &Scene) -> &'static str {
     match scene.cluster.node.wiring() {
@@ -76,7 +82,7 @@ fn a_child_of_a_link_of_the_node_inside_a_running_pod_is_an_error_once_and_shown
             &["link set way0 up", "addr add 10.1.0.99/24 dev way0"],
         );
         for name in ["way0", "way1"] {
-            assert_eq!(lines(scene, "ERROR", &format!("\"{name}: ")), 1, "{name}");
+            is_said_once(scene, "ERROR", &format!("\"{name}: "));
             inside(scene, &[&format!("link del {name}")]);
             eventually("it is shown no more", || shown(scene, name).is_none());
         }
@@ -96,7 +102,7 @@ fn an_interface_that_is_removed_while_its_pod_runs_on_is_an_error_once_until_the
         assert_eq!(found.pod.as_deref(), Some("shop/b"), "{found:?}");
         assert!(found.remedy.unwrap().contains("hostUsers: false"));
         scene.pod("shop/c", "app: c", 12);
-        assert_eq!(lines(scene, "ERROR", "while its pod runs on"), 1);
+        is_said_once(scene, "ERROR", "while its pod runs on");
         scene.cluster.remove("pod-shop-b.yaml").unwrap();
         eventually("it is shown no more", || shown(scene, &interface).is_none());
     });
@@ -115,7 +121,7 @@ fn a_link_that_a_running_pod_makes_into_the_node_is_an_error() {
         .unwrap();
         eventually("it is shown", || shown(scene, "out0").is_some());
         assert_eq!(shown(scene, "out0").unwrap().pod.as_deref(), Some("shop/a"));
-        assert_eq!(lines(scene, "ERROR", "added to a running pod"), 1);
+        is_said_once(scene, "ERROR", "added to a running pod");
         pod.ip(&["link del in0"]).unwrap();
         eventually("it is shown no more", || shown(scene, "out0").is_none());
     });
@@ -216,7 +222,7 @@ fn an_interface_of_a_kind_that_cannot_be_enforced_is_said_once() {
         scene.pod("shop/a", "app: a", 10);
         for (name, kind) in kinds {
             let text = format!("interface {name} is not enforced: interfaces of kind {kind}");
-            assert_eq!(lines(scene, "WARN", &text), 1, "{text}");
+            is_said_once(scene, "WARN", &text);
         }
     });
 }
