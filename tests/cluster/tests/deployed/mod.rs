@@ -1,6 +1,6 @@
 //! What `deploy/kustomize` and `deploy/uninstall` say, as `kubectl` renders them, before the real server.
 
-use std::{path::Path, process::Command};
+use std::{os::unix::process::CommandExt as _, path::Path, process::Command};
 
 use http::Method;
 use policy_cluster::{Api, ControlPlane};
@@ -17,11 +17,12 @@ const UNINSTALL: &str = "uninstall";
 /// The objects that `kubectl apply --kustomize` would put there.
 fn rendered(name: &str) -> Vec<Value> {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
-    let output = Command::new("kubectl")
+    let output = Command::new(policy_cluster::kube().unwrap())
+        .arg0("kubectl")
         .arg("kustomize")
         .arg(deploy.join(name))
-        .output();
-    let output = output.expect("kubectl is needed: it renders what is deployed");
+        .output()
+        .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && errors.is_empty(), "{errors}");
     serde_yaml_ng::Deserializer::from_slice(&output.stdout)
