@@ -12,6 +12,7 @@ mod conformance;
 mod demo;
 mod image;
 mod launch;
+mod lint_deploy;
 mod release;
 mod root;
 mod setup;
@@ -50,6 +51,7 @@ enum Task {
     TestKube(test_kube::Args),
     Image(image::Args),
     Release(release::Args),
+    LintDeploy(lint_deploy::Args),
     Ci(ci::Args),
 }
 
@@ -78,6 +80,7 @@ fn run(task: Task) -> Result<()> {
         Task::TestKube(args) => test_kube::run(&workspace, &args),
         Task::Image(args) => image::run(&workspace, &args),
         Task::Release(args) => release::run(&workspace, &args),
+        Task::LintDeploy(args) => lint_deploy::run(&workspace, &args),
         Task::Ci(args) => ci::run(&workspace, &args),
     }
 }
