@@ -52,6 +52,14 @@ pub fn agnhost() -> Result<PathBuf> {
     )
 }
 
+/// Upstream's tests of the network: some four minutes of two processors after [`kube`].
+///
+/// # Errors
+/// There is no Go, or the build fails.
+pub(crate) fn e2e() -> Result<PathBuf> {
+    built("e2e", &["e2e/e2e_test.go"], &["test", "-c"], "./e2e")
+}
+
 /// A program of the module: made of some files beside the module's lists, by a command, from a package.
 fn built(name: &str, files: &[&str], command: &[&str], package: &str) -> Result<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("kube");

@@ -139,10 +139,7 @@ impl Cluster {
         for entry in fs::read_dir(self.directory.join("images"))? {
             archives.push(entry?.path());
         }
-        let server = Server {
-            url: format!("https://{}:{}", network::GATEWAY, self.port),
-            authority: self.plane.authority(),
-        };
+        let (_, server) = self.inside();
         let api = self.plane.api()?;
         for (number, node) in (1..).zip(&mut self.nodes) {
             if node.is_alive() {
@@ -158,6 +155,20 @@ impl Cluster {
             node.wait()?;
         }
         Ok(())
+    }
+
+    /// The control plane's network namespace, and the server for those who are in it or on a node.
+    pub(crate) fn inside(&self) -> (String, Server) {
+        let server = Server {
+            url: format!("https://{}:{}", network::GATEWAY, self.port),
+            authority: self.plane.authority(),
+        };
+        (self.network.centre(), server)
+    }
+
+    /// Where its state is.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Has every node take an image from an archive.

@@ -10,8 +10,8 @@ use clap::{Parser, Subcommand};
 use nix::sys::signal::{SigSet, Signal};
 use policy_cluster::{Cluster, ControlPlane, cache};
 
-/// The demo's port: beside a cluster that is there already.
-const DEMO_PORT: u16 = 16453;
+/// The port of a cluster that is there for one thing, beside one that is there already.
+const OWN_PORT: u16 = 16453;
 
 /// Starts Kubernetes on this machine: a control plane and two nodes of namespaces (needs root), or the
 /// control plane alone
@@ -45,6 +45,15 @@ enum Action {
         /// The agent's image, an OCI archive
         #[arg(long, value_name = "FILE")]
         agent: PathBuf,
+    },
+    /// Starts one that is used for nothing else, runs upstream's tests of NetworkPolicy on it, and ends it
+    E2e {
+        /// The agent's image, an OCI archive
+        #[arg(long, value_name = "FILE")]
+        agent: PathBuf,
+        /// Only tests whose name has this, a regular expression
+        #[arg(default_value = "")]
+        filter: String,
     },
     /// Ends it, and removes its state
     Down,
@@ -80,7 +89,10 @@ fn main() -> Result<()> {
         Action::Node { cluster, plan, .. } => policy_cluster::become_node(cluster, plan),
         Action::Init { plan, .. } => policy_cluster::init(plan),
         Action::Build => build(arguments.control_plane_only),
-        Action::Demo { agent } => demo(agent),
+        Action::Demo { agent } => with_agent(agent, policy_cluster::tell),
+        Action::E2e { agent, filter } => with_agent(agent, |cluster| {
+            policy_cluster::run_upstream(cluster, filter)
+        }),
         action => {
             let state = match &arguments.state {
                 Some(state) => state.clone(),
@@ -143,17 +155,18 @@ fn cluster(action: &Action, state: &Path, port: u16) -> Result<()> {
     Ok(())
 }
 
-fn demo(agent: &Path) -> Result<()> {
+/// Does something on a cluster of its own.
+fn with_agent(agent: &Path, what: impl FnOnce(&Cluster) -> Result<()>) -> Result<()> {
     end_when_interrupted()?;
-    let state = cache()?.join("demo");
+    let state = cache()?.join("cluster-of-its-own");
     eprintln!("starting a control plane and two nodes");
-    let cluster = Cluster::start(&state, DEMO_PORT, &std::env::current_exe()?)?;
+    let cluster = Cluster::start(&state, OWN_PORT, &std::env::current_exe()?)?;
     cluster.import(agent)?;
     cluster.install_agent()?;
-    let told = policy_cluster::tell(&cluster);
+    let done = what(&cluster);
     drop(cluster);
     std::fs::remove_dir_all(state)?;
-    told
+    done
 }
 
 /// A start that is interrupted fails, and so leaves nothing behind.

@@ -1,6 +1,6 @@
 //! Pods that serve and connect, by the cluster's own means: `kubectl` and what upstream's tests run.
 
-use std::{panic::resume_unwind, thread};
+use std::{collections::BTreeSet, panic::resume_unwind, thread};
 
 use anyhow::{Context as _, Result};
 use http::Method;
@@ -86,31 +86,22 @@ impl Pod {
         Ok(addresses)
     }
 
-    /// Whether a TCP connection from here to there comes about.
+    /// Those of some addresses with ports to which a TCP connection from here comes about, all tried at
+    /// the same time.
     ///
     /// # Errors
-    /// It cannot be tried.
-    pub fn reaches(&self, cluster: &Cluster, address: &str, port: u16) -> Result<bool> {
-        let to = if address.contains(':') {
-            format!("[{address}]:{port}")
-        } else {
-            format!("{address}:{port}")
-        };
+    /// They cannot be tried.
+    pub fn reached(&self, cluster: &Cluster, targets: &[String]) -> Result<BTreeSet<String>> {
+        let tries = targets.iter().map(|to| {
+            format!("{{ /agnhost connect {to} --timeout=2s >/dev/null 2>&1 && echo {to}; }} & ")
+        });
+        let script = tries.collect::<String>() + "wait";
         let namespace = format!("--namespace={}", self.namespace);
-        let container = format!(
-            "--container=serves-{}",
-            self.ports.first().context("a port")?
-        );
-        let client = ["/agnhost", "connect", &to, "--timeout=2s"];
-        let mut arguments = vec![namespace.as_str(), "exec", self.name, &container, "--"];
-        arguments.extend(client);
-        match cluster.kubectl(&arguments) {
-            Ok(_) => Ok(true),
-            // What the client says of a connection that was swallowed, or answered by a reset.
-            Err(error) if format!("{error}").contains("TIMEOUT") => Ok(false),
-            Err(error) if format!("{error}").contains("REFUSED") => Ok(false),
-            Err(error) => Err(error),
-        }
+        let port = self.ports.first().context("a pod has a port")?;
+        let container = format!("--container=serves-{port}");
+        let exec = [&namespace, "exec", self.name, &container, "--", "sh", "-c"];
+        let said = cluster.kubectl(&[&exec[..], &[&script]].concat())?;
+        Ok(said.lines().map(str::to_owned).collect())
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -132,39 +123,54 @@ pub fn matrix(
     pods: &[Pod],
     addresses: &[Vec<String>],
 ) -> Result<Vec<Vec<String>>> {
-    let cell = |from: &Pod, to: &Pod, addresses: &[String]| -> Result<String> {
-        let mut words = Vec::new();
-        for port in to.ports {
-            if from.is(to) {
-                words.push("..".to_owned());
-                continue;
+    let row = |from: &Pod| -> Result<Vec<String>> {
+        let others = || {
+            let pods = pods.iter().zip(addresses);
+            pods.filter(|(to, _)| !from.is(to))
+        };
+        let mut targets = Vec::new();
+        for (to, addresses) in others() {
+            for port in to.ports {
+                targets.extend(addresses.iter().map(|address| target(address, *port)));
             }
-            let mut reached = Vec::new();
-            for address in addresses {
-                reached.push(from.reaches(cluster, address, *port)?);
-            }
-            words.push(match reached[..] {
-                [true, true] => port.to_string(),
-                [false, false] => "--".to_owned(),
-                _ => format!("{port}?"),
-            });
         }
-        Ok(words.join(" "))
+        let reached = from.reached(cluster, &targets)?;
+        let cells = pods.iter().zip(addresses).map(|(to, addresses)| {
+            let words = to.ports.iter().map(|port| {
+                let count = addresses
+                    .iter()
+                    .filter(|address| reached.contains(&target(address, *port)))
+                    .count();
+                match count {
+                    _ if from.is(to) => "..".to_owned(),
+                    0 => "--".to_owned(),
+                    count if count == addresses.len() => port.to_string(),
+                    _ => format!("{port}?"),
+                }
+            });
+            words.collect::<Vec<_>>().join(" ")
+        });
+        Ok(cells.collect())
     };
     thread::scope(|scope| {
-        let row = |from| {
-            scope.spawn(move || {
-                let targets = pods.iter().zip(addresses);
-                targets
-                    .map(|(to, addresses)| cell(from, to, addresses))
-                    .collect()
-            })
-        };
-        let rows: Vec<_> = pods.iter().map(row).collect();
+        let row = &row;
+        let rows: Vec<_> = pods
+            .iter()
+            .map(|from| scope.spawn(move || row(from)))
+            .collect();
         rows.into_iter()
             .map(|row| row.join().unwrap_or_else(|panic| resume_unwind(panic)))
             .collect()
     })
+}
+
+/// An address and a port as a client wants them.
+pub fn target(address: &str, port: u16) -> String {
+    if address.contains(':') {
+        format!("[{address}]:{port}")
+    } else {
+        format!("{address}:{port}")
+    }
 }
 
 impl std::fmt::Display for Pod {
