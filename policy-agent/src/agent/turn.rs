@@ -14,6 +14,7 @@ impl Agent {
     /// Everything that follows from what was taken in.
     pub(super) fn turn(&mut self, now: Instant) {
         self.begin();
+        self.remember();
         self.commit(now);
         self.reconcile(now);
         self.settle_source();
@@ -85,6 +86,7 @@ impl Agent {
         for event in self.binder.synced() {
             self.on_bind(event);
         }
+        self.recall_lost(Instant::now());
         let ops = self.resolver.commit();
         let wanted = self.renumber(ops);
         self.report_conflicts();

@@ -307,6 +307,7 @@ pub(super) fn example() -> serde_json::Value {
         pod: None,
         reason: String::new(),
         remedy: None,
+        is_way_round: false,
     };
     let report = Report {
         running: true,
@@ -365,6 +366,7 @@ mod tests {
             pod: Some("shop/web".into()),
             reason: "no room".into(),
             remedy: Some("make some".into()),
+            is_way_round: false,
         });
         assert_eq!(
             faults(&snapshot),

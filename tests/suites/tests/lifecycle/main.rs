@@ -20,6 +20,7 @@ mod identity;
 mod kills;
 mod leaks;
 mod masquerade;
+mod memory;
 mod newcomers;
 mod node_origin;
 mod position;
