@@ -5,6 +5,7 @@
 //! those tables. [`agent`] is where they meet.
 
 pub mod agent;
+pub mod ask;
 mod capabilities;
 pub mod cli;
 pub mod convert;

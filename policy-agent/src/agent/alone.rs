@@ -18,7 +18,7 @@ use std::{
     },
     path::{Path, PathBuf},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::sys::socket::{UnixCredentials, getsockopt, sockopt::PeerCredentials};
@@ -30,8 +30,8 @@ use crate::{capabilities::Effective, datapath::PinDir};
 const NAME: &[u8] = b"policy-agent";
 /// How long another agent may take to say which directory it has.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often the name is asked for while its owner is coming or going.
-const ATTEMPTS: u32 = 50;
+/// How long the name is asked for while its owner is coming or going, and how often.
+const CHANGING: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
 /// The path of an agent that does not say it: it is stopped, or ends at this moment.
 pub(super) const UNKNOWN: &str = "unknown";
@@ -44,7 +44,7 @@ const LONGEST: u64 = libc::PATH_MAX as u64;
 /// # Errors
 /// [`AgentError::SecondAgent`]: another one does already, and `allowed` is not set.
 pub(super) fn claim(pin_path: &Path, allowed: bool) -> Result<(), AgentError> {
-    match listen(NAME, pin_path)? {
+    match listen(NAME, pin_path, ask)? {
         None => Ok(()),
         Some(Other::Agent { pin_path, pid }) if allowed => {
             tracing::warn!(
@@ -81,9 +81,14 @@ enum Other {
 }
 
 /// Takes the name and answers under it; `Some`: another has it.
-fn listen(name: &[u8], pin_path: &Path) -> Result<Option<Other>, AgentError> {
+fn listen(
+    name: &[u8],
+    pin_path: &Path,
+    ask: impl Fn(&SocketAddr) -> io::Result<Other>,
+) -> Result<Option<Other>, AgentError> {
     let address = SocketAddr::from_abstract_name(name).map_err(AgentError::Claim)?;
-    for _ in 0..ATTEMPTS {
+    let deadline = Instant::now() + CHANGING;
+    loop {
         match UnixListener::bind_addr(&address) {
             Ok(listener) => {
                 let pin_path = pin_path.as_os_str().as_bytes().to_vec();
@@ -99,13 +104,18 @@ fn listen(name: &[u8], pin_path: &Path) -> Result<Option<Other>, AgentError> {
             Err(_) => {}
         }
         match ask(&address) {
-            Ok(other) => return Ok(Some(other)),
+            Ok(other @ Other::Agent { .. }) => return Ok(Some(other)),
+            // An agent that ends at this moment may have no process and no word for its path any more.
+            Ok(Other::Unknown) => {}
             // It ends at this moment, or does not listen yet.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => thread::sleep(PAUSE),
-            Err(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(_) => return Ok(Some(Other::Unknown)),
         }
+        if Instant::now() >= deadline {
+            return Ok(Some(Other::Unknown));
+        }
+        thread::sleep(PAUSE);
     }
-    Ok(Some(Other::Unknown))
 }
 
 /// What the kernel keeps of whoever does not read is bounded by its backlog, and a path always fits
@@ -155,8 +165,8 @@ mod tests {
     fn whoever_comes_second_is_told_who_was_first() {
         let name = format!("policy-agent-test-{}", std::process::id());
         let pins = Path::new("/sys/fs/bpf/first");
-        assert_eq!(listen(name.as_bytes(), pins).unwrap(), None);
-        let second = listen(name.as_bytes(), Path::new("/sys/fs/bpf/second")).unwrap();
+        assert_eq!(listen(name.as_bytes(), pins, ask).unwrap(), None);
+        let second = listen(name.as_bytes(), Path::new("/sys/fs/bpf/second"), ask).unwrap();
         assert_eq!(
             second,
             Some(Other::Agent {
@@ -164,6 +174,23 @@ mod tests {
                 pid: std::process::id().cast_signed(),
             })
         );
+    }
+
+    #[test]
+    fn the_name_of_an_agent_that_ends_is_taken_though_it_cannot_be_told_any_more() {
+        let name = format!("policy-agent-test-ends-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let ending = std::cell::Cell::new(Some(UnixListener::bind_addr(&address).unwrap()));
+        let pins = Path::new("/sys/fs/bpf/next");
+        // Its process is gone when it is asked who it is, and its socket a moment later.
+        let gone = |_: &SocketAddr| {
+            ending.take();
+            Ok(Other::Unknown)
+        };
+        assert_eq!(listen(name.as_bytes(), pins, gone).unwrap(), None);
+        let stays = |_: &SocketAddr| Ok(Other::Unknown);
+        let other = listen(name.as_bytes(), pins, stays).unwrap();
+        assert_eq!(other, Some(Other::Unknown));
     }
 
     #[test]

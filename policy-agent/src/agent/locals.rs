@@ -16,6 +16,8 @@ use crate::node::NodeEvent;
 pub(super) struct Locals {
     routes: Vec<IpNet>,
     nodes: BTreeMap<Arc<str>, Vec<IpAddr>>,
+    /// They are others than those that were written.
+    anew: bool,
 }
 
 impl Locals {
@@ -39,14 +41,15 @@ impl Locals {
 impl Agent {
     /// A node of the cluster came, changed or went.
     pub(super) fn peer_node(&mut self, change: Change) {
-        if self.locals.put(change) {
-            self.write_locals();
-        }
+        self.locals.anew |= self.locals.put(change);
     }
 
-    fn write_locals(&mut self) {
-        let all = self.locals.all();
-        self.tables.ask(Request::LocalRoutes(all));
+    /// Once a turn: thousands of nodes come at once.
+    pub(super) fn write_locals(&mut self) {
+        if std::mem::take(&mut self.locals.anew) {
+            let all = self.locals.all();
+            self.tables.ask(Request::LocalRoutes(all));
+        }
     }
 
     pub(super) fn on_node(&mut self, event: NodeEvent) {
@@ -56,7 +59,7 @@ impl Agent {
                 self.node_synced.interfaces = true;
             }
             NodeEvent::Interface(interface) => self.interface(interface),
-            NodeEvent::InterfaceLeaves(ifindex) => self.ports.entry(ifindex).leaves = true,
+            NodeEvent::InterfaceMoved(ifindex) => self.lost_by_move(ifindex, Instant::now()),
             NodeEvent::InterfaceGone(ifindex) => self.interface_gone(ifindex),
             NodeEvent::Children(children) => self.children(children, Instant::now()),
             NodeEvent::Child(child) => self.child(child, Instant::now()),
@@ -74,7 +77,7 @@ impl Agent {
             NodeEvent::LocalRoutes(routes) => {
                 self.node_synced.routes = true;
                 self.locals.routes = routes;
-                self.write_locals();
+                self.locals.anew = true;
             }
             NodeEvent::TcChanged { ifindex } => self.look_again(Some(ifindex)),
             NodeEvent::Resynced => self.look_again(None),

@@ -62,7 +62,8 @@ impl Snapshot {
         let mut lines: Vec<String> = Vec::new();
         for source in &self.sources {
             let is_away = |watch: &&crate::source::WatchStatus| {
-                watch.problem.is_some() || watch.silent_ms.is_some_and(|ms| ms >= SILENT_MS)
+                let usual = SILENT_MS.saturating_add(watch.listed_every_ms.unwrap_or(0));
+                watch.problem.is_some() || watch.silent_ms.is_some_and(|ms| ms >= usual)
             };
             let away = source.watches.iter().filter(is_away);
             lines.extend(away.map(|watch| format!("not heard: {watch}")));

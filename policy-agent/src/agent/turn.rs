@@ -13,6 +13,7 @@ use super::{Agent, HEARTBEAT, NodeSynced, Phase, RETRY, URGENT_SWEEP, VERIFY, ta
 impl Agent {
     /// Everything that follows from what was taken in.
     pub(super) fn turn(&mut self, now: Instant) {
+        self.write_locals();
         self.begin();
         self.remember();
         self.commit(now);

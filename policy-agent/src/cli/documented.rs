@@ -1,12 +1,12 @@
 //! `docs/reference.md` says what the commands are: every argument with its default, every field of
 //! their JSON, every field of a drop's line.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, io, path::Path};
 
-use clap::{ArgAction, Command, CommandFactory as _};
+use clap::{ArgAction, Command, CommandFactory as _, Parser as _};
 use serde_json::Value;
 
-use super::{Arguments, lint, status};
+use super::{Arguments, fixture, lint, status};
 use crate::telemetry::drops;
 
 fn document(path: &str) -> String {
@@ -178,6 +178,65 @@ fn every_field_of_a_finding_stands_in_the_reference() {
     let mut found = BTreeSet::new();
     fields(&lint::example(), "", &mut found);
     assert_eq!(documented_fields("`policy-agent lint`"), found);
+}
+
+/// What a command says in JSON about the fixture, and about the difference to another set.
+fn said(command: &str, further: &[&str]) -> BTreeSet<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join("shop.yaml"), text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let changed = fixture::SHOP
+        .replace("name: client,", "name: caller,")
+        .replace("port: 53", "port: 54")
+        .replace("values: [web, dual]", "values: [web, dual, both]");
+    let paths = [path("a", fixture::SHOP), path("b", &changed)];
+    let words = further.iter().map(|word| word.replace("OTHER", &paths[1]));
+    let fixed = [
+        "policy-agent",
+        command,
+        "--output",
+        "json",
+        "--manifests",
+        &paths[0],
+    ];
+    let words: Vec<String> = fixed.map(str::to_owned).into_iter().chain(words).collect();
+    let mut out = Vec::new();
+    match Arguments::parse_from(words).command {
+        super::Command::Explain(arguments) => {
+            super::explain::report(arguments, &mut out, &mut io::sink()).unwrap();
+        }
+        super::Command::Matrix(arguments) => {
+            super::matrix::report(&arguments, &mut out, &mut io::sink()).unwrap();
+        }
+        other => panic!("{other:?}"),
+    }
+    let mut found = BTreeSet::new();
+    let value: Value = serde_json::from_slice(&out).unwrap();
+    fields(&value, "", &mut found);
+    found
+}
+
+#[test]
+fn every_field_of_an_answer_stands_in_the_reference() {
+    let questions = [
+        &["shop/other", "shop/web", "80"][..],
+        &["shop/client", "shop/web", "80"],
+        &["shop/client", "shop/web"],
+    ];
+    let found: BTreeSet<_> = questions
+        .into_iter()
+        .flat_map(|question| said("explain", question))
+        .collect();
+    assert_eq!(documented_fields("`policy-agent explain`"), found);
+    let mut found = said("matrix", &[]);
+    found.extend(said("matrix", &["--diff", "OTHER"]));
+    // Which protocols there are depends on the rules.
+    found.remove("traffic[].over[].ports.UDP[][]");
+    assert_eq!(documented_fields("`policy-agent matrix`"), found);
 }
 
 #[test]

@@ -10,9 +10,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 
+use super::OutputFormat;
 use crate::{
     lint::{Finding, Severity, lint},
     source::{
@@ -31,17 +32,11 @@ pub struct LintArgs {
     #[arg(required = true, value_name = "DIR|FILE")]
     paths: Vec<PathBuf>,
     /// How to print the findings
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    #[arg(long, value_enum, default_value_t)]
+    output: OutputFormat,
     /// Exit with 1 for warnings too
     #[arg(long)]
     deny_warnings: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
 }
 
 /// The exit status when there are errors.
@@ -77,8 +72,8 @@ fn report(
     };
     let findings = lint(&files);
     match args.output {
-        Output::Text => print_text(out, &findings)?,
-        Output::Json => {
+        OutputFormat::Text => print_text(out, &findings)?,
+        OutputFormat::Json => {
             let json = serde_json::to_string_pretty(&Report::new(&findings))?;
             writeln!(out, "{}", printable_json(&json))?;
         }

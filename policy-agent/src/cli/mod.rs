@@ -6,7 +6,11 @@ mod check;
 mod cleanup;
 #[cfg(test)]
 mod documented;
+mod explain;
+#[cfg(test)]
+mod fixture;
 pub mod lint;
+mod matrix;
 mod others;
 mod revision;
 mod run;
@@ -21,15 +25,27 @@ const FIRST_STEPS: &str = "\
 First steps, as root:
   policy-agent check                  can this machine run it?
   policy-agent lint DIR               do the manifests say what was meant?
+  policy-agent explain --manifests DIR FROM TO 80/TCP
+                                      would it pass, and by which rule?
   policy-agent run --manifests DIR    enforce them; logs every drop with reason and policies
   policy-agent run --kubeconfig FILE  enforce those of a Kubernetes cluster
   policy-agent status                 what is enforced, by which policies, and what is not
   policy-agent cleanup                end the enforcement";
 
+/// How a command prints what it has to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum OutputFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object
+    Json,
+}
+
 /// Enforces Kubernetes NetworkPolicy on this node with TC eBPF programs
 ///
-/// Exit codes: 0 done; 1 an error, or `check` and `lint` found one; 2 wrong arguments, or `lint`
-/// cannot read a path.
+/// Exit codes: 0 done; 1 an error, or `check` and `lint` found one, or `explain` says denied; 2 wrong
+/// arguments, or `lint` cannot read a path, or `explain` has no answer.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, after_help = FIRST_STEPS)]
 pub struct Arguments {
@@ -44,6 +60,8 @@ enum Command {
     Cleanup(cleanup::CleanupArgs),
     Check(check::CheckArgs),
     Lint(lint::LintArgs),
+    Explain(explain::ExplainArgs),
+    Matrix(matrix::MatrixArgs),
     Revision(revision::RevisionArgs),
 }
 
@@ -58,6 +76,8 @@ pub fn main(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Cleanup(arguments) => cleanup::run(&arguments),
         Command::Check(arguments) => printed(check::run(&arguments)),
         Command::Lint(arguments) => printed(lint::run(&arguments)),
+        Command::Explain(arguments) => printed(explain::run(arguments)),
+        Command::Matrix(arguments) => printed(matrix::run(&arguments)),
         Command::Revision(arguments) => printed(revision::run(&arguments)),
     }
 }

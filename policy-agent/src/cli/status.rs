@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use policy_common::Endpoint;
 use serde::Serialize;
 
+use super::OutputFormat;
 use crate::{
     agent::{self, EndpointStatus, Isolation, Snapshot, StatusError},
     datapath::{self, DEFAULT_PIN_PATH, MapFill, OtherAgents, PinDir},
@@ -28,7 +29,7 @@ pub(super) struct StatusArgs {
     pin_path: PathBuf,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    output: OutputFormat,
     /// Say only what is not enforced, and whether all is by the exit code
     #[arg(long)]
     check: bool,
@@ -36,15 +37,6 @@ pub(super) struct StatusArgs {
 
 /// Exit code of `--check`: no agent answers.
 const NO_AGENT: u8 = 2;
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// For people
-    #[default]
-    Text,
-    /// One JSON object
-    Json,
-}
 
 /// Everything that is shown.
 #[derive(Debug, Serialize)]
@@ -84,11 +76,11 @@ pub(super) fn run(arguments: &StatusArgs) -> anyhow::Result<ExitCode> {
     };
     let mut out = io::stdout().lock();
     match arguments.output {
-        Output::Json => {
+        OutputFormat::Json => {
             let json = serde_json::to_string_pretty(&report).context("writing the report")?;
             writeln!(out, "{}", printable_json(&json))?;
         }
-        Output::Text => write_text(&mut out, &report, &pins)?,
+        OutputFormat::Text => write_text(&mut out, &report, &pins)?,
     }
     Ok(ExitCode::SUCCESS)
 }

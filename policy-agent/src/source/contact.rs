@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,9 @@ pub struct WatchStatus {
     pub objects: usize,
     /// Whether a watch is open.
     pub watching: bool,
+    /// The longest time between two lists of a kind that is listed now and then instead of being watched,
+    /// milliseconds; `null` for one that is watched.
+    pub listed_every_ms: Option<u64>,
     /// How long nothing of it was heard; what happened meanwhile may not be known. Milliseconds;
     /// `null` before anything was heard.
     pub silent_ms: Option<u64>,
@@ -47,8 +50,10 @@ impl fmt::Display for WatchStatus {
             }
             None => formatter.write_str(", nothing heard yet")?,
         }
-        if !self.watching {
-            formatter.write_str(", NOT WATCHED")?;
+        match self.listed_every_ms {
+            Some(every) => write!(formatter, ", listed every {} s", every / 1_000)?,
+            None if self.watching => {}
+            None => formatter.write_str(", NOT WATCHED")?,
         }
         match &self.problem {
             Some(problem) => write!(formatter, ": {problem}"),
@@ -93,6 +98,8 @@ struct State {
     heard: AtomicU64,
     objects: AtomicUsize,
     watching: AtomicBool,
+    /// Milliseconds; 0 for a kind that is watched.
+    listed_every: AtomicU64,
     problem: Mutex<Option<String>>,
     requests: AtomicU64,
     bytes: AtomicU64,
@@ -107,6 +114,7 @@ impl State {
             heard: AtomicU64::new(0),
             objects: AtomicUsize::new(0),
             watching: AtomicBool::new(false),
+            listed_every: AtomicU64::new(0),
             problem: Mutex::new(None),
             requests: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -151,6 +159,12 @@ impl Listening {
         self.0.watching.store(watching, Ordering::Relaxed);
     }
 
+    /// It is not watched, but listed after so long at most.
+    pub fn listed_every(&self, time: Duration) {
+        let time = time.as_millis().try_into().unwrap_or(u64::MAX);
+        self.0.listed_every.store(time, Ordering::Relaxed);
+    }
+
     /// Why it cannot be listened for, or that it can.
     pub fn problem(&self, problem: Option<String>) {
         *self
@@ -168,6 +182,8 @@ impl Listening {
             kind: state.kind.clone(),
             objects: state.objects.load(Ordering::Relaxed),
             watching: state.watching.load(Ordering::Relaxed),
+            listed_every_ms: Some(state.listed_every.load(Ordering::Relaxed))
+                .filter(|every| *every > 0),
             silent_ms: (heard > 0).then(|| (state.now() + 1).saturating_sub(heard)),
             problem: problem.clone(),
             requests: state.requests.load(Ordering::Relaxed),

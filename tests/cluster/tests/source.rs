@@ -5,6 +5,7 @@
 mod access;
 mod deployed;
 mod follower;
+mod nodes;
 
 use std::time::Duration;
 

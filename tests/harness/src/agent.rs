@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -218,6 +218,32 @@ impl Agent {
     /// Lets it go on.
     pub fn thaw(&self) -> Result<()> {
         self.signal(Signal::SIGCONT)
+    }
+
+    /// Lets it open so many more files, or, `None`, as many as the system allows: with few it goes on, reads
+    /// manifests and answers, but cannot load programs.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn spare_files(&self, spare: Option<usize>) -> Result<()> {
+        let child = self.child.as_ref().context("no agent runs")?;
+        let process = Path::new("/proc").join(child.id().to_string());
+        let most = match spare {
+            Some(spare) => fs::read_dir(process.join("fd"))?.count() + spare,
+            None => {
+                let limits = fs::read_to_string(process.join("limits"))?;
+                let line = limits
+                    .lines()
+                    .find(|line| line.starts_with("Max open files"));
+                let most = line.and_then(|line| line.split_whitespace().nth(4)?.parse().ok());
+                most.context("/proc/PID/limits has no number of files")?
+            }
+        };
+        let status = Command::new("prlimit")
+            .args([format!("--pid={}", child.id()), format!("--nofile={most}:")])
+            .status()?;
+        ensure!(status.success(), "prlimit: {status}");
+        Ok(())
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {

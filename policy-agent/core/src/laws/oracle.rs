@@ -178,7 +178,7 @@ impl<'a> Oracle<'a> {
             Some(&namespace.labels)
         });
         Other {
-            address,
+            address: Some(address),
             pod,
             namespace_labels,
         }

@@ -7,13 +7,16 @@ use std::{net::IpAddr, sync::Arc};
 
 use policy_common::Direction;
 
-use super::{IpBlock, Labels, PeerMatch, Peers, PodFact, PortMatch, Ports, Protocol, Rule};
+use super::{
+    IpBlock, Labels, PeerMatch, Peers, PodFact, PortMatch, Ports, Protocol, Rule, Traffic,
+    traffic::ALL_PORTS,
+};
 
 /// The other side of a connection: an address, and the pod that has it.
 #[derive(Clone, Copy, Debug)]
 pub struct Other<'a> {
-    /// The address.
-    pub address: IpAddr,
+    /// The address; `None` of a pod that has none yet: no block contains it.
+    pub address: Option<IpAddr>,
     /// The pod that has the address.
     pub pod: Option<&'a PodFact>,
     /// Labels of the pod's namespace, while that is known.
@@ -31,16 +34,8 @@ pub fn rule_allows(
     protocol: u8,
     port: Option<u16>,
 ) -> bool {
-    // Names mean the ports of the pod that receives the connection.
-    let destination = match direction {
-        Direction::Ingress => Some(subject),
-        Direction::Egress => other.pod,
-    };
-    let peer_matches = match &rule.peers {
-        Peers::All => true,
-        Peers::AnyOf(peers) => peers.iter().any(|peer| peer_matches(peer, own, other)),
-    };
-    peer_matches
+    let destination = destination(direction, subject, other);
+    has_peer(rule, own, other)
         && match &rule.ports {
             Ports::All => true,
             Ports::AnyOf(ports) => ports
@@ -49,9 +44,61 @@ pub fn rule_allows(
         }
 }
 
-fn peer_matches(peer: &PeerMatch, own: &Arc<str>, other: &Other<'_>) -> bool {
+/// All that one rule allows between the two.
+pub fn rule_traffic(
+    rule: &Rule,
+    own: &Arc<str>,
+    direction: Direction,
+    subject: &PodFact,
+    other: &Other<'_>,
+) -> Traffic {
+    if !has_peer(rule, own, other) {
+        return Traffic::nothing();
+    }
+    let Ports::AnyOf(entries) = &rule.ports else {
+        return Traffic::Everything;
+    };
+    let (first, last) = ALL_PORTS;
+    let destination = destination(direction, subject, other);
+    let entries = entries.iter().flat_map(|entry| match entry {
+        PortMatch::AnyPort(of) => vec![Traffic::range(*of, first, last)],
+        PortMatch::Range(of, first, last) => vec![Traffic::range(*of, *first, *last)],
+        PortMatch::Named(of, name) => {
+            let declared = destination.into_iter().flat_map(|pod| &pod.ports);
+            let named = declared.filter(|port| port.name == *name && port.protocol == *of);
+            named
+                .map(|port| Traffic::range(*of, port.number, port.number))
+                .collect()
+        }
+    });
+    entries.fold(Traffic::nothing(), Traffic::or)
+}
+
+fn has_peer(rule: &Rule, own: &Arc<str>, other: &Other<'_>) -> bool {
+    match &rule.peers {
+        Peers::All => true,
+        Peers::AnyOf(peers) => peers.iter().any(|peer| peer_matches(peer, own, other)),
+    }
+}
+
+/// Names mean the ports of the pod that receives the connection.
+pub(super) fn destination<'a>(
+    direction: Direction,
+    subject: &'a PodFact,
+    other: &Other<'a>,
+) -> Option<&'a PodFact> {
+    match direction {
+        Direction::Ingress => Some(subject),
+        Direction::Egress => other.pod,
+    }
+}
+
+/// Whether the other side is one of the peers that a peer of a policy of the namespace `own` means.
+pub fn peer_matches(peer: &PeerMatch, own: &Arc<str>, other: &Other<'_>) -> bool {
     match peer {
-        PeerMatch::Block(block) => block_contains(block, other.address),
+        PeerMatch::Block(block) => other
+            .address
+            .is_some_and(|address| block_contains(block, address)),
         PeerMatch::Pods { namespaces, pods } => {
             let Some(pod) = other.pod else { return false };
             let in_scope = match namespaces {
@@ -69,7 +116,7 @@ fn block_contains(block: &IpBlock, address: IpAddr) -> bool {
     block.cidr.contains(&address) && !block.except.iter().any(|except| except.contains(&address))
 }
 
-fn port_matches(
+pub(super) fn port_matches(
     entry: &PortMatch,
     destination: Option<&PodFact>,
     protocol: u8,

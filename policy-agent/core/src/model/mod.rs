@@ -9,6 +9,8 @@ pub mod pod;
 pub mod policy;
 pub mod protocol;
 pub mod selector;
+pub mod shortfall;
+pub mod traffic;
 
 pub use change::{Change, EndpointFact};
 pub use node::NodeFact;
@@ -17,3 +19,5 @@ pub use pod::{ContainerPort, NamespaceFact, ObjectName, PodFact, pod_tag};
 pub use policy::{IpBlock, PeerMatch, Peers, PolicyFact, PortMatch, Ports, Rule};
 pub use protocol::Protocol;
 pub use selector::{Labels, Requirement, Selector};
+pub use shortfall::{Lack, Unmet};
+pub use traffic::Traffic;

@@ -1,6 +1,6 @@
 //! Labels and label selectors.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// The labels of one object.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
@@ -21,6 +21,17 @@ pub enum Requirement {
 }
 
 impl Requirement {
+    /// The key that it asks for.
+    pub fn key(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::In(key, _)
+            | Self::NotIn(key, _)
+            | Self::Exists(key)
+            | Self::DoesNotExist(key) => Some(key),
+            Self::Never => None,
+        }
+    }
+
     /// Whether labels meet the requirement.
     pub fn matches(&self, labels: &Labels) -> bool {
         match self {
@@ -29,6 +40,22 @@ impl Requirement {
             Self::Exists(key) => labels.contains_key(key),
             Self::DoesNotExist(key) => !labels.contains_key(key),
             Self::Never => false,
+        }
+    }
+}
+
+/// As kubectl writes selectors: `a=b`, `a in (b,c)`, `a notin (b)`, `a`, `!a`.
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::In(key, values) => match &values[..] {
+                [value] => write!(f, "{key}={value}"),
+                values => write!(f, "{key} in ({})", values.join(",")),
+            },
+            Self::NotIn(key, values) => write!(f, "{key} notin ({})", values.join(",")),
+            Self::Exists(key) => f.write_str(key),
+            Self::DoesNotExist(key) => write!(f, "!{key}"),
+            Self::Never => f.write_str("what cannot be read"),
         }
     }
 }

@@ -42,7 +42,9 @@ use self::{compile::Active, facts::cluster::Cluster, tables::Tables};
 use crate::{model::Change, plan::Op};
 
 pub use ask::{
-    explain::{AllowingRule, Explanation, PeerName, Question},
+    connection::{Connection, Judgement, Party, Passing, Reach, Unanswerable},
+    explain::{Explanation, Nearest, PeerName, Question, RuleName},
+    survey::{Class, Region, regions},
     view::{Conflict, EndpointView},
 };
 

@@ -46,7 +46,15 @@ impl Access {
                 let file = Kubeconfig::read_from(path).map_err(Trouble::access)?;
                 let options = KubeConfigOptions::default();
                 let config = Config::from_custom_kubeconfig(file, &options).await;
-                config.map_err(Trouble::access)
+                let mut config = config.map_err(Trouble::access)?;
+                if config.accept_invalid_certs {
+                    tracing::warn!(
+                        "insecure-skip-tls-verify: whoever answers is taken for the API server"
+                    );
+                    // Else the system's authorities are loaded, which are not asked and may not be there.
+                    config.root_cert.get_or_insert_default();
+                }
+                Ok(config)
             }
         }
     }
@@ -94,6 +102,27 @@ mod tests {
         assert_eq!(url("10.96.0.1", "443"), "https://10.96.0.1:443");
         assert_eq!(url("fd00::1", "6443"), "https://[fd00::1]:6443");
         assert_eq!(url("api.example", "443"), "https://api.example:443");
+    }
+
+    #[tokio::test]
+    async fn where_no_certificate_counts_the_system_needs_none() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for is_verified in [false, true] {
+            let config = serde_json::json!({
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "a", "cluster": {
+                    "server": "https://127.0.0.1:1", "insecure-skip-tls-verify": !is_verified,
+                }}],
+                "users": [{"name": "a", "user": {"token": "t"}}],
+                "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+                "current-context": "a",
+            });
+            std::fs::write(file.path(), config.to_string()).unwrap();
+            let access = Access::Kubeconfig(file.path().to_owned());
+            let roots = access.config().await.unwrap().root_cert;
+            assert_eq!(roots, (!is_verified).then(Vec::new));
+        }
     }
 
     #[test]

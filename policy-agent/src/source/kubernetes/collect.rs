@@ -7,7 +7,7 @@ use std::{collections::VecDeque, sync::Arc};
 use policy_core::model::{Change, ObjectName};
 use tokio::sync::mpsc;
 
-use super::{known::Versioned, resource::ALL};
+use super::{known::Versioned, resource::ALL, survey::Named};
 use crate::source::{Event, Kept, Origin, Refusal, Revision, log::PolicyLog};
 
 /// More changes are several batches: a first list of everything is no reason to have all of it
@@ -35,17 +35,19 @@ pub(super) struct Collector {
     kept: [Vec<Kept>; ALL.len()],
     synced: bool,
     log: PolicyLog,
+    named: Named,
     sender: mpsc::Sender<Event>,
 }
 
 impl Collector {
-    pub(super) fn new(sender: mpsc::Sender<Event>) -> Self {
+    pub(super) fn new(sender: mpsc::Sender<Event>, named: Named) -> Self {
         Self {
             versions: Default::default(),
             refused: Default::default(),
             kept: Default::default(),
             synced: false,
             log: PolicyLog::default(),
+            named,
             sender,
         }
     }
@@ -83,8 +85,10 @@ impl Collector {
         }
         self.versions[kind] = Some(version);
         let revision = self.revision();
+        self.named.hear(&changes);
         let mut changes = VecDeque::from(changes);
-        loop {
+        // Nobody waits for a revision of what is not watched.
+        while ALL[kind].watched || !changes.is_empty() {
             let some = changes.len().min(MOST_CHANGES);
             let some: Vec<Versioned> = changes.drain(..some).collect();
             self.batch(some, &revision).await?;
@@ -121,11 +125,11 @@ impl Collector {
         self.sender.send(Event::Batch { changes, revision }).await
     }
 
-    /// The versions of all kinds that were listed.
+    /// The versions of all kinds that are watched and were listed.
     fn revision(&self) -> Revision {
         let listed = ALL.iter().zip(&self.versions);
         let words = listed.filter_map(|(resource, version)| {
-            let version = version.as_ref()?;
+            let version = version.as_ref().filter(|_| resource.watched)?;
             Some(format!("{}@{version}", resource.kind.name()))
         });
         Revision::new(words.collect::<Vec<_>>().join(" "))

@@ -73,7 +73,7 @@ impl Follow {
         }
     }
 
-    /// Follows until nobody listens.
+    /// Follows by watches until nobody listens.
     pub(super) async fn run(mut self) {
         while !self.sender.is_closed() {
             match self.list().await {
@@ -83,12 +83,12 @@ impl Follow {
         }
     }
 
-    fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         self.resource.kind.name()
     }
 
     /// Takes a complete list while no watch is open.
-    async fn list(&mut self) -> Result<(), Trouble> {
+    pub(super) async fn list(&mut self) -> Result<(), Trouble> {
         let mut is_asked_again = false;
         loop {
             let mut list = self.begin_list(is_asked_again).await?;
@@ -131,6 +131,7 @@ impl Follow {
             &self.pace,
             listening,
             latest,
+            None,
         ))
     }
 
@@ -263,7 +264,7 @@ impl Follow {
     }
 
     /// It failed: says so and waits.
-    async fn failed(&mut self, trouble: &Trouble) {
+    pub(super) async fn failed(&mut self, trouble: &Trouble) {
         // What was missed while it was away may not be told by a watch.
         let soon = Instant::now() + between(self.pace.recovery);
         self.relist_at = self.relist_at.min(soon);

@@ -93,6 +93,12 @@ impl Known {
         self.objects.len()
     }
 
+    /// Whether there is one of this name in no namespace.
+    pub(super) fn has(&self, name: &Arc<str>) -> bool {
+        let name = ObjectName::new("", Arc::clone(name));
+        self.objects.contains_key(&name)
+    }
+
     /// An object is there like this.
     pub(super) fn there(
         &mut self,
@@ -281,7 +287,11 @@ impl Known {
                 let name = fact.name.clone();
                 (name, self.hasher.hash_one(&fact), Change::Policy(fact))
             }
-            Object::Node(_) | Object::Service(_) | Object::Ignored { .. } => {
+            Object::Node(fact) => {
+                let name = ObjectName::new("", Arc::clone(&fact.name));
+                (name, self.hasher.hash_one(&fact), Change::Node(fact))
+            }
+            Object::Service(_) | Object::Ignored { .. } => {
                 return Err(nameless("it is of another kind".to_owned()));
             }
         };

@@ -41,16 +41,18 @@ impl Drop for List {
 }
 
 impl List {
-    /// Begins to read one.
+    /// Begins to read one; with `only`, of nothing but the object of this name.
     pub(super) fn begin(
         connection: Connection,
         resource: &'static Resource,
         pace: &Pace,
         listening: Listening,
         latest: bool,
+        only: Option<&str>,
     ) -> Self {
         let (sender, parts) = mpsc::channel(BACKLOG);
         let patience = pace.patience;
+        let only = only.map(|name| escaped(&format!("metadata.name={name}")));
         let task = tokio::spawn(async move {
             let reading = Reading {
                 connection,
@@ -58,6 +60,7 @@ impl List {
                 patience,
                 listening,
                 latest,
+                only,
                 sender,
             };
             reading.run().await;
@@ -78,6 +81,8 @@ struct Reading {
     listening: Listening,
     /// The most recent state is wanted, whatever it costs.
     latest: bool,
+    /// A field selector, as a value in a question.
+    only: Option<String>,
     sender: mpsc::Sender<Result<Part, Trouble>>,
 }
 
@@ -114,6 +119,10 @@ impl Reading {
         let is_old = self.connection.is_old(self.patience, &self.listening);
         if !self.latest && is_old.await? {
             question.push_str("&resourceVersion=0");
+        }
+        if let Some(only) = &self.only {
+            question.push_str("&fieldSelector=");
+            question.push_str(only);
         }
         let mut version = None;
         loop {

@@ -1,5 +1,5 @@
-//! An API server as a source: one list and one watch of each kind, turned into facts as they are
-//! read.
+//! An API server as a source: one list and one watch of each kind (of nodes a list now and then), turned
+//! into facts as they are read.
 //!
 //! Nothing of the API's objects is kept but a digest of what policies depend on. Invariants: nothing
 //! follows from half a list; whatever is in doubt is listed again; while the server is away, what
@@ -19,6 +19,7 @@ mod listen;
 mod pace;
 mod resource;
 mod source;
+mod survey;
 mod trouble;
 mod watch;
 

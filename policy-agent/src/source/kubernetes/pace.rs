@@ -18,6 +18,12 @@ pub struct Pace {
     pub relist: (Duration, Duration),
     /// The same after the server was away.
     pub recovery: (Duration, Duration),
+    /// After what time the nodes are listed again, at least and at most.
+    pub nodes: (Duration, Duration),
+    /// How much later for each node that there is, so that it costs no more in a large cluster.
+    pub each_node: Duration,
+    /// How long after pods have named nodes that are not known these are asked for, at least and at most.
+    pub named: (Duration, Duration),
     /// How long to wait after the first failure, and at most after many.
     pub retry: (Duration, Duration),
 }
@@ -32,6 +38,9 @@ impl Default for Pace {
             watch: (seconds(300), seconds(600)),
             relist: (seconds(300), seconds(570)),
             recovery: (seconds(15), seconds(60)),
+            nodes: (seconds(300), seconds(420)),
+            each_node: Duration::from_millis(600),
+            named: (seconds(1), seconds(15)),
             retry: (Duration::from_millis(500), seconds(30)),
         }
     }

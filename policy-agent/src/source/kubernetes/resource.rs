@@ -19,10 +19,13 @@ pub(super) struct Resource {
     pub(super) keep: &'static Keep,
     /// Whether a revision is announced though no fact changed: somebody may wait for what he wrote.
     pub(super) announced: bool,
+    /// Whether it is watched. What is written often, and seldom so that it matters, is listed now and then
+    /// instead; its versions are nobody's revision.
+    pub(super) watched: bool,
 }
 
 /// All of them; namespaces first.
-pub(super) const ALL: [Resource; 3] = [
+pub(super) const ALL: [Resource; 4] = [
     Resource {
         kind: Kind::Namespace,
         removal: |name| Change::NamespaceRemoved(name.name),
@@ -30,6 +33,7 @@ pub(super) const ALL: [Resource; 3] = [
         page: 500,
         keep: &NAMESPACE,
         announced: true,
+        watched: true,
     },
     Resource {
         kind: Kind::Pod,
@@ -38,6 +42,7 @@ pub(super) const ALL: [Resource; 3] = [
         page: 500,
         keep: &POD,
         announced: false,
+        watched: true,
     },
     Resource {
         kind: Kind::NetworkPolicy,
@@ -46,6 +51,17 @@ pub(super) const ALL: [Resource; 3] = [
         page: 100,
         keep: &POLICY,
         announced: true,
+        watched: true,
+    },
+    Resource {
+        kind: Kind::Node,
+        removal: |name| Change::NodeRemoved(name.name),
+        path: "/api/v1/nodes",
+        // Of 10 to 20 kB each.
+        page: 250,
+        keep: &NODE,
+        announced: false,
+        watched: false,
     },
 ];
 
@@ -95,6 +111,18 @@ const POD: Keep = Members(&[
 ]);
 
 const CONTAINER: Keep = Members(&[("ports", Whole), ("restartPolicy", Whole)]);
+
+const NODE: Keep = Members(&[
+    (
+        "metadata",
+        Members(&[
+            ("name", Whole),
+            ("labels", Whole),
+            ("resourceVersion", Whole),
+        ]),
+    ),
+    ("status", Members(&[("addresses", Whole)])),
+]);
 
 /// The `status` that servers had for a time is nobody's concern.
 const POLICY: Keep = Members(&[
@@ -154,6 +182,7 @@ mod tests {
             }
         }
         assert!(!keeps(&POD, &parts("spec.volumes[].name")));
+        assert!(!keeps(&NODE, &parts("status.images")));
         assert!(!keeps(&POD, &parts("metadata.annotations[\"other\"]")));
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Access, Pace, Trouble, client::Connection, collect::Collector, follow::Follow, link::Link,
-    resource::ALL,
+    resource::ALL, survey::Named,
 };
 use crate::source::{Event, contact::Contact};
 
@@ -129,6 +129,8 @@ impl Thread {
             let _ = begun.send(Ok(connection.server().to_owned()));
             let link = Link::new(self.access, connection);
             let (news, heard) = mpsc::channel(BACKLOG);
+            let (named, names) = Named::new();
+            let mut names = Some(names);
             let follows = (0..ALL.len()).filter_map(|kind| {
                 let follow = Follow::new(
                     kind,
@@ -138,11 +140,17 @@ impl Thread {
                     self.reloads.clone(),
                     news.clone(),
                 );
-                Some(follow.run())
+                let surveyed = (!ALL[kind].watched).then(|| names.take()).flatten();
+                Some(async move {
+                    match surveyed {
+                        Some(names) => follow.survey(names).await,
+                        None => follow.run().await,
+                    }
+                })
             });
             let follows = futures_util::future::join_all(follows);
             // They end when nobody hears them.
-            tokio::join!(follows, Collector::new(self.sender).run(heard));
+            tokio::join!(follows, Collector::new(self.sender, named).run(heard));
         });
     }
 }

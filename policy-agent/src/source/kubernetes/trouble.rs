@@ -62,6 +62,11 @@ impl Trouble {
         matches!(self, Self::Status { code: 504, .. })
     }
 
+    /// Whoever asked may not.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Status { code: 403, .. })
+    }
+
     /// What was said before and after cannot be relied on: only a list helps.
     pub(super) fn needs_list(&self) -> bool {
         match self {

@@ -181,14 +181,14 @@ pub(super) fn namespace(world: &mut World, count: usize) -> Result<Samples> {
     Ok(samples)
 }
 
-fn random_policy(world: &mut World) -> Result<PolicyFact> {
+pub(super) fn random_policy(world: &mut World) -> Result<PolicyFact> {
     let in_force = world.relevance.in_force();
     ensure!(!in_force.is_empty(), "no policy selects a pod of the node");
     Ok(in_force[world.rng.usize(..in_force.len())].clone())
 }
 
 /// The policy with one rule more in the direction that it covers.
-fn allowing(policy: &PolicyFact, peer: PeerMatch, port: u16) -> PolicyFact {
+pub(super) fn allowing(policy: &PolicyFact, peer: PeerMatch, port: u16) -> PolicyFact {
     let mut policy = policy.clone();
     let rules = policy.ingress.as_mut().or(policy.egress.as_mut());
     rules.into_iter().for_each(|rules| {

@@ -11,6 +11,7 @@ mod compile;
 mod policies;
 mod process;
 mod relevance;
+mod turns;
 mod world;
 
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub(super) const GROUP: Group = Group {
     run: process::run,
 };
 
-const CASES: [&str; 10] = [
+const CASES: [&str; 11] = [
     "compile",
     "memory",
     "pod_added",
@@ -41,6 +42,7 @@ const CASES: [&str; 10] = [
     "block_splits",
     "namespace_relabelled",
     "collect",
+    "turn",
 ];
 
 /// The size for which there are bars.
@@ -48,6 +50,10 @@ const BARRED: Size = Size {
     pods: 150_000,
     policies: 10_000,
 };
+
+/// Milliseconds that the loop may spend on one turn: an end (SIGTERM) that comes meanwhile
+/// waits for it, and has a second.
+const LONGEST_TURN: f64 = 500.0;
 
 /// The same cluster in every run.
 const SEED: u64 = 1;
@@ -111,6 +117,22 @@ fn measure(options: &Options, size: Size) -> Result<Vec<Figure>> {
         Unit::Microseconds,
     )?);
     let collections = world.take_collected();
+    let pods = turns::PODS.min(size.pods / 2);
+    let turns = turns::turns(&mut world, pods, options.pick(9, 3))?;
+    for (change, samples) in [
+        ("removed", turns.removed),
+        ("added", turns.added),
+        ("relabelled", turns.relabelled),
+    ] {
+        let figure = summary("turn", &samples, Unit::Milliseconds)?;
+        let figure = figure.with("of", pods).with("change", change);
+        figures.push(figure.at_most(bar(LONGEST_TURN)));
+    }
+    if !turns.all_named.is_empty() {
+        let figure = summary("turn", &turns.all_named, Unit::Milliseconds)?;
+        let figure = figure.with("of", size.pods).with("change", "all-named");
+        figures.push(figure.at_most(bar(LONGEST_TURN)));
+    }
     figures.push(summary("collect", &collections, Unit::Microseconds)?);
     world.check()?;
 

@@ -53,17 +53,30 @@ impl World {
         })
     }
 
-    /// Applies and commits the changes, one commit each, as the agent does it; takes the time from
-    /// the first change to the last plan. What nothing uses any more is taken back afterwards, so
-    /// that the next change finds the tables as a quiet agent has them.
+    /// Applies and commits the changes, one commit each, as the agent does it where they come one by
+    /// one; takes the time from the first change to the last plan.
     pub(super) fn change(&mut self, changes: Vec<Change>) -> Result<Changed> {
-        changes
+        self.commits(changes.into_iter().map(|change| vec![change]).collect())
+    }
+
+    /// The same with a single commit: one turn of the agent's loop.
+    pub(super) fn turn(&mut self, changes: Vec<Change>) -> Result<Changed> {
+        self.commits(vec![changes])
+    }
+
+    /// What nothing uses any more is taken back afterwards, so that the next change finds the tables
+    /// as a quiet agent has them.
+    fn commits(&mut self, commits: Vec<Vec<Change>>) -> Result<Changed> {
+        commits
             .iter()
+            .flatten()
             .for_each(|change| self.relevance.apply(change));
-        let mut plans: Vec<Vec<Op>> = Vec::with_capacity(changes.len());
+        let mut plans: Vec<Vec<Op>> = Vec::with_capacity(commits.len());
         let start = Instant::now();
-        for change in changes {
-            self.resolver.apply(change);
+        for changes in commits {
+            for change in changes {
+                self.resolver.apply(change);
+            }
             plans.push(self.resolver.commit());
         }
         let took = start.elapsed();

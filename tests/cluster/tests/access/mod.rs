@@ -14,17 +14,17 @@ use crate::{
 };
 
 /// Files as the kubelet writes them.
-struct Account<'a> {
-    directory: &'a Path,
+pub(crate) struct Account<'a> {
+    pub(crate) directory: &'a Path,
 }
 
 impl Account<'_> {
-    fn write(&self, plane: &ControlPlane) {
+    pub(crate) fn write(&self, plane: &ControlPlane) {
         fs::write(self.directory.join("token"), token(&plane.api().unwrap())).unwrap();
         fs::copy(plane.authority(), self.directory.join("ca.crt")).unwrap();
     }
 
-    fn follow(&self, plane: &ControlPlane) -> Follower {
+    pub(crate) fn follow(&self, plane: &ControlPlane) -> Follower {
         Follower::of(&Access::ServiceAccount {
             server: plane.url(),
             directory: self.directory.to_owned(),

@@ -82,7 +82,7 @@ fn a_server_takes_all_that_is_deployed_to_the_letter() {
 
 #[test]
 #[ignore = "needs a control plane: cargo xtask test-kube"]
-fn the_service_account_may_list_and_watch_three_kinds_and_nothing_else() {
+fn the_service_account_may_follow_three_kinds_and_list_nodes_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
     let plane = ControlPlane::start(directory.path()).unwrap();
     let api = plane.api().unwrap();
@@ -117,10 +117,14 @@ fn the_service_account_may_list_and_watch_three_kinds_and_nothing_else() {
             assert!(!may(verb, group, resource), "{verb} {resource}");
         }
     }
+    assert!(may("list", "", "nodes"));
+    for verb in ["get", "watch", "create", "update", "patch", "delete"] {
+        assert!(!may(verb, "", "nodes"), "{verb} nodes");
+    }
     for (group, resource) in [
         ("", "secrets"),
         ("", "configmaps"),
-        ("", "nodes"),
+        ("", "nodes/status"),
         ("", "services"),
         ("", "events"),
         ("", "pods/log"),

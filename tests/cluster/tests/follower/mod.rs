@@ -11,7 +11,7 @@ use http::Method;
 use policy_agent::{
     convert::{self, Object},
     source::{
-        Contact, Event,
+        Contact, Event, WatchStatus,
         kubernetes::{Access, KubernetesSource, Pace},
     },
 };
@@ -52,6 +52,7 @@ impl Follower {
         let seconds = Duration::from_secs;
         let pace = Pace {
             recovery: (seconds(2), seconds(4)),
+            named: (Duration::from_millis(10), Duration::from_millis(50)),
             retry: (Duration::from_millis(100), seconds(1)),
             ..Pace::default()
         };
@@ -99,13 +100,20 @@ impl Follower {
         self.reload.notify_one();
     }
 
-    /// The problems that kinds have.
-    pub(crate) fn said(&self) -> Vec<String> {
-        let status = self.contact.status().into_iter();
-        status.filter_map(|watch| watch.problem).collect()
+    /// How it stands with a kind.
+    pub(crate) fn contact(&self, kind: &str) -> WatchStatus {
+        let mut status = self.contact.status().into_iter();
+        status.find(|watch| watch.kind == kind).unwrap()
     }
 
-    /// How many kinds have a problem.
+    /// The problems that kinds have which are watched: of others a loss is not noticed at once.
+    pub(crate) fn said(&self) -> Vec<String> {
+        let status = self.contact.status().into_iter();
+        let watched = status.filter(|watch| watch.listed_every_ms.is_none());
+        watched.filter_map(|watch| watch.problem).collect()
+    }
+
+    /// How many kinds have such a problem.
     pub(crate) fn problems(&self) -> usize {
         self.said().len()
     }
@@ -155,6 +163,9 @@ fn take(state: &mut State, event: Event) {
                     Change::PolicyRemoved(name) => {
                         state.known.remove(&format!("policy {name}"));
                     }
+                    Change::NodeRemoved(name) => {
+                        state.known.remove(&format!("node {name}"));
+                    }
                     there => state.known.extend(fact(there)),
                 }
             }
@@ -169,6 +180,7 @@ fn fact(change: Change) -> Option<(String, String)> {
         Change::Namespace(fact) => Some((format!("namespace {}", fact.name), format!("{fact:?}"))),
         Change::Pod(fact) => Some((format!("pod {}", fact.name), format!("{fact:?}"))),
         Change::Policy(fact) => Some((format!("policy {}", fact.name), format!("{fact:?}"))),
+        Change::Node(fact) => Some((format!("node {}", fact.name), format!("{fact:?}"))),
         _ => None,
     }
 }
@@ -179,6 +191,7 @@ pub(crate) fn known_to(api: &Api) -> Known {
     for (path, version, kind) in [
         ("/api/v1/namespaces", "v1", "Namespace"),
         ("/api/v1/pods", "v1", "Pod"),
+        ("/api/v1/nodes", "v1", "Node"),
         (
             "/apis/networking.k8s.io/v1/networkpolicies",
             "networking.k8s.io/v1",
@@ -194,6 +207,7 @@ pub(crate) fn known_to(api: &Api) -> Known {
                 Object::Namespace(fact) => Change::Namespace(fact),
                 Object::Pod(fact) => Change::Pod(fact),
                 Object::Policy(fact) => Change::Policy(fact),
+                Object::Node(fact) => Change::Node(fact),
                 other => panic!("{other:?}"),
             };
             known.extend(fact(change));

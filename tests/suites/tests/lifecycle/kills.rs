@@ -9,7 +9,7 @@ use policy_harness::{agent::Agent, traffic::Outcome};
 
 use crate::{
     books::{Books, is_drop},
-    growth::{SIZES, blocks},
+    growth::{CRAMPED, SIZES, blocks},
     random::Random,
     scene::{DENY_ALL, FROM_CLIENT, SETTINGS, SOON, Scene, TO_WEB},
     steady::{Steady, go_on},
@@ -123,12 +123,10 @@ fn agents_that_are_killed_at_any_moment_interrupt_nothing_and_let_nothing_slip()
         Ok(kills) => kills.parse().unwrap(),
         Err(_) => FEW,
     };
-    let arguments = [
-        SIZES.as_slice(),
-        &["--max-endpoints", MOST_ENDPOINTS],
-        &LIMITS,
-    ]
-    .concat();
+    let with = |sizes: &[&'static str]| -> Vec<&'static str> {
+        [sizes, &["--max-endpoints", MOST_ENDPOINTS], &LIMITS].concat()
+    };
+    let (arguments, cramped) = (with(&SIZES), with(&CRAMPED));
     let mut random = Random::new();
     for (wiring, attach) in SETTINGS {
         eprintln!("{wiring:?}, {attach:?}");
@@ -170,7 +168,13 @@ fn agents_that_are_killed_at_any_moment_interrupt_nothing_and_let_nothing_slip()
                 go_on(traffic.all());
                 eprintln!("{kill} kills");
             } else {
-                scene.cluster.agent.begin(&arguments).unwrap();
+                let is_cramped = random.below(4) == 0;
+                let arguments = if is_cramped { &cramped } else { &arguments };
+                scene.cluster.agent.begin(arguments).unwrap();
+                *troubles
+                    .tally
+                    .entry("an agent is allowed no larger tables")
+                    .or_default() += u32::from(is_cramped);
             }
             if !traffic.is_right(&scene, &books) {
                 break;

@@ -82,8 +82,9 @@ impl Steady {
     /// what is not answered is counted and sent again, for a while.
     pub(crate) fn interrupted(netns: &Netns, to: SocketAddr) -> Self {
         const AGAIN: Duration = Duration::from_millis(250);
-        // Agents that end one after the other before they have finished what they found.
-        const LONGEST: Duration = Duration::from_secs(30);
+        // Agents that end one after the other before they have finished what they found, or that have no
+        // room.
+        const LONGEST: Duration = Duration::from_secs(60);
         let flow = netns.handle().run(|| connected(to)).unwrap().unwrap();
         let unanswered = Arc::<AtomicU64>::default();
         let count = Arc::clone(&unanswered);

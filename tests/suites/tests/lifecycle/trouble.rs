@@ -1,5 +1,5 @@
-//! What stands in an agent's way: full tables, others' programs, interfaces on which nothing can be attached
-//! and that come and go, numbers that run out.
+//! What stands in an agent's way: full tables, also ones that cannot grow, others' programs, interfaces on
+//! which nothing can be attached and that come and go, numbers that run out.
 //!
 //! Nothing here may change what the pods of the scene may do or hear: the pods that come and go are silent,
 //! their interfaces are down.
@@ -15,7 +15,7 @@ use policy_harness::{
 };
 
 use crate::{
-    growth::blocks,
+    growth::{FEW_FILES, blocks},
     random::Random,
     scene::{Scene, addresses, policy},
 };
@@ -58,7 +58,7 @@ pub(crate) struct Troubles {
 impl Troubles {
     /// One kind of trouble, or none.
     pub(crate) fn happen(&mut self, scene: &Scene, random: &mut Random) {
-        let kind = match random.below(8) {
+        let kind = match random.below(10) {
             0 => {
                 let number = [0, 10, 60, 300, 900][random.below(5) as usize];
                 let text = policy("shop", "blocks", &blocks(number));
@@ -102,6 +102,7 @@ impl Troubles {
                 self.go(scene, which, true);
                 "a network namespace is removed"
             }
+            7 if self.may_grow(scene, random.below(2) == 0) => "tables can grow no more, or again",
             _ => return,
         };
         *self.tally.entry(kind).or_default() += 1;
@@ -119,6 +120,13 @@ impl Troubles {
         while self.fleeting.len() > CALM_FLEETING {
             self.go(scene, 0, false);
         }
+    }
+
+    /// Whether an agent that enforces can load no further programs from now on, or can again.
+    fn may_grow(&self, scene: &Scene, may: bool) -> bool {
+        let agent = &scene.cluster.agent;
+        let enforces = agent.status().is_ok_and(|status| status.agent.enforcing);
+        enforces && agent.spare_files((!may).then_some(FEW_FILES)).is_ok()
     }
 
     fn go_first(&mut self, scene: &Scene) {

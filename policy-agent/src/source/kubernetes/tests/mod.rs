@@ -2,6 +2,7 @@
 
 mod doubt;
 mod history;
+mod nodes;
 mod old;
 mod server;
 mod silence;
@@ -27,6 +28,8 @@ fn pace() -> Pace {
         probe: DEADLINE,
         relist: (hour, hour),
         recovery: (hour, hour),
+        nodes: (hour, hour),
+        named: (Duration::from_millis(2), Duration::from_millis(10)),
         retry: (Duration::from_millis(2), Duration::from_millis(10)),
         ..Pace::default()
     }
@@ -105,6 +108,8 @@ fn words(changes: &[Change]) -> Vec<String> {
     let word = |change: &Change| match change {
         Change::Policy(fact) => format!("+{}", fact.name.name),
         Change::PolicyRemoved(name) => format!("-{}", name.name),
+        Change::Node(fact) => format!("+{} {:?}", fact.name, fact.addresses),
+        Change::NodeRemoved(name) => format!("-{name}"),
         other => format!("{other:?}"),
     };
     changes.iter().map(word).collect()

@@ -1,5 +1,6 @@
 //! A server that speaks like an API server, and does what it is told with one kind: a test answers
-//! every question about policies by hand, the other kinds are empty and nothing happens to them.
+//! every question about policies (or nodes) by hand; the other kinds are as the test says from the start, and
+//! nothing happens to them.
 
 use std::{io, time::Duration};
 
@@ -16,6 +17,8 @@ use tokio::{
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
 const POLICIES: &str = "/apis/networking.k8s.io/v1/networkpolicies";
+const NODES: &str = "/api/v1/nodes";
+const PODS: &str = "/api/v1/pods";
 
 /// The server.
 pub(super) struct Server {
@@ -27,7 +30,16 @@ pub(super) struct Server {
 pub(super) const OLD: &str = "30+";
 const NEW: &str = "37";
 
-/// A question about policies, and where its answer goes.
+/// What a server has and is.
+#[derive(Clone)]
+struct World {
+    minor: &'static str,
+    /// Questions about this kind are answered by hand.
+    by_hand: &'static str,
+    pods: Vec<Value>,
+}
+
+/// A question about the kind that is answered by hand, and where its answer goes.
 pub(super) struct Question {
     /// What follows the path.
     pub(super) query: String,
@@ -42,15 +54,34 @@ impl Server {
     }
 
     pub(super) async fn of_version(minor: &'static str) -> Self {
+        Self::of(World {
+            minor,
+            by_hand: POLICIES,
+            pods: Vec::new(),
+        })
+        .await
+    }
+
+    /// One that is asked about nodes, and has these pods and no policy.
+    pub(super) async fn of_nodes(pods: Vec<Value>) -> Self {
+        Self::of(World {
+            minor: NEW,
+            by_hand: NODES,
+            pods,
+        })
+        .await
+    }
+
+    async fn of(world: World) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, questions) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let sender = sender.clone();
+                let (sender, world) = (sender.clone(), world.clone());
                 tokio::spawn(async move {
                     // Whoever asks may go away.
-                    let _ = serve(stream, sender, minor).await;
+                    let _ = serve(stream, sender, &world).await;
                 });
             }
         });
@@ -80,7 +111,7 @@ impl Server {
         std::fs::write(file.path(), config.to_string()).unwrap();
     }
 
-    /// The next question about policies.
+    /// The next question that is answered by hand.
     pub(super) async fn next(&mut self) -> Question {
         let next = timeout(DEADLINE, self.questions.recv()).await;
         next.expect("nothing is asked").expect("the server runs")
@@ -221,7 +252,7 @@ async fn chunk(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
 async fn serve(
     mut stream: TcpStream,
     questions: mpsc::UnboundedSender<Question>,
-    minor: &str,
+    world: &World,
 ) -> io::Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -236,14 +267,16 @@ async fn serve(
         stream,
     };
     if path == "/version" {
-        let said = json!({"major": "1", "minor": minor}).to_string();
+        let said = json!({"major": "1", "minor": world.minor}).to_string();
         question.begin().await.whole(&said).await;
-    } else if path == POLICIES {
+    } else if path == world.by_hand {
         let _ = questions.send(question);
     } else if question.is_watch() {
         // Open, and silent, until whoever asked goes away.
         let mut answer = question.begin().await;
         let _ = answer.0.read_u8().await;
+    } else if path == PODS {
+        question.list("1", &world.pods).await;
     } else {
         question.list("1", &[]).await;
     }

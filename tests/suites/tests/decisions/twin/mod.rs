@@ -6,6 +6,7 @@
 
 mod kernel;
 mod tables;
+mod tally;
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,7 +18,7 @@ use policy_common::{
 };
 use policy_ebpf::{Origin, lookup::Policy as _, memory::MemoryWorld, owed};
 
-use self::kernel::Kernel;
+use self::{kernel::Kernel, tally::Tally};
 
 /// A packet at the pod's interface.
 pub(crate) struct Shot<'a> {
@@ -52,6 +53,7 @@ pub(crate) struct Twin {
     /// The kernel did not see everything that the core saw.
     is_alone: Cell<bool>,
     left: RefCell<Left>,
+    tally: Tally,
 }
 
 impl Twin {
@@ -62,6 +64,7 @@ impl Twin {
         shot: &Shot<'_>,
         decide: impl FnOnce() -> Reason,
     ) -> Reason {
+        self.tally.asked();
         let is_alone = self.is_alone.get()
             || !tables::can_follow(world)
             || Left::by(world) != *self.left.borrow();
@@ -79,6 +82,7 @@ impl Twin {
             let number = kernel.become_node(self.number.get(), world);
             self.number.set(number);
             kernel.check(shot, reason);
+            self.tally.checked();
         });
         self.left.replace(Left::by(world));
         reason

@@ -1,0 +1,219 @@
+//! `policy-agent explain`: whether a connection is allowed, by which rules, and what is missing.
+
+use std::{io, path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+
+use super::OutputFormat;
+use crate::{
+    ask::{Answer, Offline, Packet, PartyArgument, Verdict},
+    text::{Printable, printable_json},
+};
+
+/// Says whether a connection is allowed, by which rules, and which rule almost allows it
+///
+/// Reads a directory of manifests, without root and without an agent: both ends are judged, wherever they
+/// run. Without PORT/PROTO it says what passes at all. Pods that have no address yet are judged as if they
+/// had one that is in no ipBlock.
+///
+/// Exits with 0 when it is allowed, with 1 when it is denied (over one of the address families that both
+/// ends have; without PORT/PROTO, when nothing passes), and with 2 when that cannot be said.
+#[derive(Debug, clap::Args)]
+pub(super) struct ExplainArgs {
+    /// Who opens the connection: NAMESPACE/POD, POD of the namespace default, an IP address, or `host`
+    /// for the other end's own node
+    #[arg(value_name = "FROM")]
+    from: PartyArgument,
+    /// Who is called, likewise
+    #[arg(value_name = "TO")]
+    to: PartyArgument,
+    /// The port that is called: 80, 53/UDP, 9/SCTP, or ICMP for an echo request
+    #[arg(value_name = "PORT/PROTO")]
+    packet: Option<Packet>,
+    /// The directory of manifests
+    #[arg(long, value_name = "DIR")]
+    manifests: PathBuf,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    output: OutputFormat,
+}
+
+const DENIED: u8 = 1;
+
+/// Exit code of a question that has no answer, as of any other misuse.
+const NO_ANSWER: u8 = 2;
+
+pub(super) fn run(arguments: ExplainArgs) -> anyhow::Result<ExitCode> {
+    report(arguments, &mut io::stdout().lock(), &mut io::stderr()).map(ExitCode::from)
+}
+
+pub(super) fn report(
+    arguments: ExplainArgs,
+    out: &mut impl io::Write,
+    complaints: &mut impl io::Write,
+) -> anyhow::Result<u8> {
+    let ExplainArgs {
+        from,
+        to,
+        packet,
+        manifests,
+        output,
+    } = arguments;
+    let offline = Offline::read(&manifests).with_context(|| manifests.display().to_string());
+    let answer = offline.and_then(|offline| {
+        offline.complain(complaints)?;
+        Ok(Answer::new(&offline.resolver, from, to, packet)?)
+    });
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            let error = Printable(format!("{error:#}"));
+            writeln!(complaints, "policy-agent explain: {error}")?;
+            return Ok(NO_ANSWER);
+        }
+    };
+    match output {
+        OutputFormat::Text => write!(out, "{answer}")?,
+        OutputFormat::Json => {
+            let json = serde_json::to_string_pretty(&answer)?;
+            writeln!(out, "{}", printable_json(&json))?;
+        }
+    }
+    Ok(match answer.verdict {
+        Verdict::Allowed => 0,
+        Verdict::Denied => DENIED,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::fixture::SHOP;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: ExplainArgs,
+    }
+
+    fn explain(further: &[&str]) -> (u8, String, String) {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("shop.yaml"), SHOP).unwrap();
+        let path = directory.path().to_str().unwrap();
+        let words = ["explain", "--manifests", path].into_iter();
+        let words = words.chain(further.iter().copied());
+        let cli = Cli::try_parse_from(words).unwrap();
+        let (mut out, mut complaints) = (Vec::new(), Vec::new());
+        let code = report(cli.args, &mut out, &mut complaints).unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (code, text(out), text(complaints))
+    }
+
+    #[test]
+    fn each_end_is_named_with_the_rule_that_allows_or_almost_does() {
+        for (words, code, answer) in [
+            (
+                &["shop/client", "shop/web", "80"][..],
+                0,
+                "shop/client -> shop/web 80/TCP: allowed\n  \
+                 egress of shop/client: allowed, since no policy isolates it\n  \
+                 ingress of shop/web: allowed, by spec.ingress[0] of shop/web\n",
+            ),
+            (
+                &["shop/other", "shop/web", "80/tcp"],
+                1,
+                "shop/other -> shop/web 80/TCP: denied\n  \
+                 egress of shop/other: allowed, since no policy isolates it\n  \
+                 ingress of shop/web: denied, isolated by shop/deny, shop/web\n    \
+                 nearest is spec.ingress[0] of shop/web:\n      \
+                 pod label: wants app=client, has \"other\"\n",
+            ),
+            (
+                &["shop/web", "198.51.100.7", "ICMP"],
+                1,
+                "shop/web -> 198.51.100.7 ICMP: denied\n  \
+                 egress of shop/web: denied, isolated by shop/deny\n    \
+                 they have no egress rule\n",
+            ),
+            (
+                &["host", "shop/web", "1/SCTP"],
+                0,
+                "host -> shop/web 1/SCTP: allowed\n  \
+                 ingress of shop/web: allowed, since a pod and its own node always reach each other\n",
+            ),
+            (
+                &["shop/client", "shop/web"],
+                0,
+                "shop/client -> shop/web: TCP 80,8000-8010\n  \
+                 egress of shop/client: everything, no policy isolates it\n  \
+                 ingress of shop/web: TCP 80,8000-8010, isolated by shop/deny, shop/web\n",
+            ),
+            (
+                &["192.0.2.9", "shop/dual", "53/UDP"],
+                0,
+                "192.0.2.9 -> shop/dual 53/UDP: allowed\n  \
+                 ingress of shop/dual: allowed, by spec.ingress[0] of shop/dual\n",
+            ),
+            // Only one of its two addresses is in a block.
+            (
+                &["shop/both", "shop/dual", "53/UDP"],
+                1,
+                "shop/both -> shop/dual 53/UDP: denied\n\
+                 192.0.2.20 -> 192.0.2.21: allowed\n  \
+                 egress of shop/both: allowed, since no policy isolates it\n  \
+                 ingress of shop/dual: allowed, by spec.ingress[0] of shop/dual\n\
+                 fd00::20 -> fd00::21: denied\n  \
+                 egress of shop/both: allowed, since no policy isolates it\n  \
+                 ingress of shop/dual: denied, isolated by shop/deny, shop/dual\n    \
+                 nearest is spec.ingress[0] of shop/dual:\n      \
+                 fd00::20 is not in 192.0.2.0/24\n",
+            ),
+        ] {
+            let (got, out, complaints) = explain(words);
+            assert_eq!((got, out.as_str()), (code, answer), "{complaints}");
+            assert!(
+                complaints.contains("shop/broken: spec.podSelectr"),
+                "{complaints}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_has_no_answer_says_why() {
+        for (words, why) in [
+            (
+                &["shop/nobody", "shop/web", "80"][..],
+                "no pod is called shop/nobody",
+            ),
+            (&["10.0.0.1", "host", "80"], "neither end is a pod"),
+            (
+                &["shop/agent", "shop/web"],
+                "shop/agent is on its node's network",
+            ),
+        ] {
+            let (code, out, complaints) = explain(words);
+            assert_eq!((code, out.as_str()), (NO_ANSWER, ""));
+            assert!(complaints.contains(why), "{complaints}");
+        }
+        for words in [["Shop/web", "host", "80"], ["shop/web", "host", "http"]] {
+            let words = ["explain", "--manifests", "x"].into_iter().chain(words);
+            assert!(Cli::try_parse_from(words).is_err());
+        }
+    }
+
+    #[test]
+    fn json_says_the_same() {
+        let (code, out, _) = explain(&["shop/other", "shop/web", "80", "--output", "json"]);
+        let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((code, &answer["verdict"]), (1, &"denied".into()));
+        let ends = &answer["families"][0]["ends"];
+        assert_eq!(ends[0]["why"], "not-isolated");
+        assert_eq!(ends[1]["why"], "no-rule");
+        let nearest = &ends[1]["nearest"];
+        assert_eq!(nearest["policy"], "shop/web");
+        assert_eq!(nearest["field"], "spec.ingress[0]");
+        assert_eq!(nearest["lacks"].as_array().unwrap().len(), 1);
+    }
+}
