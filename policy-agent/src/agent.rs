@@ -22,6 +22,8 @@ mod hook_state;
 mod hooks;
 mod links;
 mod locals;
+#[cfg(feature = "health")]
+mod metrics;
 mod options;
 mod own;
 mod pins;
