@@ -12,6 +12,7 @@ mod conformance;
 mod demo;
 mod image;
 mod launch;
+mod lint_deploy;
 mod root;
 mod setup;
 mod tally;
@@ -48,6 +49,7 @@ enum Task {
     Cluster(cluster::Args),
     TestKube(test_kube::Args),
     Image(image::Args),
+    LintDeploy(lint_deploy::Args),
     Ci(ci::Args),
 }
 
@@ -75,6 +77,7 @@ fn run(task: Task) -> Result<()> {
         Task::Cluster(args) => cluster::run(&workspace, &args),
         Task::TestKube(args) => test_kube::run(&workspace, &args),
         Task::Image(args) => image::run(&workspace, &args),
+        Task::LintDeploy(args) => lint_deploy::run(&workspace, &args),
         Task::Ci(args) => ci::run(&workspace, &args),
     }
 }

@@ -120,6 +120,11 @@ fn the_daemon_set_starts_this_release_with_arguments_that_there_are() {
     let base = document("deploy/kustomize/kustomization.yaml");
     let base: Value = serde_yaml_ng::from_str(&base).unwrap();
     assert_eq!(base["images"][0]["newTag"], env!("CARGO_PKG_VERSION"));
+    let chart = document("deploy/helm/Chart.yaml");
+    let chart: Value = serde_yaml_ng::from_str(&chart).unwrap();
+    for version in ["version", "appVersion"] {
+        assert_eq!(chart[version], env!("CARGO_PKG_VERSION"));
+    }
     // And what takes its place ends the enforcement.
     let words = ["policy-agent", "cleanup", "--all"];
     Arguments::command().try_get_matches_from(words).unwrap();

@@ -6,6 +6,8 @@ mod access;
 mod deployed;
 mod follower;
 mod nodes;
+mod silence;
+mod traps;
 
 use std::time::Duration;
 

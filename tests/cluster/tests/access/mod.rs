@@ -5,10 +5,11 @@ use std::{fs, path::Path, thread, time::Duration};
 use http::Method;
 use policy_agent::source::kubernetes::Access;
 use policy_cluster::ControlPlane;
+use policy_deploy::NAMESPACE;
 
 use crate::{
     POLICIES,
-    deployed::{NAMESPACE, install, token},
+    deployed::{install, token},
     follower::{Follower, known_to},
     policy, start,
 };

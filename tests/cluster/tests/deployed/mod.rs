@@ -1,33 +1,24 @@
-//! What `deploy/kustomize` and `deploy/uninstall` say, as `kubectl` renders them, before the real server.
-
-use std::{path::Path, process::Command};
+//! What `deploy` has, as kubectl and helm render it, before the real server.
 
 use http::Method;
 use policy_cluster::{Api, ControlPlane};
-use serde::Deserialize as _;
+use policy_deploy::{Helm, NAMESPACE, kustomized};
 use serde_json::{Value, json};
-
-/// Where everything is put.
-pub(crate) const NAMESPACE: &str = "kube-system";
 
 /// What is applied by `kubectl apply --kustomize`.
 const INSTALL: &str = "kustomize";
 const UNINSTALL: &str = "uninstall";
-
-/// The objects that `kubectl apply --kustomize` would put there.
-fn rendered(name: &str) -> Vec<Value> {
-    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
-    let output = Command::new("kubectl")
-        .arg("kustomize")
-        .arg(deploy.join(name))
-        .output();
-    let output = output.expect("kubectl is needed: it renders what is deployed");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && errors.is_empty(), "{errors}");
-    serde_yaml_ng::Deserializer::from_slice(&output.stdout)
-        .map(|document| Value::deserialize(document).unwrap())
-        .collect()
-}
+/// Everything that is left out of the chart where nobody asks for it. Without values it is the kustomize base:
+/// `cargo xtask lint-deploy`.
+const VALUES: [&str; 7] = [
+    r#"imagePullSecrets=[{"name":"registry"}]"#,
+    r#"apiServer={"host":"fd00::1","port":6443}"#,
+    "sysAdmin=true",
+    "sysResource=true",
+    r#"logLevel="debug""#,
+    r#"extraArgs=["--max-endpoints=512"]"#,
+    r#"tolerations=[{"operator":"Exists","effect":"NoSchedule"}]"#,
+];
 
 /// Where objects of a kind are made.
 fn collection(object: &Value) -> String {
@@ -43,7 +34,7 @@ fn collection(object: &Value) -> String {
 
 /// Puts all of it there.
 pub(crate) fn install(api: &Api) {
-    for object in rendered(INSTALL) {
+    for object in kustomized(INSTALL).unwrap() {
         api.must(Method::POST, &collection(&object), Some(&object))
             .unwrap();
     }
@@ -63,10 +54,11 @@ fn a_server_takes_all_that_is_deployed_to_the_letter() {
     let directory = tempfile::tempdir().unwrap();
     let plane = ControlPlane::start(directory.path()).unwrap();
     let api = plane.api().unwrap();
-    let objects = rendered(INSTALL);
-    let others = rendered(UNINSTALL);
-    assert_eq!([objects.len(), others.len()], [4, 4]);
-    for object in objects.iter().chain(&others) {
+    let objects = kustomized(INSTALL).unwrap();
+    let others = kustomized(UNINSTALL).unwrap();
+    let chart = Helm::new().unwrap().render(&VALUES).unwrap();
+    assert_eq!([objects.len(), others.len(), chart.len()], [4, 4, 4]);
+    for object in objects.iter().chain(&others).chain(&chart) {
         let path = collection(object) + "?dryRun=All&fieldValidation=Strict";
         let taken = api.must(Method::POST, &path, Some(object)).unwrap();
         assert_eq!(taken["metadata"]["name"], "policy-agent");

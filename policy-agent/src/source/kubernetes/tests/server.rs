@@ -130,6 +130,8 @@ impl Server {
         let from = format!("resourceVersion={version}");
         let is_from = question.query.split('&').any(|part| part == from);
         assert!(question.is_watch() && is_from, "{}", question.query);
+        // None comes without the flag.
+        assert!(question.query.contains("&allowWatchBookmarks=true&"));
         question
     }
 
