@@ -13,6 +13,7 @@ mod demo;
 mod image;
 mod launch;
 mod lint_deploy;
+mod release;
 mod root;
 mod setup;
 mod tally;
@@ -49,6 +50,7 @@ enum Task {
     Cluster(cluster::Args),
     TestKube(test_kube::Args),
     Image(image::Args),
+    Release(release::Args),
     LintDeploy(lint_deploy::Args),
     Ci(ci::Args),
 }
@@ -77,6 +79,7 @@ fn run(task: Task) -> Result<()> {
         Task::Cluster(args) => cluster::run(&workspace, &args),
         Task::TestKube(args) => test_kube::run(&workspace, &args),
         Task::Image(args) => image::run(&workspace, &args),
+        Task::Release(args) => release::run(&workspace, &args),
         Task::LintDeploy(args) => lint_deploy::run(&workspace, &args),
         Task::Ci(args) => ci::run(&workspace, &args),
     }

@@ -2,15 +2,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use policy_agent::datapath::{Datapath, LoadOptions, TestOrigin};
+use policy_agent::datapath::Datapath;
 use policy_common::{Config, EndpointId, IdentityId, PortSetId, RulesetId, names};
-use policy_core::plan::{DirectionEntry, EndpointEntry, Op};
+use policy_core::plan::Op;
 use policy_harness::wire::{
     Ethernet, Tcp, icmp, ip, sctp,
     transport::flag::{ACK, FIN, SYN},
 };
 
-use crate::{cluster::small, processors};
+use crate::{cluster::small, processors, scene};
 
 const POD: u32 = 7;
 const UPLINK: u32 = 2_000;
@@ -19,34 +19,12 @@ const CLOSED: RulesetId = RulesetId(5);
 /// The peer may do everything.
 const OPEN: RulesetId = RulesetId(6);
 const PEER: IdentityId = IdentityId(20);
-/// So fast that no copy is too old while a test runs.
-const HZ: u32 = 1_000_000;
 /// A pod's address and its peer's.
-const PAIRS: [(&str, &str); 2] = [("10.0.0.9", "10.0.1.1"), ("fd00::9", "fd00:1::1")];
-
-fn rules(ruleset: RulesetId) -> Option<DirectionEntry> {
-    Some(DirectionEntry {
-        ruleset,
-        default_ports: PortSetId::DENY_ALL,
-        has_blocks: false,
-    })
-}
+const PAIRS: [(&str, &str); 2] = [(scene::OWN[0], "10.0.1.1"), (scene::OWN[1], "fd00:1::1")];
 
 /// A pod at an interface, with the rulesets of ingress and egress.
-fn pod(ifindex: u32, id: u16, [ingress, egress]: [RulesetId; 2]) -> Op {
-    Op::PutEndpoint(EndpointEntry {
-        ifindex,
-        id: EndpointId(id),
-        bridge: None,
-        ingress: rules(ingress),
-        egress: rules(egress),
-        addresses: PAIRS.map(|(own, _)| own.parse().unwrap()).to_vec(),
-        unknown: false,
-        pod_tag: ifindex.into(),
-        mac: None,
-        eui_64: false,
-        new_epoch: true,
-    })
+fn pod(ifindex: u32, id: u16, rulesets: [RulesetId; 2]) -> Op {
+    Op::PutEndpoint(scene::pod(ifindex, id, rulesets.map(scene::rules)))
 }
 
 /// The loaded programs, a pod, and one of its addresses with its peer.
@@ -61,35 +39,24 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let config = Config {
-            test_seam: 1,
             pod_opened_limit: 1,
-            ..Config::DEFAULT
+            ..scene::CONFIG
         };
-        let kernel = Datapath::load(
-            &LoadOptions {
-                config,
-                hz: Some(HZ),
-                sizes: small(),
-                ..LoadOptions::embedded().unwrap()
-            },
-            &[],
-        );
-        let [(own, peer), _] = PAIRS;
-        let mut scene = Self {
-            kernel: kernel.unwrap(),
-            ifindex: POD,
-            id: 0,
-            own: own.parse().unwrap(),
-            peer: peer.parse().unwrap(),
-        };
-        scene.apply(&[Op::PutRule(OPEN, PEER, PortSetId::ALLOW_ALL)]);
-        scene.apply(&PAIRS.map(|(_, peer)| Op::PutAddress {
+        let mut ops = vec![Op::PutRule(OPEN, PEER, PortSetId::ALLOW_ALL)];
+        ops.extend(PAIRS.map(|(_, peer)| Op::PutAddress {
             address: peer.parse().unwrap(),
             identity: PEER,
             owner: None,
             host: false,
         }));
-        scene
+        let [(own, peer), _] = PAIRS;
+        Self {
+            kernel: scene::load(config, small(), &ops),
+            ifindex: POD,
+            id: 0,
+            own: own.parse().unwrap(),
+            peer: peer.parse().unwrap(),
+        }
     }
 
     /// Another pod, which may open connections and accept none.
@@ -102,9 +69,7 @@ impl Scene {
     }
 
     fn apply(&mut self, ops: &[Op]) {
-        let failures = self.kernel.apply(ops);
-        assert!(failures.is_empty(), "{failures:?}");
-        self.kernel.settle().unwrap();
+        scene::apply(&mut self.kernel, ops);
     }
 
     /// Whether the pod may send it.
@@ -123,13 +88,7 @@ impl Scene {
 
     fn passes(&mut self, program: &'static str, ingress_ifindex: u32, packet: &[u8]) -> bool {
         let frame = Ethernet::new([2; 6], [2; 6]).ip(packet);
-        let origin = TestOrigin {
-            ifindex: self.ifindex,
-            ingress_ifindex,
-            socket: false,
-            foreign_socket: false,
-            stamp: 0,
-        };
+        let origin = scene::at(self.ifindex, ingress_ifindex);
         let outcome = self.kernel.test_run(program, &frame, origin);
         outcome.unwrap().passed
     }

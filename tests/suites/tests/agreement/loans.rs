@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, thread};
 
-use policy_agent::datapath::{Datapath, LoadOptions, TableSizes, TestOrigin};
+use policy_agent::datapath::{Datapath, TableSizes};
 use policy_bpf::Run;
-use policy_common::{Config, EndpointId, PortSetId, RulesetId, names};
-use policy_core::plan::{DirectionEntry, EndpointEntry, Op};
+use policy_common::{Config, EndpointId, RulesetId, names};
+use policy_core::plan::Op;
 use policy_harness::wire::{Ethernet, Tcp, ip, transport::flag::SYN};
 
-use crate::{cluster::small, processors};
+use crate::{cluster::small, processors, scene};
 
 /// Connections that the pod may have opened.
 const LIMIT: usize = 512;
@@ -16,57 +16,24 @@ const LIMIT: usize = 512;
 const LENT: usize = LIMIT / 16;
 /// Enough that a few processors come near the limit.
 const EACH: u16 = 400;
-const POD: TestOrigin = TestOrigin {
-    ifindex: 7,
-    ingress_ifindex: 7,
-    socket: false,
-    foreign_socket: false,
-    stamp: 0,
-};
+const POD: u32 = 7;
 const ID: EndpointId = EndpointId(3);
 
 /// A pod whose peers may open nothing, so that what it opens needs entries.
 fn load() -> Datapath {
-    let mut kernel = Datapath::load(
-        &LoadOptions {
-            config: Config {
-                test_seam: 1,
-                pod_opened_limit: LIMIT as u32,
-                ..Config::DEFAULT
-            },
-            // So fast that nothing is idle for long.
-            hz: Some(1_000_000),
-            // Of an own share that is soon used up.
-            sizes: TableSizes {
-                max_flows: 131_072,
-                max_endpoints: 4_096,
-                ..small()
-            },
-            ..LoadOptions::embedded().unwrap()
-        },
-        &[],
-    )
-    .unwrap();
-    let pod = Op::PutEndpoint(EndpointEntry {
-        ifindex: POD.ifindex,
-        id: ID,
-        bridge: None,
-        ingress: Some(DirectionEntry {
-            ruleset: RulesetId(5),
-            default_ports: PortSetId::DENY_ALL,
-            has_blocks: false,
-        }),
-        egress: None,
-        addresses: vec!["10.0.0.9".parse().unwrap()],
-        unknown: false,
-        pod_tag: 7,
-        mac: None,
-        eui_64: false,
-        new_epoch: true,
-    });
-    assert!(kernel.apply(&[pod]).is_empty());
-    kernel.settle().unwrap();
-    kernel
+    let config = Config {
+        pod_opened_limit: LIMIT as u32,
+        ..scene::CONFIG
+    };
+    // Of an own share that is soon used up.
+    let sizes = TableSizes {
+        max_flows: 131_072,
+        max_endpoints: 4_096,
+        ..small()
+    };
+    let rules = [scene::rules(RulesetId(5)), None];
+    let pod = Op::PutEndpoint(scene::pod(POD, ID.0, rules));
+    scene::load(config, sizes, &[pod])
 }
 
 /// The pod's SYN from a port.
@@ -88,7 +55,7 @@ fn flood(kernel: &mut Datapath, processors: &[usize], first: u16, each: u16) {
                 processors::stay_on(*processor);
                 for port in first..first + each {
                     let program = program.try_clone().unwrap();
-                    let run = Run::new(program, &syn(port), &POD.context());
+                    let run = Run::new(program, &syn(port), &scene::at(POD, POD).context());
                     let (action, _) = run.repeat(1).unwrap();
                     // Later filters decide: it passes. An older one gives way.
                     assert_eq!(action, -1, "port {port}");

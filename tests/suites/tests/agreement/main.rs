@@ -10,6 +10,7 @@ mod prefixes;
 mod processors;
 mod random;
 mod remembered;
+mod scene;
 mod seam;
 mod torn;
 mod under_load;

@@ -2,14 +2,12 @@
 
 use std::net::SocketAddr;
 
-use policy_agent::datapath::{Datapath, LoadOptions, TestOrigin};
-use policy_common::{
-    Config, Direction, EndpointId, IdentityId, PortSetId, RulesetId, Verdict, names,
-};
-use policy_core::plan::{DirectionEntry, EndpointEntry, Op, PortRange, PortSetEntry};
+use policy_agent::datapath::Datapath;
+use policy_common::{Direction, IdentityId, PortSetId, RulesetId, Verdict, names};
+use policy_core::plan::{DirectionEntry, Op, PortRange, PortSetEntry};
 use policy_harness::wire::{Ethernet, Tcp, ip};
 
-use crate::{cluster::small, processors};
+use crate::{cluster::small, processors, scene};
 
 const POD: u32 = 7;
 const UPLINK: u32 = 2_000;
@@ -28,12 +26,12 @@ struct Pair {
 
 const PAIRS: [Pair; 2] = [
     Pair {
-        own: "10.0.0.9",
+        own: scene::OWN[0],
         peer: "10.0.1.1",
         around: "10.0.1.0/24",
     },
     Pair {
-        own: "fd00::9",
+        own: scene::OWN[1],
         peer: "fd00:1::1",
         around: "fd00:1::/64",
     },
@@ -61,39 +59,12 @@ fn address(pair: &Pair, identity: IdentityId) -> Op {
 }
 
 fn load() -> Datapath {
-    let mut kernel = Datapath::load(
-        &LoadOptions {
-            config: Config {
-                test_seam: 1,
-                ..Config::DEFAULT
-            },
-            sizes: small(),
-            ..LoadOptions::embedded().unwrap()
-        },
-        &[],
-    )
-    .unwrap();
-    let rules = Some(DirectionEntry {
-        ruleset: RULES,
-        default_ports: PortSetId::DENY_ALL,
+    let rules = scene::rules(RULES).map(|rules| DirectionEntry {
         has_blocks: true,
+        ..rules
     });
-    let endpoint = Op::PutEndpoint(EndpointEntry {
-        ifindex: POD,
-        id: EndpointId(3),
-        bridge: None,
-        ingress: rules,
-        egress: rules,
-        addresses: PAIRS.map(|pair| pair.own.parse().unwrap()).to_vec(),
-        unknown: false,
-        pod_tag: 7,
-        mac: None,
-        eui_64: false,
-        new_epoch: true,
-    });
-    assert!(kernel.apply(&[endpoint]).is_empty());
-    kernel.settle().unwrap();
-    kernel
+    let pod = Op::PutEndpoint(scene::pod(POD, 3, [rules, rules]));
+    scene::load(scene::CONFIG, small(), &[pod])
 }
 
 /// A packet to port 80 that opens no flow: only the rules decide about it.
@@ -108,13 +79,7 @@ fn passes(kernel: &mut Datapath, pair: &Pair, direction: Direction) -> bool {
         SocketAddr::new(destination, 80),
     );
     let frame = Ethernet::new([2; 6], [2; 6]).ip(&ip::packet(source, destination, 6, &segment));
-    let origin = TestOrigin {
-        ifindex: POD,
-        ingress_ifindex,
-        socket: false,
-        foreign_socket: false,
-        stamp: 0,
-    };
+    let origin = scene::at(POD, ingress_ifindex);
     kernel.test_run(program, &frame, origin).unwrap().passed
 }
 

@@ -1,53 +1,28 @@
 //! Production programs read nothing from `cb[]`.
 
-use policy_agent::datapath::{Datapath, LoadOptions, TableSizes, TestOrigin};
-use policy_common::{Config, Direction, EndpointId, Reason, names};
+use policy_agent::datapath::{Datapath, TestOrigin};
+use policy_common::{Config, Direction, Reason, names};
 use policy_core::plan::{EndpointEntry, Op};
+
+use crate::{cluster::small, scene};
 
 /// The interface that the kernel gives to packets of test runs: the namespace's loopback.
 const LOOPBACK: u32 = 1;
 const SEAM: u32 = 77;
 
 fn load(test_seam: u8) -> Datapath {
-    let mut datapath = Datapath::load(
-        &LoadOptions {
-            config: Config {
-                test_seam,
-                ..Config::DEFAULT
-            },
-            sizes: TableSizes {
-                max_endpoints: 16,
-                max_addresses: 16,
-                max_cidrs: 4,
-                max_rules: 4,
-                max_port_sets: 8,
-                max_ports: 16,
-                max_flows: 64,
-            },
-            ..LoadOptions::embedded().unwrap()
-        },
-        &[],
-    )
-    .unwrap();
+    let config = Config {
+        test_seam,
+        ..Config::DEFAULT
+    };
     let ops = [LOOPBACK, SEAM].map(|ifindex| {
         Op::PutEndpoint(EndpointEntry {
-            ifindex,
-            id: EndpointId(ifindex as u16 % 16),
-            bridge: None,
-            ingress: None,
-            egress: None,
-            addresses: vec!["10.0.0.9".parse().unwrap()],
             // Only the real interface lets a packet through.
             unknown: ifindex == SEAM,
-            pod_tag: 7,
-            mac: None,
-            eui_64: false,
-            new_epoch: true,
+            ..scene::pod(ifindex, ifindex as u16, [None, None])
         })
     });
-    assert!(datapath.apply(&ops).is_empty());
-    datapath.settle().unwrap();
-    datapath
+    scene::load(config, small(), &ops)
 }
 
 /// The reasons of one packet from another host to the pod, whose origin stands in `cb[]`.
@@ -58,11 +33,8 @@ fn reasons(test_seam: u8) -> Vec<(Direction, Reason)> {
     frame.extend([10, 0, 0, 1, 10, 0, 0, 9]);
     frame.extend([0x30, 0x39, 0, 53, 0, 8, 0, 0]);
     let origin = TestOrigin {
-        ifindex: SEAM,
-        ingress_ifindex: 3,
-        socket: false,
-        foreign_socket: false,
         stamp: 5,
+        ..scene::at(SEAM, 3)
     };
     for program in [names::TO_POD, names::FROM_POD] {
         let _ = datapath.test_run(program, &frame, origin).unwrap();

@@ -9,17 +9,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use policy_agent::datapath::{Datapath, LoadOptions, TableSizes, TestOrigin};
+use policy_agent::datapath::{Datapath, TableSizes};
 use policy_bpf::Run;
 use policy_common::{
-    Config, Direction, EndpointId, IdentityId, PortSetId,
+    Direction, IdentityId, PortSetId,
     Reason::{self, Allowed, Policy},
     RulesetId, names,
 };
-use policy_core::plan::{DirectionEntry, EndpointEntry, Op};
+use policy_core::plan::Op;
 use policy_harness::wire::{Ethernet, Tcp, ip, transport::flag::ACK};
 
-use crate::{cluster::small, processors, random::Random};
+use crate::{
+    cluster::small,
+    processors,
+    random::Random,
+    scene::{self, OWN, Over},
+};
 
 const WRITES: usize = 3_000;
 /// Writes after which programs may remember again.
@@ -77,46 +82,13 @@ fn put(address: IpAddr, identity: IdentityId) -> Op {
 }
 
 fn load() -> Datapath {
-    let mut kernel = Datapath::load(
-        &LoadOptions {
-            config: Config {
-                test_seam: 1,
-                ..Config::DEFAULT
-            },
-            sizes: few_lines(),
-            ..LoadOptions::embedded().unwrap()
-        },
-        &[],
-    )
-    .unwrap();
-    let rules = Some(DirectionEntry {
-        ruleset: RULES,
-        default_ports: PortSetId::DENY_ALL,
-        has_blocks: false,
-    });
-    let endpoint = Op::PutEndpoint(EndpointEntry {
-        ifindex: POD,
-        id: EndpointId(3),
-        bridge: None,
-        ingress: rules,
-        egress: rules,
-        addresses: vec!["10.0.0.9".parse().unwrap(), "fd00::9".parse().unwrap()],
-        unknown: false,
-        pod_tag: 7,
-        mac: None,
-        eui_64: false,
-        new_epoch: true,
-    });
+    let rules = scene::rules(RULES);
     let mut ops = friends().map(|friend| put(friend, FRIEND)).to_vec();
-    ops.extend([Op::PutRule(RULES, FRIEND, PortSetId::ALLOW_ALL), endpoint]);
-    apply(&mut kernel, &ops);
-    kernel.settle().unwrap();
-    kernel
-}
-
-fn apply(kernel: &mut Datapath, ops: &[Op]) {
-    let failures = kernel.apply(ops);
-    assert!(failures.is_empty(), "{failures:?}");
+    ops.extend([
+        Op::PutRule(RULES, FRIEND, PortSetId::ALLOW_ALL),
+        Op::PutEndpoint(scene::pod(POD, 3, [rules, rules])),
+    ]);
+    scene::load(scene::CONFIG, few_lines(), &ops)
 }
 
 /// Runs of a segment that opens nothing: from the pod to a peer, or from a peer to the pod.
@@ -126,15 +98,11 @@ fn runs(kernel: &mut Datapath, direction: Direction, peers: &[IpAddr]) -> Vec<Ru
         Direction::Ingress => (names::TO_POD, UPLINK),
     };
     let program = kernel.programs.descriptor(name).unwrap();
-    let origin = TestOrigin {
-        ifindex: POD,
-        ingress_ifindex,
-        ..TestOrigin::default()
-    };
+    let origin = scene::at(POD, ingress_ifindex);
     let frame = |peer: &IpAddr| {
         let own = match peer {
-            IpAddr::V4(_) => "10.0.0.9".parse().unwrap(),
-            IpAddr::V6(_) => "fd00::9".parse().unwrap(),
+            IpAddr::V4(_) => OWN[0].parse().unwrap(),
+            IpAddr::V6(_) => OWN[1].parse().unwrap(),
         };
         let (source, destination) = match direction {
             Direction::Egress => (own, *peer),
@@ -211,7 +179,8 @@ fn nobody_is_missed_or_found_by_mistake_while_lines_are_written() {
                 began.elapsed() < DEADLINE,
                 "{writes} writes, or too few packets"
             );
-            apply(&mut kernel, &[write(&mut random, &mut there)]);
+            let failures = kernel.apply(&[write(&mut random, &mut there)]);
+            assert!(failures.is_empty(), "{failures:?}");
             writes += 1;
             if writes % SETTLE == 0 {
                 kernel.settle().unwrap();
@@ -233,13 +202,4 @@ fn nobody_is_missed_or_found_by_mistake_while_lines_are_written() {
     });
     assert_eq!(count(&kernel, Direction::Egress, Policy), 0, "missed");
     assert_eq!(count(&kernel, Direction::Ingress, Allowed), 0, "found");
-}
-
-/// Ends the packets, also when the test fails.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

@@ -8,20 +8,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use policy_agent::datapath::{Datapath, LoadOptions, TestOrigin};
+use policy_agent::datapath::Datapath;
 use policy_bpf::Run;
 use policy_common::{
-    Config, Direction, EndpointId, IdentityId, PortSetId,
+    Direction, IdentityId, PortSetId,
     Reason::{self, Allowed, Flow, FlowDenied, Policy},
     RulesetId, names,
 };
-use policy_core::plan::{DirectionEntry, EndpointEntry, Op};
+use policy_core::plan::Op;
 use policy_harness::wire::{
     Ethernet, Tcp, ip,
     transport::flag::{ACK, SYN},
 };
 
-use crate::{cluster::small, processors};
+use crate::{
+    cluster::small,
+    processors,
+    scene::{self, Over, apply},
+};
 
 const CHANGES: usize = 150;
 /// Packets that come after a change before it is looked at.
@@ -29,54 +33,18 @@ const PACKETS: u64 = 3_000;
 /// Packets of one call: few, so that calls begin and end at every moment of a change.
 const BURST: u32 = 100;
 const DEADLINE: Duration = Duration::from_secs(30);
-const POD: TestOrigin = TestOrigin {
-    ifindex: 7,
-    ingress_ifindex: 7,
-    socket: false,
-    foreign_socket: false,
-    stamp: 0,
-};
+const POD: u32 = 7;
 const PEER: IdentityId = IdentityId(20);
 const CLOSED: RulesetId = RulesetId(5);
 const OPEN: RulesetId = RulesetId(6);
 const OPEN_TOO: RulesetId = RulesetId(7);
 
 fn pod(ruleset: RulesetId) -> Op {
-    let rules = Some(DirectionEntry {
-        ruleset,
-        default_ports: PortSetId::DENY_ALL,
-        has_blocks: false,
-    });
-    Op::PutEndpoint(EndpointEntry {
-        ifindex: POD.ifindex,
-        id: EndpointId(3),
-        bridge: None,
-        ingress: rules,
-        egress: rules,
-        addresses: vec!["10.0.0.9".parse().unwrap()],
-        unknown: false,
-        pod_tag: 7,
-        mac: None,
-        eui_64: false,
-        new_epoch: true,
-    })
+    let rules = scene::rules(ruleset);
+    Op::PutEndpoint(scene::pod(POD, 3, [rules, rules]))
 }
 
 fn load() -> Datapath {
-    let mut kernel = Datapath::load(
-        &LoadOptions {
-            config: Config {
-                test_seam: 1,
-                ..Config::DEFAULT
-            },
-            // So fast that copies of flows stay young.
-            hz: Some(1_000_000),
-            sizes: small(),
-            ..LoadOptions::embedded().unwrap()
-        },
-        &[],
-    )
-    .unwrap();
     let peer = Op::PutAddress {
         address: "10.0.1.1".parse().unwrap(),
         identity: PEER,
@@ -84,17 +52,8 @@ fn load() -> Datapath {
         host: false,
     };
     let allow = |ruleset| Op::PutRule(ruleset, PEER, PortSetId::ALLOW_ALL);
-    apply(
-        &mut kernel,
-        &[peer, allow(OPEN), allow(OPEN_TOO), pod(OPEN)],
-    );
-    kernel
-}
-
-fn apply(kernel: &mut Datapath, ops: &[Op]) {
-    let failures = kernel.apply(ops);
-    assert!(failures.is_empty(), "{failures:?}");
-    kernel.settle().unwrap();
+    let ops = [peer, allow(OPEN), allow(OPEN_TOO), pod(OPEN)];
+    scene::load(scene::CONFIG, small(), &ops)
 }
 
 /// A segment between a port of the pod and the peer's port 80.
@@ -115,12 +74,9 @@ fn packets(kernel: &Datapath, reasons: [Reason; 2]) -> u64 {
 #[test]
 fn no_packet_meets_the_verdict_before_once_a_change_was_applied() {
     let mut kernel = load();
-    let answer = TestOrigin {
-        ingress_ifindex: 2_000,
-        ..POD
-    };
+    let (from_pod, answer) = (scene::at(POD, POD), scene::at(POD, 2_000));
     for (program, frame, origin) in [
-        (names::FROM_POD, frame(5000, SYN, true), POD),
+        (names::FROM_POD, frame(5000, SYN, true), from_pod),
         (names::TO_POD, frame(5000, SYN | ACK, false), answer),
     ] {
         assert!(kernel.test_run(program, &frame, origin).unwrap().passed);
@@ -129,7 +85,7 @@ fn no_packet_meets_the_verdict_before_once_a_change_was_applied() {
     // One is judged by the rules each time, one rides on its flow.
     let runs = [4000, 5000].map(|port| {
         let program = program.try_clone().unwrap();
-        Run::new(program, &frame(port, ACK, true), &POD.context())
+        Run::new(program, &frame(port, ACK, true), &from_pod.context())
     });
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -168,13 +124,4 @@ fn no_packet_meets_the_verdict_before_once_a_change_was_applied() {
         }
         drop(over);
     });
-}
-
-/// Ends the packets, also when the test fails.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

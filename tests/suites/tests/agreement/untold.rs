@@ -2,59 +2,28 @@
 
 use std::thread;
 
-use policy_agent::datapath::{Datapath, LoadOptions, TestOrigin};
+use policy_agent::datapath::Datapath;
 use policy_bpf::Run;
-use policy_common::{Config, EndpointId, PortSetId, RulesetId, names};
-use policy_core::plan::{DirectionEntry, EndpointEntry, Op};
+use policy_common::{Config, RulesetId, names};
+use policy_core::plan::Op;
 use policy_harness::wire::{Ethernet, ip};
 
-use crate::{cluster::small, processors};
+use crate::{cluster::small, processors, scene};
 
-const POD: TestOrigin = TestOrigin {
-    ifindex: 7,
-    ingress_ifindex: 3,
-    socket: false,
-    foreign_socket: false,
-    stamp: 0,
-};
-const ID: EndpointId = EndpointId(3);
+const POD: u32 = 7;
 /// Enough that processors meet at the count.
 const EACH: u32 = 200_000;
 
 /// A pod that nobody may reach, and few events.
 fn load() -> Datapath {
     let config = Config {
-        test_seam: 1,
         event_rate: 1,
         event_burst: 3,
-        ..Config::DEFAULT
+        ..scene::CONFIG
     };
-    let options = LoadOptions {
-        config,
-        sizes: small(),
-        ..LoadOptions::embedded().unwrap()
-    };
-    let mut kernel = Datapath::load(&options, &[]).unwrap();
-    let pod = Op::PutEndpoint(EndpointEntry {
-        ifindex: POD.ifindex,
-        id: ID,
-        bridge: None,
-        ingress: Some(DirectionEntry {
-            ruleset: RulesetId(5),
-            default_ports: PortSetId::DENY_ALL,
-            has_blocks: false,
-        }),
-        egress: None,
-        addresses: vec!["10.0.0.9".parse().unwrap()],
-        unknown: false,
-        pod_tag: 7,
-        mac: None,
-        eui_64: false,
-        new_epoch: true,
-    });
-    assert!(kernel.apply(&[pod]).is_empty());
-    kernel.settle().unwrap();
-    kernel
+    let rules = [scene::rules(RulesetId(5)), None];
+    let pod = Op::PutEndpoint(scene::pod(POD, 3, rules));
+    scene::load(config, small(), &[pod])
 }
 
 #[test]
@@ -66,7 +35,11 @@ fn drops_on_several_processors_are_events_or_counted_once() {
     let processors = processors::all();
     thread::scope(|scope| {
         for processor in &processors {
-            let run = Run::new(program.try_clone().unwrap(), &frame, &POD.context());
+            let run = Run::new(
+                program.try_clone().unwrap(),
+                &frame,
+                &scene::at(POD, 3).context(),
+            );
             scope.spawn(move || {
                 processors::stay_on(*processor);
                 run.repeat(EACH).unwrap();

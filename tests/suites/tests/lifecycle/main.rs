@@ -17,6 +17,8 @@ mod flows;
 mod growth;
 mod health;
 mod identity;
+#[path = "../../../../policy-agent/tests/kept/mod.rs"]
+mod kept;
 mod kills;
 mod leaks;
 mod masquerade;
@@ -37,5 +39,6 @@ mod translated;
 mod trouble;
 mod twins;
 mod untold;
+mod upgrade;
 mod ways;
 mod world;
