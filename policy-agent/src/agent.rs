@@ -184,6 +184,8 @@ struct Agent {
     conflicts: Vec<String>,
     pace: Pace,
     published: Published,
+    #[cfg(feature = "health")]
+    measured: metrics::Measured,
 }
 
 /// Which of the first node events have come.
@@ -228,7 +230,9 @@ pub async fn run(
     status::listen(&options.pins, agent.published.clone())?;
     #[cfg(feature = "health")]
     if let Some(address) = options.health {
-        health::listen(address, agent.published.clone())?;
+        let (published, measured) = (agent.published.clone(), agent.measured.clone());
+        let metrics = metrics::Metrics::new(published, measured, options.pins.clone());
+        health::listen(address, metrics)?;
     }
     loop {
         let mut idle = false;
@@ -344,6 +348,8 @@ impl Agent {
             conflicts: Vec::new(),
             pace: Pace::default(),
             published: Published::new(source.contact()),
+            #[cfg(feature = "health")]
+            measured: metrics::Measured::default(),
         })
     }
 

@@ -59,8 +59,8 @@ impl Measured {
         self.lag.observe(after.as_secs_f64());
     }
 
-    /// Packets were denied by these policies, as far as the programs said so one by one.
-    pub(super) fn denied(&self, policies: &[ObjectName], packets: u64) {
+    /// A packet was denied while these policies isolated its pod.
+    pub(super) fn denied(&self, policies: &[ObjectName]) {
         let mut known = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
         for policy in policies {
             if known.len() < MOST_POLICIES && !known.contains(policy) {
@@ -71,7 +71,7 @@ impl Measured {
                 false => (String::new(), "others".into()),
             };
             let labels = vec![("namespace", namespace), ("policy", name)];
-            self.told.get_or_create(&labels).inc_by(packets);
+            self.told.get_or_create(&labels).inc();
         }
     }
 }
@@ -93,6 +93,10 @@ impl Metrics {
             pins,
             counted: Arc::default(),
         }
+    }
+
+    pub(super) fn published(&self) -> &Published {
+        &self.published
     }
 
     /// The text of a scrape. Reads maps: not for the loop's thread.

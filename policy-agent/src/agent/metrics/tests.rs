@@ -95,7 +95,7 @@ fn a_scrape_says_what_the_state_is() {
 #[test]
 fn names_follow_the_rules_of_prometheus() {
     let measured = Measured::default();
-    measured.denied(&[ObjectName::new("shop", "web")], 3);
+    measured.denied(&[ObjectName::new("shop", "web")]);
     let text = scrape(&measured);
     let mut types = BTreeMap::new();
     let mut helped = BTreeSet::new();
@@ -156,7 +156,7 @@ fn names_follow_the_rules_of_prometheus() {
 fn policies_without_end_do_not_make_series_without_end() {
     let measured = Measured::default();
     for number in 0..MOST_POLICIES + 50 {
-        measured.denied(&[ObjectName::new("shop", format!("p{number}"))], 1);
+        measured.denied(&[ObjectName::new("shop", format!("p{number}"))]);
     }
     let samples = samples(&scrape(&measured));
     let told = samples
