@@ -47,6 +47,44 @@ fn scrape(measured: &Measured) -> String {
     Metrics::new(published, measured.clone(), nowhere).scrape()
 }
 
+#[test]
+fn every_metric_stands_in_the_reference() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let reference = std::fs::read_to_string(root.join("docs/reference.md")).unwrap();
+    let section = reference.split("\n## Metrics\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let documented: BTreeMap<String, String> = rows
+        .flat_map(|row| {
+            let cells: Vec<_> = row.split(" | ").collect();
+            let names = cells[0]
+                .split('`')
+                .filter(|name| name.starts_with("policy_agent_"));
+            let kind = cells[1].to_owned();
+            names
+                .map(|name| (name.to_owned(), kind.clone()))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let measured = Measured::default();
+    measured.denied(&[ObjectName::new("shop", "web")]);
+    let text = scrape(&measured);
+    let types = text.lines().filter_map(|line| {
+        let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+        Some((name.to_owned(), kind.to_owned()))
+    });
+    // These need the kernel, or an API server that was heard.
+    let elsewhere = [
+        ("packets", "counter"),
+        ("judged_bytes", "counter"),
+        ("table_entries", "gauge"),
+        ("table_capacity", "gauge"),
+        ("api_silent_seconds", "gauge"),
+    ];
+    let elsewhere = elsewhere.map(|(name, kind)| (format!("policy_agent_{name}"), kind.to_owned()));
+    assert_eq!(documented, types.chain(elsewhere).collect());
+}
+
 /// Name, labels and value of each sample.
 fn samples(text: &str) -> BTreeMap<String, f64> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
