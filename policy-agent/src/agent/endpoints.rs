@@ -66,7 +66,8 @@ impl Agent {
         self.own.seen(&interface);
         let is_ifb = interface.kind == InterfaceKind::Ifb;
         port.interface = Some(interface);
-        let is_endpoint = port.fact.is_some() || port.no_number;
+        // Nobody binds one that moved, and it stays a pod's.
+        let is_endpoint = port.fact.is_some() || port.no_number || port.moved;
         self.ifb(ifindex, is_ifb);
         for event in events {
             self.on_bind(event);
@@ -86,9 +87,8 @@ impl Agent {
         self.own.gone(ifindex);
         self.ifb(ifindex, false);
         let name = self.ports.name(ifindex);
-        let leaves = self.ports.get(ifindex).is_some_and(|port| port.leaves);
         if let Some(pod) = pod {
-            self.lost(pod, tag, name.clone(), leaves, Instant::now());
+            self.lost(pod, tag, (ifindex, name.clone()), Instant::now());
         }
         if let Some(port) = self.ports.remove(ifindex) {
             self.hooks.give(Job::Forget(ifindex));

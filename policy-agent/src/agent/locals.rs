@@ -59,7 +59,7 @@ impl Agent {
                 self.node_synced.interfaces = true;
             }
             NodeEvent::Interface(interface) => self.interface(interface),
-            NodeEvent::InterfaceLeaves(ifindex) => self.ports.entry(ifindex).leaves = true,
+            NodeEvent::InterfaceMoved(ifindex) => self.lost_by_move(ifindex, Instant::now()),
             NodeEvent::InterfaceGone(ifindex) => self.interface_gone(ifindex),
             NodeEvent::Children(children) => self.children(children, Instant::now()),
             NodeEvent::Child(child) => self.child(child, Instant::now()),

@@ -191,7 +191,7 @@ impl Agent {
     pub(super) fn recall_lost(&mut self, now: std::time::Instant) {
         for (pod, tag) in self.binder.without_interface() {
             let name = self.memory.name(tag);
-            self.lost(pod, tag, name, false, now);
+            self.lost(pod, tag, (0, name), now);
         }
     }
 

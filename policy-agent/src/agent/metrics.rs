@@ -76,13 +76,16 @@ impl Measured {
     }
 }
 
+/// When the tables were counted, and how full they were.
+type Counted = (Instant, Vec<MapFill>);
+
 /// Answers scrapes.
 #[derive(Clone, Debug)]
 pub(super) struct Metrics {
     published: Published,
     measured: Measured,
     pins: PinDir,
-    counted: Arc<Mutex<Option<(Instant, Vec<MapFill>)>>>,
+    counted: Arc<Mutex<Option<Counted>>>,
 }
 
 impl Metrics {

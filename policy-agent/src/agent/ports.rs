@@ -36,8 +36,6 @@ pub(super) struct Port {
     pub(super) recorded: bool,
     /// Its other end moved to another network namespace.
     pub(super) moved: bool,
-    /// It is about to go on in another network namespace.
-    pub(super) leaves: bool,
     /// Its endpoint in the run before, for its number.
     pub(super) earlier: Option<Endpoint>,
     /// What the resolver was told of it as an endpoint.

@@ -55,6 +55,8 @@ struct Way {
 struct Lost {
     /// Tells the pod from others of its name.
     tag: u64,
+    /// The index that it had; 0: an earlier run's.
+    ifindex: u32,
     interface: String,
     due: Instant,
     is_said: bool,
@@ -145,24 +147,31 @@ impl Agent {
         })
     }
 
-    /// The interface of a pod is gone, and the pod not yet. No runtime moves it away to take a pod down.
+    /// The interface of a pod, of this index and name, is gone, and the pod not yet.
     pub(super) fn lost(
         &mut self,
         pod: ObjectName,
         tag: u64,
-        interface: String,
-        has_moved: bool,
+        (ifindex, interface): (u32, String),
         now: Instant,
     ) {
-        let due = if has_moved { now } else { now + TEARDOWN };
         let lost = Lost {
             tag,
+            ifindex,
             interface,
-            due,
+            due: now + TEARDOWN,
             is_said: false,
-            has_moved,
+            has_moved: false,
         };
         self.ways.lost.insert(pod, lost);
+    }
+
+    /// The interface that had this index went to another namespace. No runtime does that to take a pod down.
+    pub(super) fn lost_by_move(&mut self, ifindex: u32, now: Instant) {
+        let mut lost = self.ways.lost.values_mut();
+        if let Some(lost) = lost.find(|lost| lost.ifindex == ifindex) {
+            (lost.has_moved, lost.due) = (true, now);
+        }
     }
 
     /// The name of the interface that the pod of this tag lost.

@@ -68,8 +68,9 @@ pub enum NodeEvent {
     Interfaces(Vec<Interface>),
     /// One interface appeared or changed.
     Interface(Interface),
-    /// One interface is about to be gone from here, because somebody moved it to another namespace.
-    InterfaceLeaves(u32),
+    /// The interface that had this index was not removed: somebody moved it to another namespace. Follows
+    /// [`NodeEvent::InterfaceGone`].
+    InterfaceMoved(u32),
     /// One interface is gone; its index may be used again by the next event.
     InterfaceGone(u32),
     /// All devices of sandboxes that go through to this host, at the start and after the kernel dropped

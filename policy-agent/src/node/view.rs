@@ -151,9 +151,6 @@ impl View {
         }
         for ifindex in &stale.deleted {
             if self.entries.remove(ifindex).is_some() {
-                if stale.moved.contains(ifindex) {
-                    events.push(NodeEvent::InterfaceLeaves(*ifindex));
-                }
                 events.push(NodeEvent::InterfaceGone(*ifindex));
             }
             // The end that stays of a pair whose other end moved away hears nothing of it.
@@ -162,6 +159,8 @@ impl View {
             stale.links.extend(others.map(|entry| entry.link.ifindex));
             stale.addresses.insert(*ifindex);
         }
+        let moved = stale.moved.iter().copied();
+        events.extend(moved.map(NodeEvent::InterfaceMoved));
         stale.links.append(&mut stale.deleted);
         for ifindex in &stale.links {
             self.refresh_link(*ifindex, &mut events)?;
