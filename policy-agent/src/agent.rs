@@ -10,6 +10,7 @@
 
 mod alone;
 mod attribution;
+mod budget;
 mod collection;
 mod controls;
 mod drops;
@@ -22,6 +23,7 @@ mod hook_state;
 mod hooks;
 mod links;
 mod locals;
+mod memory;
 mod options;
 mod own;
 mod pins;
@@ -128,6 +130,7 @@ struct Agent {
     // What follows from them.
     resolver: Resolver,
     binder: Binder,
+    memory: memory::Memory,
     ids: EndpointIds,
     ports: Ports,
     /// Addresses that interfaces came with.
@@ -270,6 +273,7 @@ pub async fn run(
         }
         agent.turn(Instant::now());
     }
+    agent.tell_last().await;
     match lifetime {
         Lifetime::Lasting => {
             tracing::info!("stopped; what is enforced stays enforced until `policy-agent cleanup`")
@@ -295,6 +299,8 @@ impl Agent {
         let earlier = pins.endpoints()?;
         let mechanism = options.attach.mechanism();
         let attacher = Attacher::new(pins.clone(), mechanism);
+        let mut binder = pins::binder(&options.node_name, &earlier);
+        let memory = memory::Memory::open(pins, &mut binder)?;
         Ok(Self {
             unknown: options.unknown,
             mechanism,
@@ -305,7 +311,8 @@ impl Agent {
             node_synced: NodeSynced::default(),
             loaded: false,
             resolver: Resolver::new(),
-            binder: pins::binder(&options.node_name, &earlier),
+            binder,
+            memory,
             ids: EndpointIds::new(options.sizes.max_endpoints, &earlier),
             ports: Ports::recorded(&earlier),
             own: own::Own::of_earlier(&earlier),

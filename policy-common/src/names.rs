@@ -66,6 +66,8 @@ pub const TUNNEL_PORTS: &str = "TUNNEL_PORTS";
 pub const CONTROL: &str = "CONTROL";
 /// 0 → [`crate::NodeState`] (array).
 pub const NODE_STATE: &str = "NODE_STATE";
+/// What the next run has to know of interfaces and pods (hash). The agent's alone: no program knows it.
+pub const SANDBOXES: &str = "SANDBOXES";
 
 /// Maps whose content a restart keeps; all others are filled afresh beside the old ones.
 pub const KEPT: [&str; 9] = [

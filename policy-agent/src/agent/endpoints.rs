@@ -3,7 +3,7 @@
 //! Owns when an interface is an endpoint: its number and what the resolver is told. Programs are
 //! not its business: what a hook needs follows from what stands here.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use policy_core::{
     bind::{BindEvent, InterfaceFact},
@@ -12,11 +12,14 @@ use policy_core::{
 };
 
 use super::{Agent, UnknownEndpoint, hooks::Job, ports::is_enforceable};
-use crate::node::{Interface, InterfaceKind};
+use crate::node::{Interface, InterfaceKind, Sandbox};
 
 impl Agent {
     /// The whole list: what is absent is gone.
     pub(super) fn replace_interfaces(&mut self, interfaces: Vec<Interface>) {
+        if !self.node_synced.interfaces {
+            self.recall(&interfaces);
+        }
         let present: BTreeSet<_> = interfaces.iter().map(|one| one.ifindex).collect();
         let known = self.ports.iter().map(|(ifindex, _)| ifindex);
         let gone: Vec<_> = known.filter(|ifindex| !present.contains(ifindex)).collect();
@@ -36,11 +39,14 @@ impl Agent {
         let is_late =
             namespace(&interface).is_some_and(|netns| self.is_set_up(netns, Some(ifindex), now));
         let is_start = !self.node_synced.interfaces;
-        self.ways.changed();
+        self.links_changed();
+        if let Some(sandbox) = leads_into(&interface) {
+            self.recall_sandbox(sandbox);
+        }
         let port = self.ports.entry(ifindex);
-        if port.interface.is_none() {
-            port.since = (!is_start).then_some(now);
-            port.is_late = is_late && !is_start;
+        if port.interface.is_none() && !is_start {
+            port.since = Some(now);
+            port.is_late = is_late;
         }
         let before = port.interface.as_ref().and_then(namespace);
         let has_moved = before.is_some() && before != namespace(&interface);
@@ -60,7 +66,8 @@ impl Agent {
         self.own.seen(&interface);
         let is_ifb = interface.kind == InterfaceKind::Ifb;
         port.interface = Some(interface);
-        let is_endpoint = port.fact.is_some() || port.no_number;
+        // Nobody binds one that moved, and it stays a pod's.
+        let is_endpoint = port.fact.is_some() || port.no_number || port.moved;
         self.ifb(ifindex, is_ifb);
         for event in events {
             self.on_bind(event);
@@ -75,13 +82,13 @@ impl Agent {
     pub(super) fn interface_gone(&mut self, ifindex: u32) {
         let pod = self.binder.pod_behind(ifindex).cloned();
         let tag = self.binder.tag(ifindex);
-        self.ways.changed();
+        self.links_changed();
         let events = self.binder.interface_removed(ifindex);
         self.own.gone(ifindex);
         self.ifb(ifindex, false);
         let name = self.ports.name(ifindex);
         if let Some(pod) = pod {
-            self.lost(pod, tag, name.clone(), Instant::now());
+            self.lost(pod, tag, (ifindex, name.clone()), Instant::now());
         }
         if let Some(port) = self.ports.remove(ifindex) {
             self.hooks.give(Job::Forget(ifindex));
@@ -107,7 +114,7 @@ impl Agent {
             problem,
         } = event;
         let name = self.ports.name(ifindex);
-        self.ways.changed();
+        self.links_changed();
         let port = self.ports.entry(ifindex);
         // A claim makes it a pod's interface, though it is not known which pod's.
         port.recorded |= pod.is_some() || problem.is_some();
@@ -236,15 +243,23 @@ impl Agent {
     }
 }
 
+/// The sandbox into which an interface leads that may be a pod's.
+pub(super) fn leads_into(interface: &Interface) -> Option<&Sandbox> {
+    let sandbox = interface.sandbox.as_ref();
+    sandbox.filter(|_| is_enforceable(interface))
+}
+
+/// A sandbox's namespace as the binder calls it.
+pub(super) fn key(sandbox: &Sandbox) -> Arc<str> {
+    sandbox.netns.0.to_string().into()
+}
+
 /// The interface as the binder wants it.
 fn fact(interface: &Interface) -> InterfaceFact {
-    let sandbox = interface
-        .sandbox
-        .as_ref()
-        .filter(|_| is_enforceable(interface));
+    let sandbox = leads_into(interface);
     InterfaceFact {
         ifindex: interface.ifindex,
-        netns: sandbox.map(|sandbox| sandbox.netns.0.to_string().into()),
+        netns: sandbox.map(key),
         addresses: sandbox
             .map(|sandbox| sandbox.addresses.clone())
             .unwrap_or_default(),

@@ -1,10 +1,12 @@
 //! `/healthz` and `/readyz`: what the probes of a kubelet ask, over HTTP on a loopback address.
 //!
 //! Owns a thread that answers from what was published last. Invariants: nobody who asks holds up the
-//! loop, or others who ask; asking changes nothing.
+//! loop, or others who ask; asking changes nothing. Any process of the node may connect: who has said
+//! nothing the longest makes room for who comes.
 
 use std::{
-    convert::Infallible, fmt::Write as _, net::SocketAddr, sync::Arc, thread, time::Duration,
+    collections::VecDeque, convert::Infallible, fmt::Write as _, net::SocketAddr, thread,
+    time::Duration,
 };
 
 use http::{Method, Request, Response, StatusCode, header};
@@ -17,15 +19,15 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    task::JoinHandle,
 };
 
 use super::{AgentError, status::Published};
 use crate::text::Printable;
 
-/// How long a client may take for everything.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Clients that are served at a time; further ones are turned away.
+/// How long a client may take for everything: it is a process of this node.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Clients that are served at a time; the next one takes the place of the oldest.
 const MOST_CLIENTS: usize = 16;
 /// The pause after an address could not be had, or a client not be accepted.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -71,21 +73,25 @@ async fn bind(address: SocketAddr) -> TcpListener {
 }
 
 async fn serve(listener: TcpListener, published: Published, patience: Duration) {
-    let places = Arc::new(Semaphore::new(MOST_CLIENTS));
+    let mut clients: VecDeque<JoinHandle<()>> = VecDeque::with_capacity(MOST_CLIENTS);
     loop {
         let Ok((client, _)) = listener.accept().await else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            continue;
-        };
+        clients.retain(|client| !client.is_finished());
+        if clients.len() >= MOST_CLIENTS
+            && let Some(oldest) = clients.pop_front()
+        {
+            oldest.abort();
+        }
         let published = published.clone();
-        tokio::spawn(async move {
+        clients.push_back(tokio::spawn(async move {
             // A client that went away, or does not go on, concerns nobody else.
             drop(tokio::time::timeout(patience, converse(client, published)).await);
-            drop(place);
-        });
+        }));
+        // However fast others come, who has asked already is answered before one of them is let in.
+        tokio::task::yield_now().await;
     }
 }
 

@@ -14,6 +14,12 @@ pub(super) struct Links {
 }
 
 impl Agent {
+    /// Something about interfaces, or whose they are, changed.
+    pub(super) fn links_changed(&mut self) {
+        self.ways.changed();
+        self.memory.changed();
+    }
+
     /// An interface is an IFB, or is none.
     pub(super) fn ifb(&mut self, ifindex: u32, is: bool) {
         let ifbs = &mut self.links.ifbs;

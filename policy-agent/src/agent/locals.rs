@@ -59,10 +59,12 @@ impl Agent {
                 self.node_synced.interfaces = true;
             }
             NodeEvent::Interface(interface) => self.interface(interface),
+            NodeEvent::InterfaceMoved(ifindex) => self.lost_by_move(ifindex, Instant::now()),
             NodeEvent::InterfaceGone(ifindex) => self.interface_gone(ifindex),
             NodeEvent::Children(children) => self.children(children, Instant::now()),
             NodeEvent::Child(child) => self.child(child, Instant::now()),
             NodeEvent::ChildGone { netns, ifindex } => self.child_gone(netns, ifindex),
+            NodeEvent::NamespaceEnded(number) => self.memory.ended(number),
             NodeEvent::HostAddresses(addresses) => {
                 self.node_synced.addresses = true;
                 self.host_addresses = addresses.iter().copied().collect();

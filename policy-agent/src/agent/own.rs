@@ -188,6 +188,7 @@ mod tests {
             bridge: None,
             sandbox: Some(Sandbox {
                 netns: NetnsKey(1),
+                number: 1,
                 name: None,
                 ifindex: 2,
                 mac: Some([2, 0, 0, 0, 0, 7]),

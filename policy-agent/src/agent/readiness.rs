@@ -2,7 +2,8 @@
 //!
 //! Ready is a node on which every wanted program is in front and every change that can be read is what
 //! packets meet. What is refused, has no room or is not heard of is said, and is no reason: to end the
-//! agent because of it would help nobody.
+//! agent because of it would help nobody. So is what passes no program whatever is attached: a pod could
+//! keep its node from being ready by it.
 
 use super::{STALE_MS, Snapshot, UnenforcedInterface};
 
@@ -26,7 +27,8 @@ impl Snapshot {
             lines.push(format!("the agent is {}", self.agent.state));
         }
         lines.extend(self.stale());
-        lines.extend(self.unenforced.iter().map(ToString::to_string));
+        let missing = self.unenforced.iter().filter(|one| !one.is_way_round);
+        lines.extend(missing.map(ToString::to_string));
         lines.extend(self.failures.iter().take(self.refused_writes).cloned());
         let behind = self.sources.iter().filter_map(|source| source.behind_ms);
         let behind = behind.max().filter(|behind| *behind >= BEHIND_MS);
@@ -66,7 +68,10 @@ impl Snapshot {
             let away = source.watches.iter().filter(is_away);
             lines.extend(away.map(|watch| format!("not heard: {watch}")));
         }
+        let ways = self.unenforced.iter().filter(|one| one.is_way_round);
+        let ways: Vec<String> = ways.map(ToString::to_string).collect();
         for (what, of_it) in [
+            ("not enforced", Some(&ways[..])),
             ("no room", self.failures.get(self.refused_writes..)),
             ("refused", Some(&self.refused[..])),
             ("kept", Some(&self.kept[..])),
@@ -90,6 +95,7 @@ impl std::fmt::Display for UnenforcedInterface {
             pod,
             reason,
             remedy,
+            ..
         } = self;
         formatter.write_str(interface)?;
         if let Some(pod) = pod {
@@ -135,6 +141,7 @@ mod tests {
                         pod: Some("shop/web".into()),
                         reason: "no room".into(),
                         remedy: Some("make some".into()),
+                        is_way_round: false,
                     });
                 },
                 "veth1 (pod shop/web): no room; make some",
@@ -165,6 +172,13 @@ mod tests {
         snapshot.refused = vec!["a policy".into(); MOST_LINES + 3];
         snapshot.failures.push("RULES is full".into());
         snapshot.waiting = 7;
+        snapshot.unenforced.push(UnenforcedInterface {
+            interface: "net1".into(),
+            pod: None,
+            reason: "passes no program".into(),
+            remedy: None,
+            is_way_round: true,
+        });
         let source = &mut snapshot.sources[0];
         source.behind_ms = Some(10 * BEHIND_MS);
         source.watches.push(crate::source::WatchStatus {
@@ -175,9 +189,10 @@ mod tests {
         assert!(snapshot.hindrances().is_empty());
         let remarks = snapshot.remarks();
         assert!(remarks[0].starts_with("not heard: Pod"), "{remarks:?}");
-        assert_eq!(remarks[1], "no room: RULES is full");
+        assert_eq!(remarks[1], "not enforced: net1: passes no program");
+        assert_eq!(remarks[2], "no room: RULES is full");
         assert_eq!(remarks.last().unwrap(), "refused: 3 more");
-        assert_eq!(remarks.len(), 2 + MOST_LINES + 1);
+        assert_eq!(remarks.len(), 3 + MOST_LINES + 1);
     }
 
     #[test]

@@ -9,8 +9,11 @@ use super::{
     Agent, AgentError, LATEST_SWEEP, Phase, SWEEP, SWEEP_SHARE, URGENT_SWEEP,
     hooks::Job,
     shortage,
-    tables::{Reply, State},
+    tables::{Reply, Request, State},
 };
+
+/// How long the end of the process may wait for what was dropped last.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Agent {
     pub(super) fn on_reply(&mut self, reply: Reply) -> Result<(), AgentError> {
@@ -34,9 +37,30 @@ impl Agent {
                 self.report_drops(&events);
             }
             Reply::Untold(drops) => self.report_untold(&drops),
+            Reply::ToldLast => {}
             Reply::Failed(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Tells what was dropped and not told yet, before the process ends.
+    pub(super) async fn tell_last(&mut self) {
+        if !self.phase.is_begun() {
+            return;
+        }
+        self.tables.ask(Request::TellLast);
+        // The thread may be waiting for the kernel.
+        let told = async {
+            while let Some(reply) = self.tables.replies.recv().await {
+                match reply {
+                    Reply::ToldLast => return,
+                    Reply::Events(events) => self.report_drops(&events),
+                    Reply::Untold(drops) => self.report_untold(&drops),
+                    _ => {}
+                }
+            }
+        };
+        drop(tokio::time::timeout(LAST_WORDS, told).await);
     }
 
     /// The run's first tables are in force: from now on programs are attached.

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use policy_core::model::ObjectName;
 use serde::{Deserialize, Serialize};
 
-use super::{Agent, Phase, SourceStatus, ports::is_enforceable};
+use super::{
+    Agent, Phase, SourceStatus,
+    ports::{Port, is_enforceable},
+};
 use crate::datapath::Mechanism;
 
 /// From this age on, in milliseconds, a snapshot is said to be old: the loop confirms it every two
@@ -111,6 +114,9 @@ pub struct UnenforcedInterface {
     pub reason: String,
     /// What to do about it, where something helps.
     pub remedy: Option<String>,
+    /// It is a way of a pod round its programs, or nothing that has programs: not one that is missing.
+    #[serde(default)]
+    pub is_way_round: bool,
 }
 
 impl Isolation {
@@ -173,6 +179,7 @@ impl Agent {
                 pod: self.binder.pod_behind(ifindex).map(ToString::to_string),
                 reason: alarm.reason,
                 remedy: alarm.remedy,
+                is_way_round: false,
             })
             .chain(self.ways())
             .collect();
@@ -201,7 +208,7 @@ impl Agent {
                 && port.fact.is_none()
                 && !port.no_number
                 && !port.is_late_link();
-            is_left_alone.then(|| interface.name.to_string())
+            is_left_alone.then(|| self.left_alone(port, &interface.name))
         });
         Snapshot {
             agent: AgentStatus {
@@ -223,6 +230,21 @@ impl Agent {
             failures: self.failures.clone(),
             refused_writes: self.refused_writes,
             waiting: self.waiting,
+        }
+    }
+
+    /// An interface of which no pod is known, and of whose pod it is another one.
+    fn left_alone(&self, port: &Port, name: &str) -> String {
+        let mut others = self.ports.iter();
+        let pod = port.netns().and_then(|netns| {
+            others.find_map(|(other, one)| {
+                let pod = self.binder.pod_behind(other)?;
+                (one.netns() == Some(netns)).then_some(pod)
+            })
+        });
+        match pod {
+            Some(pod) => format!("{name} (a further interface of pod {pod})"),
+            None => name.to_owned(),
         }
     }
 

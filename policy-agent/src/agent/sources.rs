@@ -106,8 +106,9 @@ impl SourceState {
     fn refuse(&mut self, refused: Vec<Refusal>) {
         let known: BTreeSet<String> = self.refused().collect();
         self.refused = refused;
-        let new = self.refused().filter(|line| !known.contains(line));
-        for line in listed(new) {
+        let new = self.refused.iter();
+        let new = new.filter(|refusal| !known.contains(&refusal.to_string()));
+        for line in listed(Refusal::lines(new).into_iter()) {
             tracing::error!("refused: {line}");
         }
     }

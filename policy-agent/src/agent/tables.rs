@@ -98,7 +98,11 @@ impl Tables {
 
     /// One reading of events was dealt with.
     pub(super) fn events_read(&self) {
-        self.unread.fetch_sub(1, Ordering::Relaxed);
+        let one_less = |unread: usize| unread.checked_sub(1);
+        // The last ones are not counted.
+        let _ = self
+            .unread
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
     }
 }
 
@@ -292,6 +296,7 @@ impl Worker {
                     tracing::warn!("taking flows along: {}", causes(&error));
                 }
             }
+            Request::TellLast => self.tell_last(),
             Request::Sweep(live) => {
                 // After it, numbers are given again: what was counted under them is another's.
                 self.tell_untold();

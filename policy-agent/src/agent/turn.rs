@@ -15,6 +15,7 @@ impl Agent {
     pub(super) fn turn(&mut self, now: Instant) {
         self.write_locals();
         self.begin();
+        self.remember();
         self.commit(now);
         self.reconcile(now);
         self.settle_source();
@@ -86,6 +87,7 @@ impl Agent {
         for event in self.binder.synced() {
             self.on_bind(event);
         }
+        self.recall_lost(Instant::now());
         let ops = self.resolver.commit();
         let wanted = self.renumber(ops);
         self.report_conflicts();

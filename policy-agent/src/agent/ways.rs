@@ -12,7 +12,7 @@ use std::{
 
 use policy_core::model::ObjectName;
 
-use super::{Agent, UnenforcedInterface, ports::is_enforceable};
+use super::{Agent, UnenforcedInterface, budget::Budget, ports::is_enforceable};
 use crate::node::{Child, InterfaceKind, NetnsKey};
 
 /// What is made so long after the first link of a sandbox came with it: a pod does not run yet.
@@ -36,6 +36,7 @@ pub(super) struct Ways {
     /// Something changed since the last look.
     is_stale: bool,
     said: BTreeSet<String>,
+    budget: Budget,
 }
 
 /// A device that goes through to the node.
@@ -54,15 +55,32 @@ struct Way {
 struct Lost {
     /// Tells the pod from others of its name.
     tag: u64,
+    /// The index that it had; 0: an earlier run's.
+    ifindex: u32,
     interface: String,
     due: Instant,
     is_said: bool,
+    /// Somebody moved it to another namespace.
+    has_moved: bool,
 }
 
 /// Something that is not enforced, and whether somebody is at it.
 struct Finding {
     is_attack: bool,
+    /// What makes it another one than those that were said.
+    key: String,
     shown: UnenforcedInterface,
+}
+
+impl Finding {
+    fn new(is_attack: bool, shown: UnenforcedInterface) -> Self {
+        let key = format!("{} {:?} {}", shown.interface, shown.pod, shown.reason);
+        Self {
+            is_attack,
+            key,
+            shown,
+        }
+    }
 }
 
 impl Ways {
@@ -74,6 +92,7 @@ impl Ways {
     /// When somebody's end is due next.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let due = self.lost.values().map(|lost| lost.due);
+        let due = due.chain(self.budget.due());
         due.filter(|due| *due > now).min()
     }
 }
@@ -123,20 +142,43 @@ impl Agent {
             Some(ifindex) != but
                 && port.recorded
                 && port.netns() == Some(netns)
-                && port.since.is_none_or(|since| now - since >= SET_UP)
+                && (port.since.is_none_or(|since| now - since >= SET_UP)
+                    || self.binder.is_running(ifindex))
         })
     }
 
-    /// The interface of a pod is gone, and the pod not yet.
-    pub(super) fn lost(&mut self, pod: ObjectName, tag: u64, interface: String, now: Instant) {
-        let due = now + TEARDOWN;
+    /// The interface of a pod, of this index and name, is gone, and the pod not yet.
+    pub(super) fn lost(
+        &mut self,
+        pod: ObjectName,
+        tag: u64,
+        (ifindex, interface): (u32, String),
+        now: Instant,
+    ) {
         let lost = Lost {
             tag,
+            ifindex,
             interface,
-            due,
+            due: now + TEARDOWN,
             is_said: false,
+            has_moved: false,
         };
         self.ways.lost.insert(pod, lost);
+    }
+
+    /// The interface that had this index went to another namespace. No runtime does that to take a pod down.
+    pub(super) fn lost_by_move(&mut self, ifindex: u32, now: Instant) {
+        let mut lost = self.ways.lost.values_mut();
+        if let Some(lost) = lost.find(|lost| lost.ifindex == ifindex) {
+            (lost.has_moved, lost.due) = (true, now);
+        }
+    }
+
+    /// The name of the interface that the pod of this tag lost.
+    pub(super) fn lost_name(&self, tag: u64) -> Option<String> {
+        let mut lost = self.ways.lost.values();
+        let lost = lost.find(|lost| lost.tag == tag)?;
+        Some(lost.interface.clone())
     }
 
     /// Says what is new.
@@ -155,6 +197,12 @@ impl Agent {
             lost.is_said |= is_new;
             is_due |= is_new;
         }
+        let unsaid = self.ways.budget.renew(now);
+        if unsaid > 0 {
+            tracing::error!(
+                "{unsaid} more interfaces and devices that are not enforced came, which `status` lists"
+            );
+        }
         if !stale && !is_due && before == self.ways.lost.len() {
             return;
         }
@@ -162,14 +210,19 @@ impl Agent {
         self.pace.changed = true;
         self.name_ways();
         let mut said = BTreeSet::new();
-        for Finding { is_attack, shown } in self.findings(now) {
-            let text = format!("{} {:?} {}", shown.interface, shown.pod, shown.reason);
-            if !self.ways.said.contains(&text) {
+        for finding in self.findings(now) {
+            let Finding {
+                is_attack,
+                key,
+                shown,
+            } = finding;
+            if !self.ways.said.contains(&key) && self.ways.budget.spend(now) {
                 let UnenforcedInterface {
                     interface,
                     pod,
                     reason,
                     remedy,
+                    ..
                 } = shown;
                 if is_attack {
                     tracing::error!(pod, remedy, "{interface}: {reason}");
@@ -181,7 +234,7 @@ impl Agent {
                     );
                 }
             }
-            said.insert(text);
+            said.insert(key);
         }
         self.ways.said = said;
     }
@@ -220,34 +273,45 @@ impl Agent {
 
     fn findings(&self, now: Instant) -> Vec<Finding> {
         let mut findings: Vec<_> = self.outside_tc().collect();
-        let mut counts: BTreeMap<NetnsKey, usize> = BTreeMap::new();
+        let mut counts: BTreeMap<NetnsKey, (usize, Option<&ObjectName>)> = BTreeMap::new();
         for way in self.ways.children.values().filter(|way| way.is_pods) {
-            let count = counts.entry(way.child.netns).or_default();
+            let (count, pod) = counts.entry(way.child.netns).or_default();
             *count += 1;
+            *pod = way.pod.as_ref().or(*pod);
             if *count <= MOST_EACH {
                 findings.push(self.through(way));
             }
         }
-        let more = counts.into_values().filter(|count| *count > MOST_EACH);
-        findings.extend(more.map(|count| Finding {
+        let more = counts.into_iter();
+        let more = more.filter(|(_, (count, _))| *count > MOST_EACH);
+        findings.extend(more.map(|(netns, (count, pod))| Finding {
             is_attack: true,
+            // However many they become.
+            key: format!("further devices {netns}"),
             shown: UnenforcedInterface {
                 interface: "further devices".into(),
-                pod: None,
-                reason: format!("a pod has {count} that go through to the node"),
+                pod: pod.map(ToString::to_string),
+                reason: format!("the pod has {count} that go through to the node"),
                 remedy: Some(CONTAIN.into()),
+                is_way_round: true,
             },
         }));
         findings.extend(self.late_links());
         let lost = self.ways.lost.iter().filter(|(_, lost)| lost.due <= now);
-        findings.extend(lost.map(|(pod, lost)| Finding {
-            is_attack: true,
-            shown: UnenforcedInterface {
+        findings.extend(lost.map(|(pod, lost)| {
+            let what = if lost.has_moved {
+                "moved to another network namespace"
+            } else {
+                "removed"
+            };
+            let shown = UnenforcedInterface {
                 interface: lost.interface.clone(),
                 pod: Some(pod.to_string()),
-                reason: "it was removed while its pod runs on".into(),
+                reason: format!("it was {what} while its pod runs on"),
                 remedy: Some(format!("if the pod's runtime did not do that: {CONTAIN}")),
-            },
+                is_way_round: true,
+            };
+            Finding::new(true, shown)
         }));
         findings
     }
@@ -267,15 +331,14 @@ impl Agent {
                 None,
             )
         };
-        Finding {
-            is_attack: way.is_late,
-            shown: UnenforcedInterface {
-                interface: way.child.name.to_string(),
-                pod: way.pod.as_ref().map(ToString::to_string),
-                reason,
-                remedy,
-            },
-        }
+        let shown = UnenforcedInterface {
+            interface: way.child.name.to_string(),
+            pod: way.pod.as_ref().map(ToString::to_string),
+            reason,
+            remedy,
+            is_way_round: true,
+        };
+        Finding::new(way.is_late, shown)
     }
 
     /// Interfaces of the node that lead into pods that had theirs long before.
@@ -290,17 +353,16 @@ impl Agent {
                     .filter(|(_, one)| one.netns() == port.netns());
                 let pod = others.map(|(other, _)| other).find(with_pod);
                 let pod = pod.and_then(|other| self.binder.pod_behind(other));
-                Finding {
-                    is_attack: true,
-                    shown: UnenforcedInterface {
-                        interface: self.ports.name(ifindex),
-                        pod: pod.map(ToString::to_string),
-                        reason: "it was added to a running pod, and has no program".into(),
-                        remedy: Some(format!(
-                            "unless a plugin adds interfaces to running pods: {CONTAIN}"
-                        )),
-                    },
-                }
+                let shown = UnenforcedInterface {
+                    interface: self.ports.name(ifindex),
+                    pod: pod.map(ToString::to_string),
+                    reason: "it was added to a running pod, and has no program".into(),
+                    remedy: Some(format!(
+                        "unless a plugin adds interfaces to running pods: {CONTAIN}"
+                    )),
+                    is_way_round: true,
+                };
+                Finding::new(true, shown)
             })
     }
 
@@ -312,15 +374,14 @@ impl Agent {
             .filter(|one| one.sandbox.is_some() && !is_enforceable(one))
             .map(|one| {
                 let remedy = "let the container network plugin make veth pairs";
-                Finding {
-                    is_attack: false,
-                    shown: UnenforcedInterface {
-                        interface: one.name.to_string(),
-                        pod: None,
-                        reason: format!("interfaces of kind {} are not enforced", one.kind),
-                        remedy: (one.kind == InterfaceKind::Netkit).then(|| remedy.into()),
-                    },
-                }
+                let shown = UnenforcedInterface {
+                    interface: one.name.to_string(),
+                    pod: None,
+                    reason: format!("interfaces of kind {} are not enforced", one.kind),
+                    remedy: (one.kind == InterfaceKind::Netkit).then(|| remedy.into()),
+                    is_way_round: true,
+                };
+                Finding::new(false, shown)
             })
     }
 }

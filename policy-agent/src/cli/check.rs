@@ -11,7 +11,7 @@ use aya::util::KernelVersion;
 
 use crate::{
     capabilities::Effective,
-    datapath::{self, Hook, chain},
+    datapath::{self, Hook, OtherAgents, OtherPins, chain},
     node,
     text::Printable,
 };
@@ -259,19 +259,43 @@ fn other_programs() -> Finding {
 
 /// Pin directories, and programs of agents on interfaces here.
 fn other_agents() -> Finding {
-    match datapath::other_agents(None).map(|others| super::others::lines(&others)) {
-        Ok(lines) if lines.is_empty() => Finding::Ok("agents: none runs or left anything".into()),
-        Ok(lines) => Finding::Warn(format!(
-            "agents: one runs, or left something, which its own pin path's `run` takes over: {}",
-            lines.join("; ")
-        )),
+    match datapath::other_agents(None) {
+        Ok(others) => agents(&others),
         Err(error) => Finding::Warn(format!("agents: {error}")),
+    }
+}
+
+/// One that runs and has everything that an agent has here is as it should be.
+fn agents(others: &OtherAgents) -> Finding {
+    let one_runs = match others.pin_paths.as_slice() {
+        [] if others.programs.is_empty() => {
+            return Finding::Ok("agents: none runs or left anything".into());
+        }
+        [
+            OtherPins {
+                path,
+                process: Some(process),
+            },
+        ] => others
+            .programs
+            .iter()
+            .all(|program| program.pin_path.as_ref() == Some(path))
+            .then(|| format!("agents: one runs (process {process}), pins at {path}")),
+        _ => None,
+    };
+    match one_runs {
+        Some(line) => Finding::Ok(line),
+        None => Finding::Warn(format!(
+            "agents: one runs, or left something, which its own pin path's `run` takes over: {}",
+            super::others::lines(others).join("; ")
+        )),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::datapath::OtherProgram;
 
     #[test]
     fn the_old_capability_includes_the_new_ones() {
@@ -293,5 +317,38 @@ mod tests {
     fn an_interpreter_is_no_reason_to_refuse() {
         assert!(matches!(jit("0\n"), Finding::Warn(_)));
         assert!(matches!(jit("1\n"), Finding::Ok(_)));
+    }
+
+    #[test]
+    fn an_agent_that_runs_alone_is_one_line_and_what_is_nobodys_is_listed() {
+        let pins = |process: Option<&str>| OtherPins {
+            path: "/sys/fs/bpf/policy-agent".into(),
+            process: process.map(Into::into),
+        };
+        let program = |pin_path: Option<&str>| OtherProgram {
+            interface: "veth1".into(),
+            program: "to_pod".into(),
+            prog_id: 7,
+            pin_path: pin_path.map(Into::into),
+        };
+        let own = program(Some("/sys/fs/bpf/policy-agent"));
+        let mut others = OtherAgents {
+            pin_paths: vec![pins(Some("9"))],
+            programs: vec![own.clone(), own],
+        };
+        let Finding::Ok(line) = agents(&others) else {
+            panic!("nothing is wrong");
+        };
+        assert!(line.contains("process 9") && !line.contains("to_pod"));
+        others.programs.push(program(None));
+        let Finding::Warn(lines) = agents(&others) else {
+            panic!("one is nobody's");
+        };
+        assert!(lines.contains("of no pin directory"), "{lines}");
+        others.programs.clear();
+        others.pin_paths = vec![pins(None)];
+        assert!(matches!(agents(&others), Finding::Warn(_)));
+        others.pin_paths = vec![pins(Some("9")), pins(Some("10"))];
+        assert!(matches!(agents(&others), Finding::Warn(_)));
     }
 }

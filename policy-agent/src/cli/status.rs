@@ -299,6 +299,7 @@ pub(super) fn example() -> serde_json::Value {
         pod: None,
         reason: String::new(),
         remedy: None,
+        is_way_round: false,
     };
     let report = Report {
         running: true,
@@ -357,6 +358,7 @@ mod tests {
             pod: Some("shop/web".into()),
             reason: "no room".into(),
             remedy: Some("make some".into()),
+            is_way_round: false,
         });
         assert_eq!(
             faults(&snapshot),

@@ -45,4 +45,5 @@ pub use kernel::{
     test_run::{TestOrigin, TestOutcome},
 };
 pub use others::{OtherAgents, OtherPins, OtherProgram, OthersError, other_agents};
-pub use pins::{DEFAULT_PIN_PATH, Lifetime, PinDir, PinDirError, Pins, is_bpffs};
+pub(crate) use pins::MemoryMap;
+pub use pins::{About, DEFAULT_PIN_PATH, Lifetime, Memory, PinDir, PinDirError, Pins, is_bpffs};

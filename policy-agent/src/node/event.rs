@@ -32,6 +32,8 @@ pub struct Interface {
 pub struct Sandbox {
     /// The namespace. A changed key is another namespace, though the interface's index be the same.
     pub netns: NetnsKey,
+    /// The namespace's number here, which is another's when it has ended; a later run sees it too.
+    pub number: i32,
     /// The namespace's name under the directory of names, when it had one as it was first seen.
     pub name: Option<Arc<str>>,
     /// Index of the other end, in its namespace.
@@ -66,6 +68,9 @@ pub enum NodeEvent {
     Interfaces(Vec<Interface>),
     /// One interface appeared or changed.
     Interface(Interface),
+    /// The interface that had this index was not removed: somebody moved it to another namespace. Follows
+    /// [`NodeEvent::InterfaceGone`].
+    InterfaceMoved(u32),
     /// One interface is gone; its index may be used again by the next event.
     InterfaceGone(u32),
     /// All devices of sandboxes that go through to this host, at the start and after the kernel dropped
@@ -80,6 +85,8 @@ pub enum NodeEvent {
         /// Its index there.
         ifindex: u32,
     },
+    /// The namespace of this number has ended: another one may get it.
+    NamespaceEnded(i32),
     /// All addresses of this host but 127.0.0.0/8 and ::1, sorted.
     HostAddresses(Vec<IpAddr>),
     /// All prefixes to which this host delivers packets locally, its own addresses included, sorted.

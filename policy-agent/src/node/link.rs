@@ -23,7 +23,8 @@ const VXLAN_PORT: u16 = 15;
 const GENEVE_PORT: u16 = 5;
 const BAREUDP_PORT: u16 = 1;
 
-/// `IFLA_TARGET_NETNSID` (linux/if_link.h).
+/// `IFLA_NEW_NETNSID` and `IFLA_TARGET_NETNSID` (linux/if_link.h).
+const IFLA_NEW_NETNSID: u16 = 45;
 const IFLA_TARGET_NETNSID: u16 = 46;
 
 /// `IFA_TARGET_NETNSID` (linux/if_addr.h).
@@ -238,6 +239,12 @@ pub(super) fn link_inside(
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EINVAL)) => Ok(None),
         result => result,
     }
+}
+
+/// Whether an RTM_DELLINK says that the link goes on in another namespace.
+pub(super) fn is_move(message: &Message<'_>) -> bool {
+    message.kind == libc::RTM_DELLINK
+        && attributes(message.payload, IFINFOMSG).any(|(kind, _)| kind == IFLA_NEW_NETNSID)
 }
 
 /// Whether a message of another namespace is about a device that stands on one elsewhere.

@@ -33,6 +33,8 @@ pub(super) struct Stale {
     pub(super) links: BTreeSet<u32>,
     /// Deleted for certain: what now has the index is another interface.
     pub(super) deleted: BTreeSet<u32>,
+    /// Of those: they went to another namespace.
+    pub(super) moved: BTreeSet<u32>,
     /// Addresses of these interfaces of the host.
     pub(super) addresses: BTreeSet<u32>,
     /// Addresses, also of Ethernet, of these interfaces of other namespaces.
@@ -145,6 +147,7 @@ impl View {
         let mut events = Vec::new();
         for number in &stale.ended {
             self.children.ended(*number, &mut events);
+            events.push(NodeEvent::NamespaceEnded(*number));
         }
         for ifindex in &stale.deleted {
             if self.entries.remove(ifindex).is_some() {
@@ -156,6 +159,8 @@ impl View {
             stale.links.extend(others.map(|entry| entry.link.ifindex));
             stale.addresses.insert(*ifindex);
         }
+        let moved = stale.moved.iter().copied();
+        events.extend(moved.map(NodeEvent::InterfaceMoved));
         stale.links.append(&mut stale.deleted);
         for ifindex in &stale.links {
             self.refresh_link(*ifindex, &mut events)?;
@@ -238,6 +243,14 @@ impl View {
         Ok(())
     }
 
+    /// The interfaces whose other end is this one of a namespace.
+    pub(super) fn leading_to(&self, number: i32, ifindex: u32) -> impl Iterator<Item = u32> {
+        let entries = self.entries.values().filter(move |entry| {
+            (entry.link.link_namespace, entry.link.link) == (Some(number), Some(ifindex))
+        });
+        entries.map(|entry| entry.link.ifindex)
+    }
+
     /// Whether a device of another namespace is known to go through to this one.
     pub(super) fn is_child(&self, number: i32, ifindex: u32) -> bool {
         self.children.contains(number, ifindex)
@@ -298,6 +311,7 @@ impl View {
                 let (addresses, mac) = inside(&mut self.requests, number, ifindex, is_only)?;
                 Some(Sandbox {
                     netns: known.key,
+                    number,
                     name: known.name,
                     ifindex,
                     mac,

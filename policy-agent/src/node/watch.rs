@@ -139,6 +139,10 @@ impl Watcher {
                     let reading = ready.get_inner().read(&mut buffer, |from, message| {
                         if let (Some(from), Some(ifindex)) = (from, link::address_interface(message)) {
                             stale.inside.insert((from, ifindex));
+                            // The host's end of a pair hears nothing of where the other end goes.
+                            if link::is_move(message) {
+                                stale.links.extend(view.leading_to(from, ifindex));
+                            }
                             if view.is_child(from, ifindex) || link::leads_out(message) {
                                 stale.children.insert((from, ifindex));
                             }
@@ -232,6 +236,9 @@ fn note(view: &mut View, stale: &mut Stale, message: &Message<'_>) {
     match (message.kind, ifindex) {
         (libc::RTM_DELLINK, Some(ifindex)) if family == Some(libc::AF_UNSPEC) => {
             stale.deleted.insert(ifindex);
+            if link::is_move(message) {
+                stale.moved.insert(ifindex);
+            }
         }
         (libc::RTM_NEWLINK | libc::RTM_DELLINK, Some(ifindex)) => {
             stale.links.insert(ifindex);

@@ -94,22 +94,55 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// Whether another one is about the same object or, where that cannot be told, the same document.
+    fn is_of(&self, other: &Self) -> bool {
+        let place = |one: &Self| match &one.origin {
+            Origin::File { name, place } => {
+                (Some(Arc::clone(name)), place.map(|place| place.document))
+            }
+            Origin::Api { .. } => (None, None),
+        };
+        place(self) == place(other) && self.object == other.object
+    }
+
+    /// A line for each object or document, with all that is wrong with it: they stand in a row.
+    pub fn lines<'a>(refusals: impl Iterator<Item = &'a Self>) -> Vec<String> {
+        let mut lines: Vec<(&Self, Vec<String>)> = Vec::new();
+        for refusal in refusals {
+            match lines.last_mut() {
+                Some((first, more)) if first.is_of(refusal) => more.push(refusal.fault()),
+                _ => lines.push((refusal, Vec::new())),
+            }
+        }
+        let line = |(first, mut more): (&Self, Vec<String>)| {
+            more.dedup();
+            more.retain(|fault| *fault != first.fault());
+            std::iter::once(first.to_string())
+                .chain(more)
+                .collect::<Vec<_>>()
+                .join("; ")
+        };
+        lines.into_iter().map(line).collect()
+    }
+
+    /// What is wrong, and with what.
+    fn fault(&self) -> String {
+        match self.field.as_str() {
+            "" => Printable(&self.problem).to_string(),
+            _ => format!("{}: {}", Printable(&self.field), Printable(&self.problem)),
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            object,
-            origin,
-            field,
-            problem,
-        } = self;
+        let Self { object, origin, .. } = self;
         write!(formatter, "{origin}: ")?;
         if let Some(object) = object {
             write!(formatter, "{}: ", Printable(object))?;
         }
-        if !field.as_str().is_empty() {
-            write!(formatter, "{}: ", Printable(field))?;
-        }
-        write!(formatter, "{}", Printable(problem))
+        formatter.write_str(&self.fault())
     }
 }
 
@@ -129,5 +162,40 @@ impl fmt::Display for Origin {
                 )
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(document: usize, field: &str, problem: &str) -> Refusal {
+        Refusal {
+            object: None,
+            origin: Origin::File {
+                name: "a.yaml".into(),
+                place: Some(Place { document, line: 1 }),
+            },
+            field: Field::root().child(field),
+            problem: Problem::Syntax(problem.into()),
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_document_is_one_line() {
+        let refusals = [
+            refusal(1, "apiVersion", "must be given"),
+            refusal(1, "kind", "must be given"),
+            refusal(1, "kind", "must be given"),
+            refusal(1, "apiVersion", "must be given"),
+            refusal(2, "kind", "is odd"),
+        ];
+        assert_eq!(
+            Refusal::lines(refusals.iter()),
+            [
+                "a.yaml:1: document 1: apiVersion: must be given; kind: must be given",
+                "a.yaml:1: document 2: kind: is odd",
+            ]
+        );
     }
 }

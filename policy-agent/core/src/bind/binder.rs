@@ -10,7 +10,9 @@ use rustc_hash::FxHashMap;
 
 use super::{
     BindEvent, BindProblem, InterfaceFact, Pin,
+    first::seen,
     pin::{Pins, Spent},
+    sandboxes::Sandboxes,
 };
 use crate::model::{ObjectName, PodFact, pod_tag};
 
@@ -47,7 +49,7 @@ pub(super) struct Pod {
     pub(super) addresses: Vec<IpAddr>,
     pub(super) unreadable: bool,
     /// It runs, and nobody deletes it.
-    lives: bool,
+    pub(super) lives: bool,
 }
 
 /// Binds interfaces to pods.
@@ -62,6 +64,7 @@ pub struct Binder {
     pub(super) bound: FxHashMap<ObjectName, u32>,
     pub(super) pins: Pins,
     pub(super) spent: Spent,
+    pub(super) sandboxes: Sandboxes,
     /// The name of this node; empty: pods of every node may be here.
     node: Arc<str>,
     /// Nothing is decided before all pods and interfaces of the start are known.
@@ -88,6 +91,7 @@ impl Binder {
     /// All pods and interfaces that were there at the start are known.
     pub fn synced(&mut self) -> Vec<BindEvent> {
         self.waiting = false;
+        self.begin_sandboxes();
         let all = self.interfaces.keys().copied().collect();
         let mut events = self.decide_all(all);
         let left = self.interfaces.iter();
@@ -129,6 +133,11 @@ impl Binder {
         } else if let Some(pin) = self.pins.get(ifindex) {
             fact.addresses.clone_from(&pin.addresses);
             state = State::Pinned(pin.tag);
+            if let (Some(netns), tag) = (&fact.netns, pin.tag) {
+                self.owned(netns, tag);
+            }
+        } else if let Some(first) = self.sandboxes.first(ifindex) {
+            (fact.addresses, later) = seen(first, &fact.addresses);
         }
         let mut addresses = fact.addresses.clone();
         for &address in &addresses {
@@ -140,6 +149,7 @@ impl Binder {
         }
         addresses.extend(&later);
         let interface = Interface { fact, later, state };
+        self.sandboxes.enter(ifindex, &interface);
         self.interfaces.insert(ifindex, interface);
         touched.extend(self.rivals(&addresses));
         touched.insert(ifindex);
@@ -156,6 +166,8 @@ impl Binder {
         if let Some(pin) = self.pins.remove(ifindex) {
             self.spent.insert(pin.tag, &pin.addresses);
         }
+        self.sandboxes.gone(ifindex);
+        let tag = self.tag(ifindex);
         let Some(interface) = self.interfaces.remove(&ifindex) else {
             return Vec::new();
         };
@@ -170,6 +182,7 @@ impl Binder {
             }
             touched.extend(self.interfaces_of(&pod.name));
         }
+        touched.extend(self.leave_sandboxes(tag));
         let mut events = vec![BindEvent {
             ifindex,
             pod: None,
@@ -200,6 +213,7 @@ impl Binder {
                 lives: fact.running && !fact.terminating,
             },
         );
+        self.sandboxes.pod(pod_tag(&fact.name, &fact.uid));
         touched.extend(self.pins.pod(&fact.name, &fact.uid));
         for &address in &fact.addresses {
             let pods = self.pods_at.entry(address).or_default();
@@ -219,11 +233,12 @@ impl Binder {
 
     /// A pod is gone.
     pub fn pod_removed(&mut self, name: &ObjectName) -> Vec<BindEvent> {
-        if let Some(pod) = self.pods.get(name) {
-            self.spent.remove(name, &pod.uid);
-        }
+        let pod = self.pods.get(name);
+        let tag = pod.map_or(0, |pod| pod_tag(name, &pod.uid));
+        self.spent.remove(tag);
         let mut touched = self.remove_record(name);
         let mut events = self.end(name, |_| true, &mut touched);
+        touched.extend(self.leave_sandboxes(tag));
         events.extend(self.decide_all(touched));
         events
     }
@@ -271,6 +286,7 @@ impl Binder {
             return BTreeSet::new();
         };
         self.pins.pod_removed(name, &pod.uid);
+        self.sandboxes.pod_removed(pod_tag(name, &pod.uid));
         for address in &pod.addresses {
             if let Some(pods) = self.pods_at.get_mut(address) {
                 pods.remove(name);
@@ -307,6 +323,7 @@ impl Binder {
     }
 
     fn unlist(&mut self, ifindex: u32, interface: &Interface) {
+        self.sandboxes.leave(ifindex, interface);
         let first = (&mut self.behind, &interface.fact.addresses);
         let later = (&mut self.behind_later, &interface.later);
         for (behind, addresses) in [first, later] {
@@ -328,7 +345,7 @@ impl Binder {
 
     /// The interfaces that may be decided otherwise when something about these addresses changed:
     /// those behind which one is seen, and those behind which a pod of these has another one.
-    fn rivals(&self, addresses: &[IpAddr]) -> BTreeSet<u32> {
+    pub(super) fn rivals(&self, addresses: &[IpAddr]) -> BTreeSet<u32> {
         let mut rivals = BTreeSet::new();
         for address in addresses {
             rivals.extend(self.behind.get(address).into_iter().flatten());
@@ -371,28 +388,5 @@ impl Binder {
             pod,
             problem,
         }
-    }
-}
-
-/// The addresses that count, and the others, once `now` is seen behind an interface whose addresses
-/// were `first`: a family's first sight is kept.
-fn seen(first: Vec<IpAddr>, now: &[IpAddr]) -> (Vec<IpAddr>, Vec<IpAddr>) {
-    let is_known = |address: &IpAddr| {
-        first
-            .iter()
-            .any(|known| known.is_ipv4() == address.is_ipv4() && is_own(known))
-    };
-    let others = now.iter().filter(|address| !first.contains(address));
-    let (later, new): (Vec<_>, Vec<_>) = others.copied().partition(is_known);
-    let mut addresses = first;
-    addresses.extend(new);
-    (addresses, later)
-}
-
-/// Whether an address says anything about whose it is: every interface has a link-local one.
-fn is_own(address: &IpAddr) -> bool {
-    match address {
-        IpAddr::V4(_) => true,
-        IpAddr::V6(address) => !address.is_unicast_link_local(),
     }
 }

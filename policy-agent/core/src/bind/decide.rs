@@ -8,7 +8,7 @@ use super::{
     BindEvent, BindProblem, Binder,
     binder::{BoundPod, Interface, Pod, State},
 };
-use crate::model::ObjectName;
+use crate::model::{ObjectName, pod_tag};
 
 impl Binder {
     /// Decides what can be decided. All decisions are taken before the first is carried out, so
@@ -26,15 +26,28 @@ impl Binder {
             })
             .collect();
         let mut events = Vec::with_capacity(decisions.len());
+        let mut bound = Vec::new();
         for (ifindex, state) in decisions {
             if let State::Bound(pod) = &state {
                 self.bound.insert(pod.name.clone(), ifindex);
                 self.pins.remove(ifindex);
+                bound.push((ifindex, pod_tag(&pod.name, &pod.uid)));
             }
             if let Some(interface) = self.interfaces.get_mut(&ifindex) {
                 interface.state = state;
             }
             events.push(self.event(ifindex));
+        }
+        let settled = bound.into_iter();
+        let touched: BTreeSet<u32> = settled
+            .flat_map(|(ifindex, tag)| self.settle_in(ifindex, tag))
+            .collect();
+        // Each round decides an interface for good: it ends.
+        if !touched.is_empty() {
+            for event in self.decide_all(touched) {
+                events.retain(|earlier: &BindEvent| earlier.ifindex != event.ifindex);
+                events.push(event);
+            }
         }
         events
     }
@@ -57,10 +70,16 @@ impl Binder {
     /// The state of an interface that was never decided.
     fn decide_open(&self, ifindex: u32, interface: &Interface) -> State {
         let addresses = interface.fact.addresses.iter();
-        let pods: BTreeSet<&ObjectName> = addresses
+        let netns = interface.fact.netns.as_ref();
+        let (pods, others): (BTreeSet<&ObjectName>, BTreeSet<_>) = addresses
             .filter_map(|address| self.pods_at.get(address))
             .flatten()
-            .collect();
+            .partition(|name| self.may_be_in(netns, name));
+        if let Some(&pod) = pods.first().or(others.first())
+            && self.sandboxes.is_unremembered(ifindex)
+        {
+            return State::Open(Some(BindProblem::Unremembered(pod.clone())));
+        }
         let problem = match self.free(ifindex, &pods).as_slice() {
             &[pod] => match (self.others(ifindex, pod), self.bind(pod)) {
                 (others, Some(bound)) if others.is_empty() => return bound,
@@ -71,7 +90,10 @@ impl Binder {
             },
             [] => match pods.first() {
                 Some(&pod) => Some(self.taken(pod)),
-                None => self.late_pod(interface),
+                None => match others.first() {
+                    Some(&pod) => Some(BindProblem::OtherSandbox(pod.clone())),
+                    None => self.late_pod(interface),
+                },
             },
             several => {
                 let names = several.iter().map(|&pod| pod.clone()).collect();
@@ -155,8 +177,12 @@ impl Binder {
 
     /// Whether an interface could also be decided for the pod.
     fn is_undecided(&self, ifindex: u32, pod: &ObjectName) -> bool {
-        match self.interfaces.get(&ifindex).map(|known| &known.state) {
-            Some(State::Open(_)) => true,
+        let interface = self.interfaces.get(&ifindex);
+        match interface.map(|known| &known.state) {
+            Some(State::Open(_)) => {
+                let netns = interface.and_then(|known| known.fact.netns.as_ref());
+                self.may_be_in(netns, pod) && !self.sandboxes.is_unremembered(ifindex)
+            }
             Some(State::Ended(ended)) => self.may_follow(ended, pod),
             Some(State::Pinned(tag)) => match self.pins.pod_of(*tag) {
                 Some(pinned) => pinned == pod,

@@ -11,6 +11,7 @@
 //! - only pods of this node are candidates, where the node's name is known;
 //! - a pod that was bound to an interface that is gone is not bound to another one, before its
 //!   object names other addresses or another UID: a new sandbox with its address is a new pod's;
+//! - a network namespace is one pod's: no other interface into it is another pod's;
 //! - several pods for one interface, or several interfaces for one pod, leave the interfaces
 //!   unknown and are reported; a decided one is not affected;
 //! - a pod that is gone, or came back with another UID, leaves its interface unknown: the new pod
@@ -22,8 +23,10 @@
 
 mod binder;
 mod decide;
+mod first;
 mod numbers;
 mod pin;
+mod sandboxes;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -31,7 +34,7 @@ use crate::model::ObjectName;
 
 pub use binder::Binder;
 pub use numbers::EndpointIds;
-pub use pin::Pin;
+pub use pin::{MOST_ADDRESSES, Pin};
 
 /// One interface of the host as netlink shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +77,16 @@ pub enum BindProblem {
         "pod {0} had another interface, which is gone; the new pod with its address is not known yet"
     )]
     Spent(ObjectName),
+    /// The pod's addresses are behind an interface into a network namespace that is another pod's.
+    #[error(
+        "addresses of pod {0} are behind the interface, whose network namespace is another pod's"
+    )]
+    OtherSandbox(ObjectName),
+    /// The interface has a pod's addresses, but what an earlier run remembered of it cannot be read.
+    #[error(
+        "addresses of pod {0} are behind the interface, but what an earlier run remembered cannot be read: it is nobody's until it is made anew"
+    )]
+    Unremembered(ObjectName),
     /// The pod's addresses were added to the interface after others had been seen.
     #[error(
         "addresses of pod {0} were added behind the interface after others had been seen there"

@@ -10,6 +10,9 @@ use rustc_hash::FxHashMap;
 
 use crate::model::{ObjectName, pod_tag};
 
+/// So many addresses of a pod or an interface are remembered for a later run.
+pub const MOST_ADDRESSES: usize = 4;
+
 /// What an earlier run decided of an interface, read back from the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
@@ -43,6 +46,11 @@ impl Pins {
 
     pub(super) fn get(&self, ifindex: u32) -> Option<&Pin> {
         self.pins.get(&ifindex)
+    }
+
+    /// Whether an interface was decided for the pod of this tag.
+    pub(super) fn has(&self, tag: u64) -> bool {
+        self.tags.contains_key(&tag)
     }
 
     /// The interface is decided anew, or gone.
@@ -105,10 +113,21 @@ impl Spent {
         self.0.insert(tag, sorted(addresses));
     }
 
-    pub(super) fn remove(&mut self, name: &ObjectName, uid: &str) {
-        if !self.0.is_empty() {
-            self.0.remove(&pod_tag(name, uid));
-        }
+    /// The pod is gone.
+    pub(super) fn remove(&mut self, tag: u64) {
+        self.0.remove(&tag);
+    }
+
+    pub(super) fn has(&self, tag: u64) -> bool {
+        self.0.contains_key(&tag)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &[IpAddr])> {
+        self.0.iter().map(|(tag, then)| (*tag, then.as_slice()))
     }
 
     /// Whether the pod still is what it was when its interface went. Without a UID, one object may
@@ -122,8 +141,10 @@ impl Spent {
     }
 }
 
+/// In order, and no more of them than a later run is told.
 fn sorted(addresses: &[IpAddr]) -> Vec<IpAddr> {
     let mut sorted = addresses.to_vec();
     sorted.sort_unstable();
+    sorted.truncate(MOST_ADDRESSES);
     sorted
 }

@@ -24,6 +24,9 @@ const EVENTS_PER_TICK: usize = 512;
 /// Readings of events that may wait for the loop; further ones wait in the kernel, which counts
 /// what it has no room for.
 const MOST_UNREAD: usize = 4;
+/// Events that are read when the agent ends: what comes faster than it is read has no end.
+const MOST_LAST: usize = 8 * EVENTS_PER_TICK;
+
 impl Worker {
     /// Tells how many drops have no event.
     pub(super) fn tell_untold(&mut self) {
@@ -36,6 +39,19 @@ impl Worker {
                 Err(error) => tracing::warn!("reading how much was dropped: {error}"),
             }
         }
+    }
+
+    /// Tells all that was dropped until now, for the last time.
+    pub(super) fn tell_last(&mut self) {
+        let now = iter::once(&mut self.now.events);
+        for reader in now.chain(&mut self.events_before) {
+            let events = reader.read(MOST_LAST);
+            if !events.is_empty() {
+                drop(self.replies.send(Reply::Events(events)));
+            }
+        }
+        self.tell_untold();
+        self.reply(Reply::ToldLast);
     }
 
     /// Reads events; returns when to do it again.

@@ -61,6 +61,8 @@ pub(in crate::agent) enum Request {
     FinishCarry,
     /// Sweep the flow tables; flows of other endpoints than these are removed.
     Sweep(BTreeSet<EndpointId>),
+    /// The agent ends: tell of all that was dropped until now.
+    TellLast,
 }
 
 /// What the tables answer.
@@ -98,6 +100,8 @@ pub(in crate::agent) enum Reply {
     Events(Vec<Event>),
     /// How many drops of endpoints they told nothing of.
     Untold(BTreeMap<EndpointId, u32>),
+    /// All was told that was dropped until [`Request::TellLast`].
+    ToldLast,
     /// The agent cannot go on.
     Failed(AgentError),
 }

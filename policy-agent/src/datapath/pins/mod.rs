@@ -10,6 +10,7 @@ mod file;
 mod find;
 mod lock;
 mod locked;
+mod memory;
 
 pub use bpffs::Lifetime;
 pub use dir::{DEFAULT_PIN_PATH, PinDir};
@@ -17,3 +18,5 @@ pub use error::PinDirError;
 pub use file::is_bpffs;
 pub(crate) use file::{entries, remove, rename};
 pub use locked::Pins;
+pub(crate) use memory::MemoryMap;
+pub use memory::{About, Memory};

@@ -90,6 +90,7 @@ impl Thread {
                 debounce: Debounce::default(),
                 links: BTreeMap::new(),
                 unlisted: None,
+                had_files: false,
                 retry: None,
                 refused: Vec::new(),
                 kept: Vec::new(),
@@ -115,6 +116,8 @@ struct Follow {
     links: BTreeMap<Arc<str>, Vec<Entry>>,
     /// Why the directory could not be listed the last time.
     unlisted: Option<Refusal>,
+    /// There were manifests when it was looked the last time.
+    had_files: bool,
     /// When to look for the directory again: not everything that keeps it away is announced.
     retry: Option<Instant>,
     /// What was sent last.
@@ -137,17 +140,8 @@ impl Follow {
         let is_kept = !changes.is_empty();
         changes.extend(self.rescan());
         self.watch_links();
-        if self.unlisted.is_none() && self.manifests.files().next().is_none() {
-            tracing::warn!(
-                "there are no manifests in {}{}",
-                Printable(self.directory.display()),
-                if is_kept {
-                    ": everything that an earlier run knew is gone"
-                } else {
-                    ""
-                }
-            );
-        }
+        self.had_files |= is_kept;
+        self.tell_empty(true);
         if self.send(changes).await {
             while self.turn().await? {}
         }
@@ -200,6 +194,7 @@ impl Follow {
     }
 
     async fn send(&mut self, changes: Vec<Change>) -> bool {
+        self.tell_empty(false);
         let mut refused = self.manifests.refused();
         refused.extend(self.unlisted.clone());
         if refused != self.refused {

@@ -22,6 +22,7 @@ mod kept;
 mod kills;
 mod leaks;
 mod masquerade;
+mod memory;
 mod newcomers;
 mod node_origin;
 mod position;

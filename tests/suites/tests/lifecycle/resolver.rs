@@ -148,7 +148,7 @@ fn warm_up(port: &Port, ethernet: &Ethernet, own: IpAddr, to: SocketAddr, at: us
 }
 
 /// Packets that METRICS says were dropped.
-fn dropped(scene: &Scene) -> Vec<(u32, u64)> {
+pub(crate) fn dropped(scene: &Scene) -> Vec<(u32, u64)> {
     let pin = scene.cluster.agent.pin_path().join(names::METRICS);
     let metrics = Map::from_map_data(MapData::from_pin(pin).unwrap()).unwrap();
     let metrics: PerCpuArray<_, [u64; 2]> = metrics.try_into().unwrap();

@@ -128,6 +128,56 @@ fn a_link_that_a_running_pod_makes_into_the_node_is_an_error() {
 }
 
 #[test]
+fn an_interface_that_is_moved_away_while_its_pod_runs_on_is_said_at_once() {
+    in_every_setting(&[], |scene| {
+        scene.pod("shop/a", "app: a", 10);
+        let interface = scene.cluster.pod("shop/a").unwrap().interface.clone();
+        let away = Netns::new("lifecycle-away").unwrap();
+        let host = scene.netns("host");
+        host.ip(&[format!("link set {interface} netns {}", away.name())])
+            .unwrap();
+        eventually("it is shown", || shown(scene, &interface).is_some());
+        let found = shown(scene, &interface).unwrap();
+        assert!(found.reason.contains("moved to another"), "{found:?}");
+        is_said_once(scene, "ERROR", "moved to another network namespace while");
+    });
+}
+
+#[test]
+fn a_second_link_is_an_error_from_the_moment_on_in_which_its_pod_runs() {
+    in_every_setting(&[], |scene| {
+        let host = scene.netns("host").name().to_owned();
+        scene.pod("shop/a", "app: a", 10);
+        // Well within the time that setting up may take.
+        let add = format!("link add in0 type veth peer name out0 netns {host}");
+        scene.netns("shop/a").ip(&[add]).unwrap();
+        eventually("it is shown", || shown(scene, "out0").is_some());
+    });
+}
+
+#[test]
+fn a_burst_of_links_is_counted_in_the_log_and_listed_by_status() {
+    const LINKS: usize = 40;
+    in_every_setting(&[], |scene| {
+        scene.pod("shop/a", "app: a", 10);
+        thread::sleep(SET_UP);
+        let host = scene.netns("host").name().to_owned();
+        let add = |n| format!("link add in{n} type veth peer name out{n} netns {host}");
+        let add: Vec<_> = (0..LINKS).map(add).collect();
+        scene.netns("shop/a").ip(&add).unwrap();
+        eventually("all are shown", || {
+            (0..LINKS).all(|n| shown(scene, &format!("out{n}")).is_some())
+        });
+        eventually("the rest is counted", || {
+            lines(scene, "ERROR", "that are not enforced came") > 0
+        });
+        // However slowly they came, a window of ten seconds has twenty lines.
+        let said = lines(scene, "ERROR", "added to a running pod");
+        assert!(said < LINKS, "{said}");
+    });
+}
+
+#[test]
 fn what_the_node_makes_for_itself_and_what_comes_with_a_pod_is_no_alarm() {
     in_every_setting(&[], |scene| {
         let below = below(scene);
