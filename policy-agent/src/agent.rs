@@ -24,6 +24,8 @@ mod hooks;
 mod links;
 mod locals;
 mod memory;
+#[cfg(feature = "health")]
+mod metrics;
 mod options;
 mod own;
 mod pins;
@@ -185,6 +187,8 @@ struct Agent {
     conflicts: Vec<String>,
     pace: Pace,
     published: Published,
+    #[cfg(feature = "health")]
+    measured: metrics::Measured,
 }
 
 /// Which of the first node events have come.
@@ -229,7 +233,9 @@ pub async fn run(
     status::listen(&options.pins, agent.published.clone())?;
     #[cfg(feature = "health")]
     if let Some(address) = options.health {
-        health::listen(address, agent.published.clone())?;
+        let (published, measured) = (agent.published.clone(), agent.measured.clone());
+        let metrics = metrics::Metrics::new(published, measured, options.pins.clone());
+        health::listen(address, metrics)?;
     }
     loop {
         let mut idle = false;
@@ -349,6 +355,8 @@ impl Agent {
             conflicts: Vec::new(),
             pace: Pace::default(),
             published: Published::new(source.contact()),
+            #[cfg(feature = "health")]
+            measured: metrics::Measured::default(),
         })
     }
 

@@ -4,7 +4,7 @@
 
 mod directory;
 
-use std::{process::Command, thread};
+use std::{env, process::Command, thread};
 
 use aya::{
     EbpfLoader,
@@ -12,7 +12,8 @@ use aya::{
 };
 use nix::sched::{CloneFlags, unshare};
 use policy_agent::datapath::{
-    Attacher, Datapath, EMBEDDED, Hook, LoadOptions, Loaded, Mechanism, NodeFacts, TableSizes,
+    Attacher, Datapath, EMBEDDED, Hook, LoadOptions, Loaded, Mechanism, NodeFacts, Place,
+    TableSizes,
     chain::{self, Attachment},
     fill,
 };
@@ -34,6 +35,11 @@ struct Host {
 impl Host {
     fn new(name: &str) -> Self {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        Self::here(name)
+    }
+
+    /// In the network namespace where this is, which a test made.
+    fn here(name: &str) -> Self {
         ip("link add pod0 type veth peer name eth0");
         Self {
             ifindex: nix::net::if_::if_nametoindex("pod0").unwrap(),
@@ -150,45 +156,98 @@ fn attach_foreign_first(hook: Hook) -> aya::Ebpf {
     ebpf
 }
 
+/// Three generations after one another on one hook each; the last one's names are told by `named`.
+fn take_over(host: &Host, mechanism: Mechanism, named: &str) {
+    let attacher = host.attacher(mechanism);
+    let mut ids: Vec<u32> = Vec::new();
+    let mut epochs = Vec::new();
+    for _ in 0..3 {
+        let mut datapath = host.enforce(&[endpoint(host.ifindex)]);
+        for hook in Hook::ENDPOINT {
+            attacher
+                .attach(&mut datapath.programs, host.ifindex, hook)
+                .unwrap();
+            let [entry] = &host.chain(hook)[..] else {
+                panic!("one program on the hook: {:?}", host.chain(hook));
+            };
+            assert_eq!(
+                entry.attachment == Attachment::Tcx,
+                mechanism == Mechanism::Tcx
+            );
+            let own = datapath.programs.ids(hook.program());
+            assert_eq!(entry.prog_id, Some(own[0]));
+            ids.extend(own);
+        }
+        drop(datapath);
+        assert_eq!(host.names(Hook::FromPod), [named], "stays attached");
+        let [earlier] = host.directory.pins().endpoints().unwrap()[..] else {
+            panic!("one endpoint is pinned");
+        };
+        epochs.push(earlier.epoch);
+        let mut numbers = EndpointIds::new(16, &[earlier]);
+        assert_eq!(numbers.assign(host.ifindex), Some(EndpointId(5)));
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 6, "every generation has its own programs");
+    assert!(epochs.is_sorted_by(|one, next| one < next), "{epochs:?}");
+}
+
 #[test]
 fn a_second_generation_takes_over_in_place() {
     for mechanism in [Mechanism::Tcx, Mechanism::Clsact] {
         on_own_thread(move || {
             let host = Host::new(&format!("takeover-{mechanism:?}"));
-            let attacher = host.attacher(mechanism);
-            let mut ids: Vec<u32> = Vec::new();
-            let mut epochs = Vec::new();
-            for _ in 0..3 {
-                let mut datapath = host.enforce(&[endpoint(host.ifindex)]);
-                for hook in Hook::ENDPOINT {
-                    attacher
-                        .attach(&mut datapath.programs, host.ifindex, hook)
-                        .unwrap();
-                    let [entry] = &host.chain(hook)[..] else {
-                        panic!("one program on the hook: {:?}", host.chain(hook));
-                    };
-                    assert_eq!(
-                        entry.attachment == Attachment::Tcx,
-                        mechanism == Mechanism::Tcx
-                    );
-                    let own = datapath.programs.ids(hook.program());
-                    assert_eq!(entry.prog_id, Some(own[0]));
-                    ids.extend(own);
-                }
-                drop(datapath);
-                assert_eq!(host.names(Hook::FromPod), ["from_pod"], "stays attached");
-                let [earlier] = host.directory.pins().endpoints().unwrap()[..] else {
-                    panic!("one endpoint is pinned");
-                };
-                epochs.push(earlier.epoch);
-                let mut numbers = EndpointIds::new(16, &[earlier]);
-                assert_eq!(numbers.assign(host.ifindex), Some(EndpointId(5)));
-            }
-            ids.dedup();
-            assert_eq!(ids.len(), 6, "every generation has its own programs");
-            assert!(epochs.is_sorted_by(|one, next| one < next), "{epochs:?}");
+            take_over(&host, mechanism, "from_pod");
         });
     }
+}
+
+/// Set for a process that has only the capabilities of the shipped agent.
+const SHIPPED: &str = "TEST_HAS_SHIPPED_CAPABILITIES";
+
+#[test]
+fn the_shipped_capabilities_suffice_to_take_over_and_to_move_to_the_front() {
+    if env::var_os(SHIPPED).is_none() {
+        // A process has no more than its bounding set when it starts a program.
+        on_own_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            let output = Command::new("setpriv")
+                .arg("--bounding-set=-all,+bpf,+net_admin,+net_broadcast,+perfmon")
+                .arg("--inh-caps=-all")
+                .arg(env::current_exe().unwrap())
+                .arg("the_shipped_capabilities_suffice")
+                .env(SHIPPED, "1")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{said}");
+            assert!(said.contains("1 passed"), "{said}");
+        });
+        return;
+    }
+    let host = Host::here("shipped");
+    // Only who may do everything may ask for a program's name.
+    take_over(&host, Mechanism::Tcx, "");
+    let mut datapath = host.enforce(&[endpoint(host.ifindex)]);
+    let attacher = host.attacher(Mechanism::Tcx);
+    for hook in Hook::ENDPOINT {
+        attacher
+            .attach(&mut datapath.programs, host.ifindex, hook)
+            .unwrap();
+        let _foreign = attach_foreign_first(hook);
+        let place = attacher.place(&datapath.programs, host.ifindex, hook);
+        assert!(matches!(place.unwrap(), Place::Behind { .. }));
+        attacher
+            .move_first(&mut datapath.programs, host.ifindex, hook)
+            .unwrap();
+        let place = attacher.place(&datapath.programs, host.ifindex, hook);
+        assert!(matches!(place.unwrap(), Place::First { .. }));
+    }
+    for hook in Hook::ENDPOINT {
+        attacher.detach(host.ifindex, hook).unwrap();
+        assert_eq!(host.chain(hook), []);
+    }
+    take_over(&host, Mechanism::Clsact, "from_pod");
 }
 
 #[test]

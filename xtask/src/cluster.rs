@@ -1,15 +1,18 @@
-//! `cluster`: a real control plane on this machine.
+//! `cluster`: real Kubernetes on this machine.
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 
 use crate::{
-    command,
+    command, image,
+    root::Root,
     setup::{self, Need},
     workspace::Workspace,
 };
 
-/// Start etcd and kube-apiserver on this machine's loopback, built once (some 15 minutes), or end them
-/// (`up|down|status --control-plane-only`; no root)
+/// Start Kubernetes on this machine, built once (some 15 minutes): a control plane and two nodes of namespaces
+/// with the agent as it is shipped, or end it (`up|down|status`; needs root, with `--control-plane-only` none)
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// What to do, and how (`-- --help` lists it)
@@ -19,10 +22,34 @@ pub(crate) struct Args {
 
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    setup::ensure(&[Need::Cluster])?;
+    let mut args = args.args.clone();
+    let has = |word: &str| args.iter().any(|one| one == word);
+    if has("--control-plane-only") {
+        setup::ensure(&[Need::Cluster])?;
+        return command::run(std::process::Command::new(program(workspace)?).args(args));
+    }
+    if has("up") && !has("--agent") {
+        args.push("--agent".to_owned());
+        args.push(
+            image::archive(workspace, image::NAME)?
+                .display()
+                .to_string(),
+        );
+    }
+    run_as_root(workspace, &args)
+}
+
+/// Runs the crate's program as root, with all that nodes need.
+pub(crate) fn run_as_root(workspace: &Workspace, args: &[String]) -> Result<()> {
+    setup::ensure(&[Need::Cluster, Need::Nodes])?;
+    let root = Root::acquire("make the namespaces of nodes")?;
+    command::run(root.command(program(workspace)?).args(args))
+}
+
+/// Builds the crate's program.
+pub(crate) fn program(workspace: &Workspace) -> Result<PathBuf> {
     let mut cargo = workspace.cargo();
     cargo.args(["build", "--package", "policy-cluster", "--bin", "cluster"]);
     command::run(&mut cargo)?;
-    let program = workspace.target.join("debug/cluster");
-    command::run(std::process::Command::new(program).args(&args.args))
+    Ok(workspace.target.join("debug/cluster"))
 }

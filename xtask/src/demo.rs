@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::{
+    cluster, image,
     launch::{self, Profile, Program},
     workspace::Workspace,
 };
@@ -11,6 +12,9 @@ use crate::{
 /// (needs root)
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// On a real Kubernetes cluster of two nodes, which is built first, once (some 15 minutes)
+    #[arg(long)]
+    cluster: bool,
     /// Arguments for the demo itself (`-- --help` lists them)
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
@@ -22,5 +26,12 @@ const PROGRAMS: [Program; 2] = [("policy-demo", "demo"), ("policy-agent", "polic
 
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace, args: Args) -> Result<()> {
+    if args.cluster {
+        let image = image::archive(workspace, image::NAME)?;
+        let mut words = ["demo", "--agent"].map(str::to_owned).to_vec();
+        words.push(image.display().to_string());
+        words.extend(args.args);
+        return cluster::run_as_root(workspace, &words);
+    }
     launch::run(workspace, &PROGRAMS, Profile::Dev, &args.args)
 }

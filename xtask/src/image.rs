@@ -13,12 +13,15 @@ use crate::{
 /// The C library is linked in; the compiler of the host has it.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
+/// What the manifests of `deploy/kustomize` call it.
+pub(crate) const NAME: &str = concat!("policy-agent:", env!("CARGO_PKG_VERSION"));
+
 /// Build the agent as a static program and an OCI archive with nothing else in it, target/image/policy-agent.tar,
 /// without a container engine or a registry; prints its size and digest
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The image's name and tag
-    #[arg(long, default_value = concat!("policy-agent:", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, default_value = NAME)]
     name: String,
     /// Only the program, target/image/policy-agent, for a container engine
     #[arg(long)]
@@ -27,23 +30,28 @@ pub(crate) struct Args {
 
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    setup::ensure(&[Need::Image])?;
-    build_ebpf::release(workspace)?;
-    let program = program(workspace)?;
     if args.program_only {
-        println!("{}", program.display());
+        println!("{}", program(workspace)?.display());
         return Ok(());
     }
+    archive(workspace, &args.name).map(drop)
+}
+
+/// Makes the archive of a name and tag; its path.
+pub(crate) fn archive(workspace: &Workspace, name: &str) -> Result<PathBuf> {
+    let program = program(workspace)?;
+    let archive = program.with_extension("tar");
     let mut cargo = workspace.cargo();
     cargo.args(["run", "--quiet", "--package", "policy-image", "--"]);
-    cargo.arg(&program);
-    cargo.arg(program.with_extension("tar"));
-    cargo.args(["--name", &args.name]);
-    command::run(&mut cargo)
+    cargo.args([&program, &archive]).args(["--name", name]);
+    command::run(&mut cargo)?;
+    Ok(archive)
 }
 
 /// Builds the program; its path.
 fn program(workspace: &Workspace) -> Result<PathBuf> {
+    setup::ensure(&[Need::Image])?;
+    build_ebpf::release(workspace)?;
     let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
     flags.extend(workspace.without_own_paths());
     let mut cargo = workspace.cargo();

@@ -10,6 +10,7 @@ mod cluster;
 mod command;
 mod conformance;
 mod demo;
+mod e2e;
 mod image;
 mod launch;
 mod lint_deploy;
@@ -49,6 +50,7 @@ enum Task {
     TestVm(test_vm::Args),
     Cluster(cluster::Args),
     TestKube(test_kube::Args),
+    E2e(e2e::Args),
     Image(image::Args),
     Release(release::Args),
     LintDeploy(lint_deploy::Args),
@@ -78,6 +80,7 @@ fn run(task: Task) -> Result<()> {
         Task::TestVm(args) => test_vm::run(&workspace, &args),
         Task::Cluster(args) => cluster::run(&workspace, &args),
         Task::TestKube(args) => test_kube::run(&workspace, &args),
+        Task::E2e(args) => e2e::run(&workspace, args),
         Task::Image(args) => image::run(&workspace, &args),
         Task::Release(args) => release::run(&workspace, &args),
         Task::LintDeploy(args) => lint_deploy::run(&workspace, &args),

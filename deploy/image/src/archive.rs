@@ -88,8 +88,8 @@ pub(crate) fn of(program: &[u8], name: &str) -> Result<Archive> {
     entry["platform"] = json!({"architecture": "amd64", "os": "linux"});
     entry["annotations"] = json!({
         "org.opencontainers.image.ref.name": tag,
-        // What containerd calls what it imports.
-        "io.containerd.image.name": name,
+        // What containerd calls what it imports, and under which a kubelet looks for it.
+        "io.containerd.image.name": qualified(name),
     });
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).to_string();
     let layout = json!({"imageLayoutVersion": "1.0.0"}).to_string();
@@ -109,6 +109,16 @@ pub(crate) fn of(program: &[u8], name: &str) -> Result<Archive> {
         digest: manifest.digest,
         unpacked: files.len(),
     })
+}
+
+/// A name as container runtimes write it out: without a registry, and without a path, it has theirs
+/// (distribution's reference grammar).
+fn qualified(name: &str) -> String {
+    match name.split_once('/') {
+        None => format!("docker.io/library/{name}"),
+        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => name.to_owned(),
+        Some(_) => format!("docker.io/{name}"),
+    }
 }
 
 fn tar<'a>(files: impl IntoIterator<Item = (String, &'a [u8], u32)>) -> Result<Vec<u8>> {
@@ -193,6 +203,29 @@ mod tests {
             .unwrap();
         assert_eq!(config["rootfs"]["diff_ids"][0], digest(&layer));
         assert_eq!(config["config"]["Entrypoint"], json!(["/policy-agent"]));
+    }
+
+    #[test]
+    fn a_node_finds_it_under_the_name_that_a_manifest_has() {
+        for (name, whole) in [
+            ("policy-agent:1", "docker.io/library/policy-agent:1"),
+            ("team/policy-agent:1", "docker.io/team/policy-agent:1"),
+            (
+                "registry.example/policy-agent:1",
+                "registry.example/policy-agent:1",
+            ),
+            (
+                "registry:5000/policy-agent:1",
+                "registry:5000/policy-agent:1",
+            ),
+            ("localhost/policy-agent:1", "localhost/policy-agent:1"),
+        ] {
+            let archive = of(b"a program", name).unwrap();
+            let index = json(&files(&archive.bytes)["index.json"]);
+            let annotations = &index["manifests"][0]["annotations"];
+            assert_eq!(annotations["io.containerd.image.name"], whole);
+            assert_eq!(annotations["org.opencontainers.image.ref.name"], "1");
+        }
     }
 
     #[test]

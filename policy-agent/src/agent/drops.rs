@@ -18,6 +18,10 @@ impl Agent {
     pub(super) fn report_drops(&self, events: &[Event]) {
         for event in events {
             if let Some(drop) = self.describe(event) {
+                #[cfg(feature = "health")]
+                if matches!(drop.reason, Reason::Policy | Reason::FlowDenied) {
+                    self.measured.denied(&drop.policies);
+                }
                 drop.log();
             }
         }

@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`: what the probes of a kubelet ask, over HTTP on a loopback address.
+//! `/healthz` and `/readyz`, what the probes of a kubelet ask, and `/metrics`, over HTTP on a loopback address.
 //!
 //! Owns a thread that answers from what was published last. Invariants: nobody who asks holds up the
 //! loop, or others who ask; asking changes nothing. Any process of the node may connect: who has said
@@ -22,7 +22,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{AgentError, status::Published};
+use super::{AgentError, metrics::Metrics, status::Published};
 use crate::text::Printable;
 
 /// How long a client may take for everything: it is a process of this node.
@@ -39,7 +39,7 @@ const LONGEST: usize = 8 << 10;
 ///
 /// # Errors
 /// No thread can be started.
-pub(super) fn listen(address: SocketAddr, published: Published) -> Result<(), AgentError> {
+pub(super) fn listen(address: SocketAddr, metrics: Metrics) -> Result<(), AgentError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -49,8 +49,8 @@ pub(super) fn listen(address: SocketAddr, published: Published) -> Result<(), Ag
         .spawn(move || {
             runtime.block_on(async {
                 let listener = bind(address).await;
-                tracing::info!(%address, "answering /healthz and /readyz");
-                serve(listener, published, PATIENCE).await;
+                tracing::info!(%address, "answering /healthz, /readyz and /metrics");
+                serve(listener, metrics, PATIENCE).await;
             });
         })
         .map_err(AgentError::Thread)?;
@@ -72,7 +72,7 @@ async fn bind(address: SocketAddr) -> TcpListener {
     }
 }
 
-async fn serve(listener: TcpListener, published: Published, patience: Duration) {
+async fn serve(listener: TcpListener, metrics: Metrics, patience: Duration) {
     let mut clients: VecDeque<JoinHandle<()>> = VecDeque::with_capacity(MOST_CLIENTS);
     loop {
         let Ok((client, _)) = listener.accept().await else {
@@ -85,20 +85,26 @@ async fn serve(listener: TcpListener, published: Published, patience: Duration) 
         {
             oldest.abort();
         }
-        let published = published.clone();
+        let metrics = metrics.clone();
         clients.push_back(tokio::spawn(async move {
             // A client that went away, or does not go on, concerns nobody else.
-            drop(tokio::time::timeout(patience, converse(client, published)).await);
+            drop(tokio::time::timeout(patience, converse(client, metrics)).await);
         }));
         // However fast others come, who has asked already is answered before one of them is let in.
         tokio::task::yield_now().await;
     }
 }
 
-async fn converse(client: TcpStream, published: Published) -> Result<(), hyper::Error> {
+async fn converse(client: TcpStream, metrics: Metrics) -> Result<(), hyper::Error> {
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), &published);
-        async { Ok::<_, Infallible>(answer) }
+        let metrics = metrics.clone();
+        async move {
+            let (method, path) = (request.method(), request.uri().path());
+            Ok::<_, Infallible>(match (method, path) {
+                (&Method::GET, "/metrics") => scraped(metrics).await,
+                _ => answer(method, path, metrics.published()),
+            })
+        }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -112,17 +118,36 @@ fn answer(method: &Method, path: &str, published: &Published) -> Response<Full<B
     let (status, text) = match (method, path) {
         (&Method::GET | &Method::HEAD, "/healthz") => healthy(published),
         (&Method::GET | &Method::HEAD, "/readyz") => ready(published),
-        (_, "/healthz" | "/readyz") => (StatusCode::METHOD_NOT_ALLOWED, "ask with GET\n".into()),
+        (_, "/healthz" | "/readyz" | "/metrics") => {
+            (StatusCode::METHOD_NOT_ALLOWED, "ask with GET\n".into())
+        }
         _ => (
             StatusCode::NOT_FOUND,
-            "there are /healthz and /readyz\n".into(),
+            "there are /healthz, /readyz and /metrics\n".into(),
         ),
     };
+    response(status, text, "text/plain; charset=utf-8")
+}
+
+fn response(status: StatusCode, text: String, kind: &'static str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
-    let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    let kind = header::HeaderValue::from_static(kind);
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
+}
+
+/// On a thread of its own: maps are read, which takes longer the more flows there are.
+async fn scraped(metrics: Metrics) -> Response<Full<Bytes>> {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match tokio::task::spawn_blocking(move || metrics.scrape()).await {
+        Ok(text) => response(StatusCode::OK, text, OPEN_METRICS),
+        Err(_) => response(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            String::new(),
+            OPEN_METRICS,
+        ),
+    }
 }
 
 fn healthy(published: &Published) -> (StatusCode, String) {

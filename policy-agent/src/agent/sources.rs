@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -64,13 +64,16 @@ impl SourceState {
         }
     }
 
-    /// What turn `turn` and those before it wrote is in force.
-    pub(super) fn settled(&mut self, turn: u64) {
-        while let Some((_, revision, _)) =
+    /// What turn `turn` and those before it wrote is in force; says how long each revision took.
+    pub(super) fn settled(&mut self, turn: u64) -> Vec<Duration> {
+        let mut took = Vec::new();
+        while let Some((_, revision, since)) =
             self.applied.pop_front_if(|(written, ..)| *written <= turn)
         {
             self.in_force = Some(revision);
+            took.push(since.elapsed());
         }
+        took
     }
 
     /// Whether anything was applied that is not in force yet.
@@ -162,7 +165,11 @@ impl Agent {
             && !self.is_any_untried()
             && !self.is_any_outdated();
         if is_in_force {
-            self.source.settled(self.written);
+            let took = self.source.settled(self.written);
+            #[cfg(feature = "health")]
+            took.iter().for_each(|took| self.measured.in_force(*took));
+            #[cfg(not(feature = "health"))]
+            drop(took);
         }
     }
 }

@@ -6,6 +6,7 @@
 mod diff;
 mod explain;
 mod html;
+mod line;
 mod matrix;
 mod offline;
 mod party;
@@ -13,6 +14,7 @@ mod party;
 pub use diff::Difference;
 pub use explain::{Answer, Verdict};
 pub use html::page;
+pub use line::{DropQuestion, LineError};
 pub use matrix::Matrix;
 pub use offline::Offline;
 pub use party::{Packet, PartyArgument};

@@ -78,11 +78,12 @@ fn every_argument_stands_in_the_reference_with_its_default() {
         assert_eq!(documented, arguments(&command), "{}", command.get_name());
         for argument in command.get_arguments() {
             let values = argument.get_possible_values();
+            let positional = argument.get_value_names().and_then(|names| names.first());
+            let own = argument.get_long().or(positional.map(|name| &**name));
             let shown = rows
                 .iter()
                 .filter(|cells| {
-                    Some(cells[0].trim_end_matches('`').trim_start_matches("--"))
-                        == argument.get_long()
+                    Some(cells[0].trim_end_matches('`').trim_start_matches("--")) == own
                 })
                 .map(|cells| cells[1..].concat());
             let shown: String = shown.collect();

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use super::OutputFormat;
 use crate::{
-    ask::{Answer, Offline, Packet, PartyArgument, Verdict},
+    ask::{Answer, DropQuestion, Offline, Packet, PartyArgument, Verdict},
     text::{Printable, printable_json},
 };
 
@@ -22,14 +22,18 @@ use crate::{
 pub(super) struct ExplainArgs {
     /// Who opens the connection: NAMESPACE/POD, POD of the namespace default, an IP address, or `host`
     /// for the other end's own node
-    #[arg(value_name = "FROM")]
-    from: PartyArgument,
+    #[arg(value_name = "FROM", required_unless_present = "drop")]
+    from: Option<PartyArgument>,
     /// Who is called, likewise
-    #[arg(value_name = "TO")]
-    to: PartyArgument,
+    #[arg(value_name = "TO", required_unless_present = "drop")]
+    to: Option<PartyArgument>,
     /// The port that is called: 80, 53/UDP, 9/SCTP, or ICMP for an echo request
     #[arg(value_name = "PORT/PROTO")]
     packet: Option<Packet>,
+    /// Instead of all these: a line of the agent's log about a dropped packet, or - for the first line of
+    /// standard input
+    #[arg(long, value_name = "LINE", conflicts_with_all = ["from", "to", "packet"])]
+    drop: Option<String>,
     /// The directory of manifests
     #[arg(long, value_name = "DIR")]
     manifests: PathBuf,
@@ -56,15 +60,23 @@ pub(super) fn report(
         from,
         to,
         packet,
+        drop,
         manifests,
         output,
     } = arguments;
-    let offline = Offline::read(&manifests).with_context(|| manifests.display().to_string());
-    let answer = offline.and_then(|offline| {
+    let answer = || -> anyhow::Result<_> {
+        let (from, to, packet) = match (from, to, drop) {
+            (Some(from), Some(to), None) => (from, to, packet),
+            (_, _, line) => {
+                let DropQuestion { from, to, packet } = DropQuestion::read(&line_of(line)?)?;
+                (from, to, Some(packet))
+            }
+        };
+        let offline = Offline::read(&manifests).with_context(|| manifests.display().to_string())?;
         offline.complain(complaints)?;
         Ok(Answer::new(&offline.resolver, from, to, packet)?)
-    });
-    let answer = match answer {
+    };
+    let answer = match answer() {
         Ok(answer) => answer,
         Err(error) => {
             let error = Printable(format!("{error:#}"));
@@ -83,6 +95,18 @@ pub(super) fn report(
         Verdict::Allowed => 0,
         Verdict::Denied => DENIED,
     })
+}
+
+/// The line that was given, or the first one of standard input.
+fn line_of(given: Option<String>) -> io::Result<String> {
+    match given {
+        Some(line) if line != "-" => Ok(line),
+        _ => {
+            let mut line = String::new();
+            io::stdin().read_line(&mut line)?;
+            Ok(line)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -201,6 +225,25 @@ mod tests {
             let words = ["explain", "--manifests", "x"].into_iter().chain(words);
             assert!(Cli::try_parse_from(words).is_err());
         }
+    }
+
+    #[test]
+    fn a_line_of_the_log_is_a_question() {
+        let line = "INFO dropped at=1970-01-01T00:00:00Z direction=\"ingress\" pod=shop/web interface=\"veth\" \
+                    peer=shop/other (10.1.0.9) protocol=tcp source_port=4000 port=80 reason=\"policy\"";
+        let (code, out, _) = explain(&["--drop", line]);
+        assert_eq!(code, 1);
+        assert!(
+            out.starts_with("shop/other -> shop/web 80/TCP: denied"),
+            "{out}"
+        );
+        let forged = line.replace("policy", "source-address");
+        let (code, _, complaints) = explain(&["--drop", &forged]);
+        assert_eq!(code, NO_ANSWER);
+        assert!(
+            complaints.contains("policies were not asked"),
+            "{complaints}"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod check;
 mod cleanup;
+mod completions;
 #[cfg(test)]
 mod documented;
 mod explain;
@@ -63,6 +64,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     Matrix(matrix::MatrixArgs),
     Revision(revision::RevisionArgs),
+    Completions(completions::CompletionsArgs),
+    Manual(completions::ManualArgs),
 }
 
 /// Runs the subcommand.
@@ -79,6 +82,8 @@ pub fn main(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Explain(arguments) => printed(explain::run(arguments)),
         Command::Matrix(arguments) => printed(matrix::run(&arguments)),
         Command::Revision(arguments) => printed(revision::run(&arguments)),
+        Command::Completions(arguments) => printed(completions::completions(&arguments)),
+        Command::Manual(arguments) => completions::manual(&arguments),
     }
 }
 

@@ -92,7 +92,7 @@ pub(super) struct RunArgs {
     drop_rate: u32,
     #[command(flatten, next_help_heading = "Sizes of the tables")]
     sizes: TableSizes,
-    /// Answer GET /healthz and /readyz here, for the probes of a kubelet: an address of the loopback and
+    /// Answer GET /healthz, /readyz and /metrics here, for a kubelet and for Prometheus: an address of the loopback and
     /// a port
     #[cfg(feature = "health")]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = loopback)]

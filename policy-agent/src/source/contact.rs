@@ -69,10 +69,7 @@ pub struct Contact(Arc<[Listening]>);
 impl Contact {
     /// For kinds of these names.
     pub fn new<'a>(kinds: impl IntoIterator<Item = &'a str>) -> Self {
-        let listening = kinds
-            .into_iter()
-            .map(|kind| Listening(Arc::new(State::new(kind))));
-        Self(listening.collect())
+        Self(kinds.into_iter().map(Listening::new).collect())
     }
 
     /// The one of a kind, by its place in the list that this was made of.
@@ -132,6 +129,11 @@ impl State {
 }
 
 impl Listening {
+    /// Nothing was heard of this kind yet.
+    pub fn new(kind: &str) -> Self {
+        Self(Arc::new(State::new(kind)))
+    }
+
     /// A request is made.
     pub fn asked(&self) {
         self.0.requests.fetch_add(1, Ordering::Relaxed);

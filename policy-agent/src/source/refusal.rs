@@ -37,6 +37,8 @@ pub enum Origin {
     Api {
         /// The object's version.
         resource_version: Arc<str>,
+        /// Its UID; empty when nobody asked for it.
+        uid: Arc<str>,
     },
 }
 
@@ -154,7 +156,9 @@ impl fmt::Display for Origin {
                 name,
                 place: Some(Place { document, line }),
             } => write!(formatter, "{}:{line}: document {document}", Printable(name)),
-            Self::Api { resource_version } => {
+            Self::Api {
+                resource_version, ..
+            } => {
                 write!(
                     formatter,
                     "resource version {}",

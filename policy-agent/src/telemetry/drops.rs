@@ -136,6 +136,43 @@ pub(crate) mod tests {
         }
     }
 
+    /// A buffer that a subscriber writes into.
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What the log has of something, as text and as JSON.
+    pub(crate) fn written(log: impl Fn()) -> [String; 2] {
+        let of = |make: fn(Buffer) -> Box<dyn tracing::Subscriber + Send + Sync>| {
+            let buffer = Buffer::default();
+            let subscriber = make(buffer.clone());
+            tracing::subscriber::with_default(subscriber, &log);
+            let bytes = buffer.0.lock().unwrap_or_else(PoisonError::into_inner);
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        [
+            of(|buffer| {
+                let layer = tracing_subscriber::fmt::layer().with_writer(move || buffer.clone());
+                Box::new(tracing_subscriber::registry().with(layer.with_ansi(false)))
+            }),
+            of(|buffer| {
+                let layer = tracing_subscriber::fmt::layer().with_writer(move || buffer.clone());
+                Box::new(tracing_subscriber::registry().with(layer.json().flatten_event(true)))
+            }),
+        ]
+    }
+
     /// The fields that a line can have.
     pub(crate) fn fields() -> BTreeSet<String> {
         let found = Arc::new(Mutex::default());

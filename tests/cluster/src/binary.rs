@@ -1,5 +1,5 @@
-//! Building the control plane once: its program is kept outside the clone, by a key of everything
-//! that it is made of.
+//! Building the programs of a cluster once: each is kept outside the clone, by a key of everything that
+//! it is made of.
 
 use std::{
     env, fs,
@@ -10,8 +10,9 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
-/// What it is made of, besides Go.
-const SOURCES: [&str; 3] = ["go.mod", "go.sum", "main.go"];
+/// What says of which modules they are made.
+const MODULES: [&str; 2] = ["go.mod", "go.sum"];
+/// What every package is compiled with. A change of one compiles all of them again.
 const FLAGS: &str = "-buildvcs=false -trimpath";
 /// Where Go is when it is not on PATH.
 const GO: &str = "/usr/local/go/bin/go";
@@ -28,18 +29,45 @@ pub fn cache() -> Result<PathBuf> {
     Ok(base.join("policy-agent"))
 }
 
-/// The program, built if it is not there: some 15 minutes of two processors, 4 GB of disk
-/// meanwhile, 3.3 GB of memory at the end.
+/// etcd and all of Kubernetes, built if it is not there: some 15 minutes of two processors, 4 GB of disk,
+/// 3.3 GB of memory at the end.
 ///
 /// # Errors
 /// There is no Go, or the build fails.
-pub fn control_plane() -> Result<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("control-plane");
+pub fn kube() -> Result<PathBuf> {
+    built("kube", &["main.go"], &["build"], ".")
+}
+
+/// What upstream's tests run in their pods: a server and a client of many kinds. Little is left to compile
+/// for it after [`kube`].
+///
+/// # Errors
+/// There is no Go, or the build fails.
+pub fn agnhost() -> Result<PathBuf> {
+    built(
+        "agnhost",
+        &[],
+        &["build"],
+        "k8s.io/kubernetes/test/images/agnhost",
+    )
+}
+
+/// Upstream's tests of the network: some four minutes of two processors after [`kube`].
+///
+/// # Errors
+/// There is no Go, or the build fails.
+pub(crate) fn e2e() -> Result<PathBuf> {
+    built("e2e", &["e2e/e2e_test.go"], &["test", "-c"], "./e2e")
+}
+
+/// A program of the module: made of some files beside the module's lists, by a command, from a package.
+fn built(name: &str, files: &[&str], command: &[&str], package: &str) -> Result<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("kube");
     let go = go()?;
     let mut version = Command::new(&go);
     let version = read(version.arg("version").current_dir(&source))?;
     let mut key = Sha256::new();
-    for name in SOURCES {
+    for name in MODULES.iter().chain(files) {
         key.update(fs::read(source.join(name)).with_context(|| format!("reading {name}"))?);
     }
     key.update(version.as_bytes());
@@ -50,33 +78,32 @@ pub fn control_plane() -> Result<PathBuf> {
         .take(8)
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    let directory = cache()?.join(format!("control-plane-{key}"));
-    let program = directory.join("control-plane");
+    let directory = cache()?.join(format!("{name}-{key}"));
+    let program = directory.join(name);
     if program.is_file() {
         return Ok(program);
     }
     fs::create_dir_all(&directory)?;
     eprintln!(
-        "building etcd and kube-apiserver, once for this machine, to {}",
+        "building {name}, once for this machine, to {}",
         directory.display()
     );
-    // Apart, so that it can go: nobody else has a use for these packages.
-    let packages = cache()?.join("go-build");
     let unfinished = directory.join("unfinished");
     let mut build = Command::new("nice");
     build
         .arg(&go)
-        .args(["build", "-ldflags", &link_flags(&source)?, "-o"])
+        .args(command)
+        .args(["-ldflags", &link_flags(&source)?, "-o"])
         .arg(&unfinished)
-        .arg(".")
+        .arg(package)
         .current_dir(&source)
         .env("GOFLAGS", FLAGS)
         .env("CGO_ENABLED", "0")
-        .env("GOCACHE", &packages);
+        // Apart, so that it can go: nobody else has a use for these packages.
+        .env("GOCACHE", cache()?.join("go-build"));
     let status = build.status().context("starting go build")?;
     ensure!(status.success(), "go build: {status}");
     fs::rename(&unfinished, &program)?;
-    fs::remove_dir_all(&packages)?;
     Ok(program)
 }
 
@@ -111,7 +138,7 @@ fn go() -> Result<PathBuf> {
     let on_path = env::split_paths(&path).map(|directory| directory.join("go"));
     match on_path.chain([PathBuf::from(GO)]).find(|go| go.is_file()) {
         Some(go) => Ok(go),
-        None => bail!("the control plane is built with Go 1.26 or newer, which is not there"),
+        None => bail!("the cluster is built with Go 1.26 or newer, which is not there"),
     }
 }
 

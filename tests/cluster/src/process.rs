@@ -6,15 +6,30 @@ use std::{
     fs::{self, OpenOptions},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+
+/// Somebody wants what begins to end.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Lets a start that is under way fail soon.
+pub fn interrupt() {
+    INTERRUPTED.store(true, Ordering::Relaxed);
+}
+
+/// An error once a start is to fail.
+pub(crate) fn go_on() -> Result<()> {
+    ensure!(!INTERRUPTED.load(Ordering::Relaxed), "interrupted");
+    Ok(())
+}
 
 /// How long a process may take to end by itself.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,21 +37,34 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A server.
 #[derive(Debug)]
 pub(crate) struct Process {
-    name: &'static str,
+    name: String,
     directory: PathBuf,
     program: PathBuf,
+    /// The network namespace that it is in, when not this one.
+    namespace: Option<String>,
     child: Option<Child>,
 }
 
 impl Process {
     /// One that may run or not, of the program that is called `name` in the directory.
-    pub(crate) fn new(name: &'static str, directory: &Path) -> Self {
+    pub(crate) fn new(name: &str, directory: &Path) -> Self {
+        Self::of(&directory.join(name), name, directory)
+    }
+
+    /// One of another program, which is told this name as an argument.
+    pub(crate) fn of(program: &Path, name: &str, directory: &Path) -> Self {
         Self {
-            name,
+            name: name.to_owned(),
             directory: directory.to_owned(),
-            program: directory.join(name),
+            program: program.to_owned(),
+            namespace: None,
             child: None,
         }
+    }
+
+    /// It is in a network namespace, known by its name, once it is started.
+    pub(crate) fn enter(&mut self, namespace: &str) {
+        self.namespace = Some(namespace.to_owned());
     }
 
     /// Starts it; with `bound`, it ends with the thread that called this.
@@ -45,16 +73,20 @@ impl Process {
             .create(true)
             .append(true)
             .open(self.directory.join(format!("{}.log", self.name)))?;
+        // Each of these becomes the next, so that the number stays.
         let mut command = if bound {
             let mut command = Command::new("setpriv");
-            command.args(["--pdeathsig", "KILL"]).arg(&self.program);
+            command.args(["--pdeathsig", "KILL"]);
             command
         } else {
-            let mut command = Command::new("setsid");
-            command.arg(&self.program);
-            command
+            Command::new("setsid")
         };
+        if let Some(namespace) = &self.namespace {
+            command.arg("nsenter");
+            command.arg(format!("--net=/run/netns/{namespace}"));
+        }
         let child = command
+            .arg(&self.program)
             .args(arguments)
             .current_dir(&self.directory)
             .stdin(Stdio::null())
@@ -90,6 +122,19 @@ impl Process {
         }
         self.child = None;
         Ok(fs::remove_file(self.pid_file())?)
+    }
+
+    /// Its name, and whether it runs.
+    pub(crate) fn status(&mut self) -> String {
+        let state = if self.is_alive() {
+            "runs"
+        } else {
+            "does not run"
+        };
+        let pid = self
+            .pid()
+            .map_or_else(String::new, |pid| format!(" ({pid})"));
+        format!("{} {state}{pid}", self.name)
     }
 
     /// The last lines that it wrote.

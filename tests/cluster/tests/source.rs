@@ -4,6 +4,7 @@
 
 mod access;
 mod deployed;
+mod events;
 mod follower;
 mod nodes;
 mod silence;

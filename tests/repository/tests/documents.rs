@@ -115,7 +115,8 @@ fn every_task_that_a_document_names_is_one() {
     assert!(tasks.contains("build-ebpf"), "{tasks:?}");
     for document in documents() {
         for call in read(&document).unwrap().split("cargo xtask ").skip(1) {
-            let task = call.split(|c: char| !(c.is_ascii_lowercase() || c == '-'));
+            let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            let task = call.split(|c| !is_part(c));
             let task = task.into_iter().next().unwrap();
             assert!(
                 tasks.contains(task) || task == "--help",

@@ -24,6 +24,8 @@ pub(crate) enum Need {
     Image,
     /// A Kubernetes control plane.
     Cluster,
+    /// Nodes of a cluster.
+    Nodes,
 }
 
 /// How to see that a package is there, whatever the distribution calls it.
@@ -85,13 +87,13 @@ const PACKAGES: &[Package] = &[
         name: "iproute2",
         sign: Sign::Program("ip"),
         why: "makes the network namespaces and shows TC programs",
-        needed_for: &[Need::Run],
+        needed_for: &[Need::Run, Need::Nodes],
     },
     Package {
         name: "nftables",
         sign: Sign::Program("nft"),
-        why: "lets tests make a host track connections; loads rules with which bench compares",
-        needed_for: &[Need::Run],
+        why: "lets tests make a host track connections; loads rules with which bench compares, and kube-proxy's",
+        needed_for: &[Need::Run, Need::Nodes],
     },
     Package {
         name: "bpftool",
@@ -102,8 +104,8 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "iptables",
         sign: Sign::Program("iptables-restore"),
-        why: "loads rules with which bench compares the datapath",
-        needed_for: &[Need::Bench],
+        why: "loads rules with which bench compares the datapath, and a kubelet's",
+        needed_for: &[Need::Bench, Need::Nodes],
     },
     Package {
         name: "ipset",
@@ -132,7 +134,7 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "golang-go",
         sign: Sign::Program("go"),
-        why: "builds etcd and kube-apiserver, which want Go 1.26: newer than this one may be",
+        why: "builds etcd and Kubernetes, which want Go 1.26: newer than this one may be",
         needed_for: &[Need::Cluster],
     },
     Package {

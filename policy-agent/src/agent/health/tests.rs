@@ -7,24 +7,33 @@ use std::{
 };
 
 use super::*;
-use crate::{agent::Snapshot, source::Contact};
+use crate::{
+    agent::{Snapshot, metrics::Measured},
+    datapath::PinDir,
+    source::Contact,
+};
 
 /// How long anything may take on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
+
+fn metrics(published: &Published) -> Metrics {
+    let nowhere = PinDir::new(std::path::Path::new("/nonexistent"));
+    Metrics::new(published.clone(), Measured::default(), nowhere)
+}
 
 /// A server that gives its clients so long.
 fn server(published: &Published, patience: Duration) -> SocketAddr {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    let published = published.clone();
+    let metrics = metrics(published);
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         runtime.unwrap().block_on(async {
             let listener = TcpListener::from_std(listener).unwrap();
-            serve(listener, published, patience).await;
+            serve(listener, metrics, patience).await;
         });
     });
     address
@@ -143,7 +152,7 @@ fn a_client_that_says_nothing_is_let_go_in_the_end() {
 fn an_address_is_had_when_the_process_before_lets_go_of_it() {
     let before = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = before.local_addr().unwrap();
-    listen(address, enforcing()).unwrap();
+    listen(address, metrics(&enforcing())).unwrap();
     drop(before);
     let began = Instant::now();
     loop {
@@ -155,4 +164,16 @@ fn an_address_is_had_when_the_process_before_lets_go_of_it() {
         assert!(began.elapsed() < SOON);
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+fn metrics_are_scraped_with_get_and_end_as_open_metrics_do() {
+    let address = server(&enforcing(), SOON);
+    let (status, text) = ask(address, "GET /metrics").unwrap();
+    assert_eq!(status, 200);
+    assert!(
+        text.contains("policy_agent_ready 1.0\n") && text.ends_with("# EOF\n"),
+        "{text}"
+    );
+    assert_eq!(ask(address, "POST /metrics").unwrap().0, 405);
 }

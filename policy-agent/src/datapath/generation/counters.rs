@@ -2,13 +2,16 @@
 
 use aya::{
     Ebpf,
-    maps::{MapData, MapError, PerCpuArray},
+    maps::{Map, MapData, MapError, PerCpuArray},
 };
 use policy_common::{Counter, Direction, Reason, names};
 
-use super::super::kernel::{
-    abi::Abi,
-    part::{self, PartError},
+use super::super::{
+    kernel::{
+        abi::Abi,
+        part::{self, PartError},
+    },
+    pins::PinDir,
 };
 
 /// Reads METRICS.
@@ -20,6 +23,19 @@ impl Counters {
     pub(crate) fn of(ebpf: &Ebpf) -> Result<Self, PartError> {
         Ok(Self {
             metrics: part::open(ebpf, names::METRICS)?,
+        })
+    }
+
+    /// Those of the generation whose pins are in place.
+    ///
+    /// # Errors
+    /// They cannot be opened.
+    pub fn pinned(pins: &PinDir) -> Result<Self, PartError> {
+        let name = names::METRICS;
+        let map = MapData::from_pin(pins.path().join(name)).and_then(Map::from_map_data);
+        let metrics = map.and_then(PerCpuArray::try_from);
+        Ok(Self {
+            metrics: metrics.map_err(|source| PartError::Map { name, source })?,
         })
     }
 

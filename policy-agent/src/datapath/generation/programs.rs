@@ -4,17 +4,22 @@
 //! the two may live in different threads.
 
 use std::{
-    borrow::Cow,
     collections::BTreeMap,
+    fs,
     os::fd::{AsFd as _, OwnedFd},
+    path::Path,
 };
 
-use aya::{Ebpf, programs::SchedClassifier};
+use aya::{
+    Ebpf,
+    programs::{ProgramError, SchedClassifier},
+};
 
 use super::super::{
     hooks::Hook,
     kernel::{
         part::{self, PartError},
+        sys,
         test_run::{self, TestOrigin, TestOutcome},
     },
 };
@@ -78,17 +83,18 @@ impl Programs {
     }
 
     /// A second copy of a program over the same maps: a kernel refuses one program twice on one
-    /// hook, so a program moves ahead of others only with the help of its twin.
+    /// hook, so a program moves ahead of others only with the help of its twin. `passage` is a path on
+    /// the BPF file system where nothing is, and nothing stays.
     pub(in crate::datapath) fn twin(
         &mut self,
         name: &'static str,
+        passage: &Path,
     ) -> Result<&mut SchedClassifier, PartError> {
         let failed = |source| PartError::Program { name, source };
         let program = part::classifier(&mut self.ebpf, name)?;
         if !self.first.contains_key(name) {
-            let info = program.info().map_err(failed)?;
-            let first = SchedClassifier::from_program_info(info, Cow::Borrowed(name));
-            self.first.insert(name, first.map_err(failed)?);
+            let first = another(program, passage).map_err(failed)?;
+            self.first.insert(name, first);
             program.unload().map_err(failed)?;
         }
         if program.fd().is_err() {
@@ -128,6 +134,15 @@ impl Programs {
             .try_clone_to_owned()
             .map_err(|error| failed(error.into()))
     }
+}
+
+/// Another handle of a program. By its number only `CAP_SYS_ADMIN` may have one, by a pin everybody.
+fn another(program: &SchedClassifier, passage: &Path) -> Result<SchedClassifier, ProgramError> {
+    let descriptor = program.fd()?.as_fd().try_clone_to_owned()?;
+    sys::pin(&descriptor, passage)?;
+    let another = SchedClassifier::from_pin(passage);
+    fs::remove_file(passage)?;
+    another
 }
 
 fn id(program: &SchedClassifier, name: &'static str) -> Result<u32, PartError> {

@@ -2,7 +2,7 @@
 
 use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TcAttachType, TcError};
 
-use super::hook::interface_name;
+use super::{super::kernel::sys, hook::interface_name};
 use crate::netlink::{
     NetlinkError,
     message::{Message, attributes, text, u32_at},
@@ -69,7 +69,7 @@ pub struct Entry {
     pub attachment: Attachment,
     /// The kernel's id of the program; `None` for a filter that is no BPF program.
     pub prog_id: Option<u32>,
-    /// The program's name, or the filter's kind.
+    /// The program's name, or the filter's kind; empty where it cannot be known.
     pub name: String,
 }
 
@@ -104,7 +104,7 @@ impl Chain {
 /// network namespace. An interface that does not exist has an empty chain.
 ///
 /// # Errors
-/// What the kernel refused: `CAP_NET_ADMIN` and `CAP_SYS_ADMIN` are needed.
+/// What the kernel refused: `CAP_NET_ADMIN` is needed. Without `CAP_SYS_ADMIN` TCX programs have no names.
 pub fn chain(ifindex: u32, hook: TcAttachType) -> Result<Chain, ChainError> {
     let parent = match hook {
         TcAttachType::Ingress => CLSACT_INGRESS,
@@ -131,16 +131,33 @@ fn tcx(ifindex: u32, hook: TcAttachType) -> Result<Vec<Entry>, ChainError> {
                 Some(libc::EINVAL | libc::ENODEV) => return Ok(Vec::new()),
                 // A program went away between the list and the question about it.
                 Some(libc::ENOENT) => {}
-                _ => {
-                    return Err(ChainError::Tcx {
-                        ifindex,
-                        source: Box::new(error),
-                    });
-                }
+                // Only `CAP_SYS_ADMIN` may ask for a name; where each stands is known without.
+                Some(libc::EPERM) => return unnamed(ifindex, hook),
+                _ => return Err(tcx_error(ifindex, error)),
             },
         }
     }
     Err(ChainError::Unsteady { ifindex })
+}
+
+fn unnamed(ifindex: u32, hook: TcAttachType) -> Result<Vec<Entry>, ChainError> {
+    let entry = |prog_id| Entry {
+        attachment: Attachment::Tcx,
+        prog_id: Some(prog_id),
+        name: String::new(),
+    };
+    match sys::tcx_programs(ifindex, hook) {
+        Ok(ids) => Ok(ids.into_iter().map(entry).collect()),
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(Vec::new()),
+        Err(error) => Err(tcx_error(ifindex, error.into())),
+    }
+}
+
+fn tcx_error(ifindex: u32, source: ProgramError) -> ChainError {
+    ChainError::Tcx {
+        ifindex,
+        source: Box::new(source),
+    }
 }
 
 fn errno(error: &ProgramError) -> Option<i32> {

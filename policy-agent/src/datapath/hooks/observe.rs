@@ -60,8 +60,8 @@ impl Attacher {
 
 /// The first TCX program of a hook.
 fn first_link(index: u32, hook: Hook) -> Result<Option<u32>, AttachError> {
-    match sys::first_tcx_program(index, hook.direction()) {
-        Ok(first) => Ok(first),
+    match sys::tcx_programs(index, hook.direction()) {
+        Ok(programs) => Ok(programs.first().copied()),
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {
             // The name is for people.
             Err(interface(index).map_or_else(|error| error, |interface| gone(&interface)))

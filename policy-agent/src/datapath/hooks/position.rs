@@ -43,13 +43,13 @@ impl Attacher {
     ) -> Result<(), AttachError> {
         let attached = tcx::programs(interface, hook)?;
         let own = programs.ids(hook.program()).first();
+        let fresh = self.pins.moving(&record(interface.index, hook));
+        tcx::remove(&fresh)?;
         let program = if own.is_some_and(|own| attached.contains(own)) {
-            programs.twin(hook.program())?
+            programs.twin(hook.program(), &fresh)?
         } else {
             programs.classifier(hook.program())?
         };
-        let fresh = self.pins.moving(&record(interface.index, hook));
-        tcx::remove(&fresh)?;
         tcx::attach_first(program, interface, hook, &fresh)?;
         tcx::replace(&fresh, &self.link_pin(interface.index, hook)).map_err(Into::into)
     }

@@ -96,12 +96,8 @@ fn detach(link: &OwnedFd, pin: &Path) -> Result<(), PinDirError> {
 
 /// The programs on a hook, in the order in which they run.
 pub(crate) fn programs(interface: &Interface, hook: Hook) -> Result<Vec<u32>, AttachError> {
-    let (_, programs) = SchedClassifier::query_tcx(&interface.name, hook.direction())
-        .map_err(|source| program_error(interface, hook, source))?;
-    Ok(programs
-        .iter()
-        .map(aya::programs::ProgramInfo::id)
-        .collect())
+    sys::tcx_programs(interface.index, hook.direction())
+        .map_err(|source| program_error(interface, hook, source.into()))
 }
 
 fn pinned(pin: &Path) -> Option<SchedClassifierLink> {

@@ -191,13 +191,14 @@ pub(crate) fn detach_link(link: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// The kernel's id of the first TCX program of a hook of an interface of this thread's network
-/// namespace (Linux 6.6 and later).
-pub(crate) fn first_tcx_program(ifindex: u32, hook: TcAttachType) -> io::Result<Option<u32>> {
+/// The kernel's ids of the TCX programs of a hook of an interface of this thread's network namespace,
+/// in the order in which they run (Linux 6.6 and later). aya's `query_tcx` also opens each program by its
+/// id, which takes `CAP_SYS_ADMIN`.
+pub(crate) fn tcx_programs(ifindex: u32, hook: TcAttachType) -> io::Result<Vec<u32>> {
     let attach_type = match hook {
         TcAttachType::Ingress => TCX_INGRESS,
         TcAttachType::Egress => TCX_EGRESS,
-        TcAttachType::Custom(_) => return Ok(None),
+        TcAttachType::Custom(_) => return Ok(Vec::new()),
     };
     let mut ids = [0u32; MOST_TCX];
     let mut attributes = Query {
@@ -221,7 +222,7 @@ pub(crate) fn first_tcx_program(ifindex: u32, hook: TcAttachType) -> io::Result<
         return Err(io::Error::last_os_error());
     }
     let count = usize::try_from(attributes.count).unwrap_or(usize::MAX);
-    Ok(ids.first().copied().filter(|_| count > 0))
+    Ok(ids.into_iter().take(count).collect())
 }
 
 /// The descriptor that a call returned, or its error.

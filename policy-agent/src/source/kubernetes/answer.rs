@@ -3,7 +3,7 @@
 use std::{io::Write as _, time::Duration};
 
 use flate2::write::MultiGzDecoder;
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, Response, header};
 use http_body_util::BodyExt as _;
 use kube_client::client::Body;
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use crate::source::contact::Listening;
 /// More of an answer that is an error is not read.
 const MOST_OF_AN_ERROR: usize = 64 << 10;
 
-/// An answer of status 200.
+/// An answer of success.
 pub(super) struct Answer {
     body: Body,
     listening: Listening,
@@ -43,7 +43,7 @@ impl Answer {
             listening: listening.clone(),
             inflate: is_gzip.then(|| MultiGzDecoder::new(Vec::new())),
         };
-        if head.status == StatusCode::OK {
+        if head.status.is_success() {
             return Ok(answer);
         }
         let mut text = Vec::new();

@@ -14,6 +14,7 @@ use kube_client::{
     client::{Body, ClientBuilder, ConfigExt as _},
 };
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::OnceCell;
 use tower::{BoxError, ServiceExt as _};
 
@@ -125,7 +126,23 @@ impl Connection {
         self.is_old.get() == Some(&true)
     }
 
-    /// Asks; an answer of another status than 200 is trouble.
+    /// Makes an object; an answer of no success is trouble.
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        object: &Value,
+        patience: Duration,
+        listening: &Listening,
+    ) -> Result<(), Trouble> {
+        let request = Request::post(path)
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(object.to_string().into_bytes()))
+            .map_err(Trouble::access)?;
+        self.send(request, patience, listening).await.map(drop)
+    }
+
+    /// Asks; an answer of no success is trouble.
     pub(super) async fn get(
         &self,
         question: &str,
@@ -138,6 +155,15 @@ impl Connection {
             request = request.header(header::ACCEPT_ENCODING, "gzip");
         }
         let request = request.body(Body::empty()).map_err(Trouble::access)?;
+        self.send(request, patience, listening).await
+    }
+
+    async fn send(
+        &self,
+        request: Request<Body>,
+        patience: Duration,
+        listening: &Listening,
+    ) -> Result<Answer, Trouble> {
         listening.asked();
         let response = tokio::time::timeout(patience, self.client.send(request))
             .await

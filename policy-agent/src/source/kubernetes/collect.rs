@@ -5,7 +5,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use policy_core::model::{Change, ObjectName};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{known::Versioned, resource::ALL, survey::Named};
 use crate::source::{Event, Kept, Origin, Refusal, Revision, log::PolicyLog};
@@ -36,11 +36,16 @@ pub(super) struct Collector {
     synced: bool,
     log: PolicyLog,
     named: Named,
+    reports: watch::Sender<Vec<Refusal>>,
     sender: mpsc::Sender<Event>,
 }
 
 impl Collector {
-    pub(super) fn new(sender: mpsc::Sender<Event>, named: Named) -> Self {
+    pub(super) fn new(
+        sender: mpsc::Sender<Event>,
+        named: Named,
+        reports: watch::Sender<Vec<Refusal>>,
+    ) -> Self {
         Self {
             versions: Default::default(),
             refused: Default::default(),
@@ -48,6 +53,7 @@ impl Collector {
             synced: false,
             log: PolicyLog::default(),
             named,
+            reports,
             sender,
         }
     }
@@ -77,6 +83,7 @@ impl Collector {
             let sayable = refused.into_iter().take(MOST_REFUSALS).collect();
             if std::mem::replace(&mut self.refused[kind], sayable) != self.refused[kind] {
                 let all = self.refused.concat();
+                self.reports.send_replace(all.clone());
                 self.sender.send(Event::Refused(all)).await?;
             }
             if std::mem::replace(&mut self.kept[kind], kept) != self.kept[kind] {
@@ -119,7 +126,11 @@ impl Collector {
         self.log.batch(&changes, revision, |name| {
             let (_, version) = policies.iter().find(|(one, _)| one == name)?;
             let resource_version = Arc::clone(version);
-            Some(Origin::Api { resource_version })
+            let uid = "".into();
+            Some(Origin::Api {
+                resource_version,
+                uid,
+            })
         });
         let revision = revision.clone();
         self.sender.send(Event::Batch { changes, revision }).await

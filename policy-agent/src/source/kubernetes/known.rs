@@ -66,6 +66,7 @@ pub(super) struct Draft {
 struct Read {
     name: ObjectName,
     version: Arc<str>,
+    uid: Arc<str>,
     change: Change,
     digest: u64,
     unreadable: bool,
@@ -234,6 +235,7 @@ impl Known {
         };
         let origin = Origin::Api {
             resource_version: Arc::clone(&read.version),
+            uid: Arc::clone(&read.uid),
         };
         let is_kept = read.unreadable
             && self
@@ -272,6 +274,8 @@ impl Known {
 
     fn read(&self, mut object: Value) -> Result<Read, Trouble> {
         let version = self.complete(&mut object)?;
+        let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+        let uid = uid.into();
         let nameless = |why: String| Trouble::Nameless(why);
         let lenient = convert::lenient(&object).map_err(|invalid| nameless(invalid.to_string()))?;
         let (name, digest, change) = match lenient.object {
@@ -298,6 +302,7 @@ impl Known {
         Ok(Read {
             name,
             version,
+            uid,
             change,
             digest,
             unreadable: lenient.subjects_unreadable,

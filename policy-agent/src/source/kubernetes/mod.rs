@@ -17,6 +17,7 @@ mod link;
 mod list;
 mod listen;
 mod pace;
+mod report;
 mod resource;
 mod source;
 mod survey;

@@ -24,6 +24,9 @@ pub struct Pace {
     pub each_node: Duration,
     /// How long after pods have named nodes that are not known these are asked for, at least and at most.
     pub named: (Duration, Duration),
+    /// How long before an event is written of an object that is refused, at least and at most: all agents see
+    /// it at once.
+    pub report: (Duration, Duration),
     /// How long to wait after the first failure, and at most after many.
     pub retry: (Duration, Duration),
 }
@@ -41,6 +44,7 @@ impl Default for Pace {
             nodes: (seconds(300), seconds(420)),
             each_node: Duration::from_millis(600),
             named: (seconds(1), seconds(15)),
+            report: (seconds(1), seconds(30)),
             retry: (Duration::from_millis(500), seconds(30)),
         }
     }

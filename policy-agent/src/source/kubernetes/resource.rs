@@ -69,6 +69,7 @@ const NAMESPACE: Keep = Members(&[(
     "metadata",
     Members(&[
         ("name", Whole),
+        ("uid", Whole),
         ("labels", Whole),
         ("resourceVersion", Whole),
     ]),
@@ -117,6 +118,7 @@ const NODE: Keep = Members(&[
         "metadata",
         Members(&[
             ("name", Whole),
+            ("uid", Whole),
             ("labels", Whole),
             ("resourceVersion", Whole),
         ]),
@@ -131,6 +133,7 @@ const POLICY: Keep = Members(&[
         Members(&[
             ("name", Whole),
             ("namespace", Whole),
+            ("uid", Whole),
             ("resourceVersion", Whole),
         ]),
     ),

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Access, Pace, Trouble, client::Connection, collect::Collector, follow::Follow, link::Link,
-    resource::ALL, survey::Named,
+    report::Reporter, resource::ALL, survey::Named,
 };
 use crate::source::{Event, contact::Contact};
 
@@ -149,8 +149,11 @@ impl Thread {
                 })
             });
             let follows = futures_util::future::join_all(follows);
+            let (reports, refused) = watch::channel(Vec::new());
+            let reporter = Reporter::new(link, self.pace, refused);
+            let collector = Collector::new(self.sender, named, reports);
             // They end when nobody hears them.
-            tokio::join!(follows, Collector::new(self.sender, named).run(heard));
+            tokio::join!(follows, collector.run(heard), reporter.run());
         });
     }
 }

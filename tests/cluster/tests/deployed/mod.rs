@@ -74,7 +74,7 @@ fn a_server_takes_all_that_is_deployed_to_the_letter() {
 
 #[test]
 #[ignore = "needs a control plane: cargo xtask test-kube"]
-fn the_service_account_may_follow_three_kinds_and_list_nodes_and_nothing_else() {
+fn the_service_account_may_follow_three_kinds_list_nodes_make_events_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
     let plane = ControlPlane::start(directory.path()).unwrap();
     let api = plane.api().unwrap();
@@ -112,6 +112,10 @@ fn the_service_account_may_follow_three_kinds_and_list_nodes_and_nothing_else() 
     assert!(may("list", "", "nodes"));
     for verb in ["get", "watch", "create", "update", "patch", "delete"] {
         assert!(!may(verb, "", "nodes"), "{verb} nodes");
+    }
+    assert!(may("create", "events.k8s.io", "events"));
+    for verb in ["get", "list", "watch", "update", "patch", "delete"] {
+        assert!(!may(verb, "events.k8s.io", "events"), "{verb} events");
     }
     for (group, resource) in [
         ("", "secrets"),

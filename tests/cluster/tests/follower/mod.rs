@@ -52,6 +52,7 @@ impl Follower {
         let seconds = Duration::from_secs;
         let pace = Pace {
             recovery: (seconds(2), seconds(4)),
+            report: (Duration::from_millis(10), Duration::from_millis(50)),
             named: (Duration::from_millis(10), Duration::from_millis(50)),
             retry: (Duration::from_millis(100), seconds(1)),
             ..Pace::default()

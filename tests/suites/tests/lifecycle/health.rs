@@ -1,9 +1,10 @@
-//! What the probes of a kubelet meet in every state of the agent: `/healthz` and `/readyz`.
+//! What the probes of a kubelet meet in every state of the agent: `/healthz` and `/readyz`;
+//! and what can be scraped.
 
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{TcpStream, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -130,6 +131,57 @@ fn what_has_no_room_is_said_and_an_interface_without_programs_is_a_reason() {
     assert_eq!(scene.status_check(), Some(1));
     fs::remove_file(scene.cluster.manifests().join("blocks.yaml")).unwrap();
     eventually("there is room again", || scene.status_check() == Some(0));
+}
+
+/// The value of a sample; nothing where there is none.
+fn sample(text: &str, series: &str) -> Option<f64> {
+    let mut lines = text.lines();
+    lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[test]
+fn what_is_dropped_and_what_is_enforced_can_be_scraped() {
+    const DENIED: &str =
+        "policy_agent_packets_total{direction=\"ingress\",verdict=\"denied\",reason=\"policy\"}";
+    const SENT: usize = 20;
+    for (wiring, attach) in [
+        (Wiring::Routed, Attach::Tcx),
+        (Wiring::Bridged, Attach::Clsact),
+    ] {
+        let mut scene = Scene::stopped(wiring, attach);
+        scene.pod("shop/web", "app: web", 10);
+        scene.policy("deny", DENY_ALL);
+        scene.cluster.agent.begin(&health(&[])).unwrap();
+        scene.readiness_becomes(200, "ready\n");
+        let to = scene.server("shop/web", false);
+        let scraped = |scene: &Scene| scene.probed("/metrics").unwrap().1;
+        let before = sample(&scraped(&scene), DENIED).unwrap_or(0.0);
+        let send = || {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            for _ in 0..SENT {
+                socket.send_to(b"nobody asked", to).unwrap();
+            }
+        };
+        scene.netns("outside").run(send).unwrap();
+        eventually("the drops are counted", || {
+            sample(&scraped(&scene), DENIED) >= Some(before + SENT as f64)
+        });
+        let text = scraped(&scene);
+        for (series, value) in [
+            ("policy_agent_ready", 1.0),
+            ("policy_agent_endpoints{isolated=\"both\"}", 1.0),
+            ("policy_agent_unenforced_interfaces", 0.0),
+            ("policy_agent_table_entries{table=\"ENDPOINTS\"}", 1.0),
+        ] {
+            assert_eq!(sample(&text, series), Some(value), "{series}\n{text}");
+        }
+        let told = "policy_agent_told_drops_total{namespace=\"shop\",policy=\"deny\"}";
+        eventually("the policy is named", || {
+            sample(&scraped(&scene), told) > Some(0.0)
+        });
+        let took = sample(&text, "policy_agent_change_to_kernel_seconds_count");
+        assert!(took >= Some(1.0), "{text}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod doubt;
 mod history;
 mod nodes;
 mod old;
+mod report;
 mod server;
 mod silence;
 mod sockets;
@@ -29,6 +30,7 @@ fn pace() -> Pace {
         relist: (hour, hour),
         recovery: (hour, hour),
         nodes: (hour, hour),
+        report: (Duration::from_millis(2), Duration::from_millis(10)),
         named: (Duration::from_millis(2), Duration::from_millis(10)),
         retry: (Duration::from_millis(2), Duration::from_millis(10)),
         ..Pace::default()

@@ -2,7 +2,14 @@
 //! every question about policies (or nodes) by hand; the other kinds are as the test says from the start, and
 //! nothing happens to them.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
@@ -19,11 +26,14 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 const POLICIES: &str = "/apis/networking.k8s.io/v1/networkpolicies";
 const NODES: &str = "/api/v1/nodes";
 const PODS: &str = "/api/v1/pods";
+const EVENTS: &str = "/apis/events.k8s.io/";
 
 /// The server.
 pub(super) struct Server {
     port: u16,
     questions: mpsc::UnboundedReceiver<Question>,
+    /// Events that somebody made, where they were made.
+    pub(super) events: mpsc::UnboundedReceiver<(String, Value)>,
 }
 
 /// The minor version of a server that is older than consistent lists from its cache.
@@ -37,6 +47,8 @@ struct World {
     /// Questions about this kind are answered by hand.
     by_hand: &'static str,
     pods: Vec<Value>,
+    /// Which statuses attempts to make events have, one after the other; then 201.
+    refusals: &'static [u16],
 }
 
 /// A question about the kind that is answered by hand, and where its answer goes.
@@ -45,6 +57,7 @@ pub(super) struct Question {
     pub(super) query: String,
     /// The lines of its head.
     pub(super) head: String,
+    path: String,
     stream: TcpStream,
 }
 
@@ -58,6 +71,18 @@ impl Server {
             minor,
             by_hand: POLICIES,
             pods: Vec::new(),
+            refusals: &[],
+        })
+        .await
+    }
+
+    /// One that does not take the first events.
+    pub(super) async fn refusing_events(refusals: &'static [u16]) -> Self {
+        Self::of(World {
+            minor: NEW,
+            by_hand: POLICIES,
+            pods: Vec::new(),
+            refusals,
         })
         .await
     }
@@ -68,6 +93,7 @@ impl Server {
             minor: NEW,
             by_hand: NODES,
             pods,
+            refusals: &[],
         })
         .await
     }
@@ -76,16 +102,32 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, questions) = mpsc::unbounded_channel();
+        let (made, events) = mpsc::unbounded_channel();
+        let tried = Arc::new(AtomicUsize::new(0));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (sender, world) = (sender.clone(), world.clone());
+                let (made, tried) = (made.clone(), Arc::clone(&tried));
                 tokio::spawn(async move {
                     // Whoever asks may go away.
-                    let _ = serve(stream, sender, &world).await;
+                    let Ok(question) = Question::read(stream).await else {
+                        return;
+                    };
+                    if question.path.starts_with(EVENTS) {
+                        let number = tried.fetch_add(1, Ordering::Relaxed);
+                        let refusal = world.refusals.get(number).copied();
+                        let _ = question.make(made, refusal).await;
+                    } else {
+                        let _ = serve(question, sender, &world).await;
+                    }
                 });
             }
         });
-        Self { port, questions }
+        Self {
+            port,
+            questions,
+            events,
+        }
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -149,6 +191,39 @@ impl Server {
 }
 
 impl Question {
+    async fn read(mut stream: TcpStream) -> io::Result<Self> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await?);
+        }
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let target = head.split(' ').nth(1).unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Ok(Self {
+            path: path.to_owned(),
+            query: query.to_owned(),
+            head,
+            stream,
+        })
+    }
+
+    /// Takes an object that is to be made, or not.
+    async fn make(
+        mut self,
+        made: mpsc::UnboundedSender<(String, Value)>,
+        refusal: Option<u16>,
+    ) -> io::Result<()> {
+        let head = self.head.to_lowercase();
+        let (_, length) = head.split_once("content-length: ").unwrap();
+        let length = length.split("\r\n").next().unwrap().parse().unwrap();
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).await?;
+        let object = serde_json::from_slice(&body).unwrap();
+        let _ = made.send((self.path.clone(), object));
+        self.refuse(refusal.unwrap_or(201), "").await;
+        Ok(())
+    }
+
     pub(super) fn is_watch(&self) -> bool {
         self.query.contains("watch=true")
     }
@@ -252,22 +327,11 @@ async fn chunk(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
 }
 
 async fn serve(
-    mut stream: TcpStream,
+    question: Question,
     questions: mpsc::UnboundedSender<Question>,
     world: &World,
 ) -> io::Result<()> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await?);
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
-    let target = head.split(' ').nth(1).unwrap_or_default();
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let question = Question {
-        query: query.to_owned(),
-        head: head.clone(),
-        stream,
-    };
+    let path = question.path.as_str();
     if path == "/version" {
         let said = json!({"major": "1", "minor": world.minor}).to_string();
         question.begin().await.whole(&said).await;

@@ -1,4 +1,8 @@
-//! etcd and kube-apiserver: their credentials, ports, life, and ways to die.
+//! etcd and kube-apiserver: their ports, life, and ways to die; with nodes, also who schedules and who
+//! controls.
+
+mod arguments;
+mod credentials;
 
 use std::{
     fs,
@@ -10,18 +14,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use nix::sys::signal::Signal;
-use serde_json::json;
 
-use crate::{Api, Etcd, binary, process::Process};
+pub(crate) use self::credentials::{ADMINISTRATOR, Server, write_changed};
+use crate::{
+    Api, Etcd, binary,
+    process::{Process, go_on},
+};
 
 /// How long the server may take to be ready, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// Who may do everything.
-const TOKEN: &str = "administrator";
-/// An address of this server for others, of whom there are none. RFC 5737.
-const ADVERTISED: &str = "192.0.2.1";
+
+/// The programs of the release, each a name of one file.
+const PROGRAMS: [&str; 7] = [
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+    "kube-proxy",
+    "kubectl",
+];
 
 /// A control plane in a directory.
 #[derive(Debug)]
@@ -30,6 +44,14 @@ pub struct ControlPlane {
     ports: Ports,
     etcd: Process,
     server: Process,
+    /// Which network namespace they are in, when nodes must reach them; the ports are then there and,
+    /// led in, on this machine's loopback.
+    namespace: Option<String>,
+    /// The nodes' names, by which the server knows them.
+    nodes: Vec<String>,
+    /// What a control plane with nodes has besides.
+    manager: Process,
+    scheduler: Process,
     /// It ends with the one who started it.
     bound: bool,
 }
@@ -72,10 +94,42 @@ impl ControlPlane {
         Ok(Self {
             etcd: Process::new("etcd", &directory),
             server: Process::new("kube-apiserver", &directory),
+            manager: Process::new("kube-controller-manager", &directory),
+            scheduler: Process::new("kube-scheduler", &directory),
+            namespace: None,
+            nodes: Vec::new(),
             directory,
             ports,
             bound,
         })
+    }
+
+    /// The control plane of some nodes, in a network namespace; somebody leads the first two ports there.
+    pub(crate) fn of_nodes(
+        directory: &Path,
+        port: u16,
+        namespace: &str,
+        nodes: &[String],
+        bound: bool,
+    ) -> Result<Self> {
+        let mut plane = Self::lasting(directory, port)?;
+        plane.bound = bound;
+        plane.namespace = Some(namespace.to_owned());
+        plane.nodes = nodes.to_vec();
+        for process in plane.processes() {
+            process.enter(namespace);
+        }
+        Ok(plane)
+    }
+
+    fn processes(&mut self) -> [&mut Process; 4] {
+        // In the order in which they end.
+        [
+            &mut self.scheduler,
+            &mut self.manager,
+            &mut self.server,
+            &mut self.etcd,
+        ]
     }
 
     /// Starts what does not run, and waits until it is ready.
@@ -83,43 +137,65 @@ impl ControlPlane {
     /// # Errors
     /// It ends, or is not ready in time.
     pub fn up(&mut self) -> Result<()> {
-        let program = binary::control_plane()?;
-        for name in ["etcd", "kube-apiserver"] {
+        let program = binary::kube()?;
+        for name in PROGRAMS {
             let link = self.directory.join(name);
             if fs::read_link(&link).ok().as_ref() != Some(&program) {
                 let _ = fs::remove_file(&link);
                 symlink(&program, &link)?;
             }
         }
-        self.write_credentials()?;
+        let file = |name: &str| self.directory.join(name);
+        credentials::write_tokens(&file("tokens.csv"), &self.nodes)?;
+        credentials::make_key(&file("sa.key"), &file("sa.pub"))?;
         self.start_etcd()?;
-        self.start_server()
+        self.start_server()?;
+        if self.namespace.is_some() {
+            // Not before the server is ready: the manager ends for good when it is refused.
+            let (manager, scheduler) = (self.manager_arguments(), self.scheduler_arguments());
+            for (process, arguments) in [
+                (&mut self.manager, manager),
+                (&mut self.scheduler, scheduler),
+            ] {
+                if !process.is_alive() {
+                    process.start(&arguments, self.bound)?;
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// Ends both.
+    /// Ends all of it.
     ///
     /// # Errors
     /// A process cannot be ended.
     pub fn down(&mut self) -> Result<()> {
-        self.server.end(Signal::SIGTERM)?;
-        self.etcd.end(Signal::SIGTERM)
+        self.end(Signal::SIGTERM)
+    }
+
+    fn end(&mut self, signal: Signal) -> Result<()> {
+        let mut ended = Ok(());
+        for process in self.processes() {
+            ended = ended.and(process.end(signal));
+        }
+        ended
     }
 
     /// Which of them run.
     pub fn status(&mut self) -> String {
-        let mut lines = Vec::new();
-        for process in [&mut self.etcd, &mut self.server] {
-            let state = if process.is_alive() {
-                "runs"
-            } else {
-                "does not run"
-            };
-            let pid = process
-                .pid()
-                .map_or_else(String::new, |pid| format!(" ({pid})"));
-            lines.push(format!("{}{pid}", state));
-        }
-        format!("etcd {}, kube-apiserver {}", lines[0], lines[1])
+        let has_nodes = self.namespace.is_some();
+        let mut lines: Vec<String> = self.processes().map(|process| process.status()).into();
+        lines.reverse();
+        lines.truncate(if has_nodes { 4 } else { 2 });
+        lines.join(", ")
+    }
+
+    /// A program of the release, `kubectl` for one, set up to reach this server.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.directory.join(program));
+        command.env("KUBECONFIG", self.kubeconfig());
+        command
     }
 
     /// The file with which `kubectl` and the agent reach it.
@@ -182,13 +258,18 @@ impl ControlPlane {
         loop {
             // Its certificate is made when it starts for the first time.
             if self.authority().is_file() {
-                self.write_kubeconfig()?;
+                let server = Server {
+                    url: self.url(),
+                    authority: self.authority(),
+                };
+                server.write_kubeconfig(&self.kubeconfig(), ADMINISTRATOR)?;
                 if let Ok(api) = self.api()
                     && api.is_ready()
                 {
                     return Ok(());
                 }
             }
+            go_on()?;
             if !self.server.is_alive() {
                 bail!("kube-apiserver ended:\n{}", self.server.log_end());
             }
@@ -247,85 +328,6 @@ impl ControlPlane {
         between(&self.etcd())?;
         self.start_server()
     }
-
-    fn write_credentials(&self) -> Result<()> {
-        let tokens = format!("{TOKEN},admin,admin,\"system:masters\"\n");
-        fs::write(self.directory.join("tokens.csv"), tokens)?;
-        let (key, public) = (self.directory.join("sa.key"), self.directory.join("sa.pub"));
-        if public.is_file() {
-            return Ok(());
-        }
-        openssl(
-            &[
-                "genpkey",
-                "-algorithm",
-                "EC",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-out",
-            ],
-            &[&key],
-        )?;
-        openssl(
-            &["pkey", "-pubout", "-in"],
-            &[&key, Path::new("-out"), &public],
-        )
-    }
-
-    fn write_kubeconfig(&self) -> Result<()> {
-        let config = json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "lab", "cluster": {
-                "server": self.url(),
-                "certificate-authority": self.authority(),
-            }}],
-            "users": [{"name": "admin", "user": {"token": TOKEN}}],
-            "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "admin"}}],
-            "current-context": "lab",
-        });
-        Ok(fs::write(self.kubeconfig(), config.to_string())?)
-    }
-
-    fn etcd_arguments(&self) -> Vec<String> {
-        let Ports { etcd, peer, .. } = self.ports;
-        let data = self.directory.join("etcd.d");
-        [
-            "--name=lab".to_owned(),
-            format!("--data-dir={}", data.display()),
-            "--unsafe-no-fsync".to_owned(),
-            "--log-level=warn".to_owned(),
-            "--quota-backend-bytes=4294967296".to_owned(),
-            format!("--listen-client-urls=http://127.0.0.1:{etcd}"),
-            format!("--advertise-client-urls=http://127.0.0.1:{etcd}"),
-            format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
-            format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
-            format!("--initial-cluster=lab=http://127.0.0.1:{peer}"),
-        ]
-        .into()
-    }
-
-    /// Without controllers nobody makes service accounts: pods are admitted without.
-    fn server_arguments(&self) -> Vec<String> {
-        let Ports { server, etcd, .. } = self.ports;
-        let file = |name: &str| self.directory.join(name).display().to_string();
-        [
-            "--bind-address=127.0.0.1".to_owned(),
-            format!("--secure-port={server}"),
-            format!("--advertise-address={ADVERTISED}"),
-            format!("--etcd-servers=http://127.0.0.1:{etcd}"),
-            "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
-            "--authorization-mode=RBAC".to_owned(),
-            "--disable-admission-plugins=ServiceAccount".to_owned(),
-            "--allow-privileged=true".to_owned(),
-            format!("--cert-dir={}", file("pki")),
-            format!("--token-auth-file={}", file("tokens.csv")),
-            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-            format!("--service-account-key-file={}", file("sa.pub")),
-            format!("--service-account-signing-key-file={}", file("sa.key")),
-        ]
-        .into()
-    }
 }
 
 impl Drop for ControlPlane {
@@ -333,22 +335,10 @@ impl Drop for ControlPlane {
         if !self.bound {
             return;
         }
-        let ended = self.server.end(Signal::SIGKILL);
-        if let Err(error) = ended.and(self.etcd.end(Signal::SIGKILL)) {
+        if let Err(error) = self.end(Signal::SIGKILL) {
             eprintln!("a control plane stays behind: {error:#}");
         }
     }
-}
-
-fn openssl(arguments: &[&str], files: &[&Path]) -> Result<()> {
-    let output = Command::new("openssl")
-        .args(arguments)
-        .args(files)
-        .output()
-        .context("starting openssl")?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "openssl: {}", errors.trim());
-    Ok(())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
