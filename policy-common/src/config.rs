@@ -44,8 +44,8 @@ pub struct Config {
     pub lines_v6: u32,
     /// Lines of RULES.
     pub rule_lines: u32,
-    /// Keeps the size a multiple of eight.
-    pub reserved_too: u32,
+    /// Elements of RECENT_BLOCKS.
+    pub blocks: u32,
 }
 
 impl Config {
@@ -70,7 +70,7 @@ impl Config {
         lines_v4: limits::LINES_V4,
         lines_v6: limits::LINES_V6,
         rule_lines: limits::RULE_LINES,
-        reserved_too: 0,
+        blocks: limits::MAX_BLOCKS,
     };
 }
 

@@ -32,7 +32,7 @@ pub use event::{Event, EventBudget};
 pub use flow::{Flow, FlowKeyV4, FlowKeyV6, FlowState, FragmentKey, FragmentPorts};
 pub use identity::{IdentityId, PortSetId, RulesetId};
 pub use rule::{PortEntry, PortKey, PortSet, RuleKey};
-pub use shares::{Chunk, ChunkKey, Credit, FlowCounts, Recent, Side};
+pub use shares::{Block, Chunk, Credit, FlowCounts, Recent, Side};
 pub use verdict::{Action, Reason, Verdict};
 
 /// Version of the layouts that survive a restart of the agent (flows, fragments, counts): a new
@@ -62,7 +62,7 @@ const _: () = {
     assert!(size_of::<FlowCounts>() == 48);
     assert!(size_of::<Credit>() == 16);
     assert!(size_of::<Recent>() == 48);
-    assert!(size_of::<ChunkKey>() == 8);
+    assert!(size_of::<Block>() == 16);
     assert!(size_of::<FragmentKey>() == 40);
     assert!(size_of::<PortSet>() == 64);
     assert!(size_of::<PortKey>() == 8);

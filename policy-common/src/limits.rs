@@ -1,5 +1,7 @@
 //! Sizes of the tables as the object declares them; the agent may load other sizes.
 
+use crate::shares::CHUNK_SLOTS;
+
 /// Endpoints, numbered from 1.
 pub const MAX_ENDPOINTS: u32 = 4_096;
 /// Exact addresses of each family.
@@ -28,8 +30,8 @@ pub const MAX_FRAGMENTS: u32 = 16_384;
 pub const EVENT_BYTES: u32 = 1 << 20;
 /// Entries that stand inline in a port set.
 pub const INLINE_PORTS: usize = 7;
-/// Chunks of rings of recent flows, beyond the first of every ring.
-pub const MAX_CHUNKS: u32 = MAX_FLOWS / 32;
+/// Blocks of RECENT for the chunks of rings: a quarter more places than flows.
+pub const MAX_BLOCKS: u32 = MAX_FLOWS / (4 * CHUNK_SLOTS) * 5;
 /// IPv6 extension headers that are walked before a packet is dropped.
 pub const MAX_EXTENSION_HEADERS: usize = 6;
 /// Elements of POD_LINKS.

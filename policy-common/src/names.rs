@@ -44,10 +44,11 @@ pub const FLOW_COUNTS: &str = "FLOW_COUNTS";
 pub const FLOW_CREDITS: &str = "FLOW_CREDITS";
 /// One word: entries of the flow tables that endpoints hold beyond their own shares (array).
 pub const FLOW_SHARED: &str = "FLOW_SHARED";
-/// (endpoint number × 2 + opener) × [`crate::shares::CHUNK_SLOTS`] + slot → [`crate::Recent`] (array).
+/// place → [`crate::Recent`] (array): [`crate::shares::CHUNK_SLOTS`] for each of RECENT_BLOCKS, then
+/// [`crate::shares::FIRST_SLOTS`] for every ring, by endpoint number × 2 + opener.
 pub const RECENT: &str = "RECENT";
-/// [`crate::ChunkKey`] → [`crate::Chunk`] (hash).
-pub const RECENT_CHUNKS: &str = "RECENT_CHUNKS";
+/// block of RECENT → [`crate::Block`] (array).
+pub const RECENT_BLOCKS: &str = "RECENT_BLOCKS";
 /// endpoint number → [`crate::EventBudget`] (array).
 pub const EVENT_BUDGETS: &str = "EVENT_BUDGETS";
 /// [`crate::Event`] (ring buffer).
@@ -77,7 +78,7 @@ pub const KEPT: [&str; 9] = [
     FLOW_COUNTS,
     FLOW_SHARED,
     RECENT,
-    RECENT_CHUNKS,
+    RECENT_BLOCKS,
     METRICS,
     NODE_STATE,
 ];

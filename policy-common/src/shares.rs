@@ -52,7 +52,7 @@ pub struct FlowCounts {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Credit {
-    /// The slot of the next flow.
+    /// The place of the next flow in RECENT.
     pub next: u32,
     /// Flows that are left.
     pub left: u16,
@@ -64,8 +64,11 @@ pub struct Credit {
     pub laps: u32,
 }
 
-/// Slots of a ring's chunk.
-pub const CHUNK_SLOTS: u32 = 32;
+/// Slots of the first part of every ring, which has places of its own in RECENT.
+pub const FIRST_SLOTS: u32 = 16;
+
+/// Slots of each further part, a chunk, and places of a block of RECENT.
+pub const CHUNK_SLOTS: u32 = 64;
 
 /// An element of a ring of recent flows: a flow that this side opened.
 #[repr(C)]
@@ -79,19 +82,49 @@ pub struct Recent {
     pub peer_hash: u32,
 }
 
-/// Key of RECENT_CHUNKS: the second and later chunks of a ring; the first stands in RECENT.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
-pub struct ChunkKey {
+/// A chunk of a ring: whose, and which – bits 0: endpoint, 16: opener, 32: its number, from 1. Zero is none.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
+pub struct Chunk(pub u64);
+
+impl Chunk {
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    /// A chunk of the ring of one side of an endpoint.
+    #[inline(always)]
+    pub const fn new(endpoint: EndpointId, opener: u8, number: u32) -> Self {
+        Self(endpoint.0 as u64 | (opener as u64 & 1) << 16 | (number as u64) << 32)
+    }
+
     /// Whose.
-    pub endpoint: EndpointId,
+    #[inline(always)]
+    pub const fn endpoint(self) -> EndpointId {
+        EndpointId(self.0 as u16)
+    }
+
     /// Which side's.
-    pub opener: u16,
-    /// Number of the chunk, from 1.
-    pub chunk: u32,
+    #[inline(always)]
+    pub const fn opener(self) -> u8 {
+        (self.0 >> 16) as u8
+    }
+
+    /// Which one of the ring.
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
 }
 
-/// Value of RECENT_CHUNKS.
+/// Element of RECENT_BLOCKS: whose a block of RECENT is. Programs claim one that is nobody's under its lock;
+/// the agent makes it nobody's again.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub struct Chunk(pub [Recent; CHUNK_SLOTS as usize]);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Block {
+    /// The programs' lock.
+    pub lock: bpf_spin_lock,
+    /// Keeps the next field aligned.
+    pub reserved: u32,
+    /// The chunk that has its slots here.
+    pub chunk: Chunk,
+}

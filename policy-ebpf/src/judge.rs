@@ -57,10 +57,10 @@ where
     let frame = case.frame;
     let decision = world.lend_for_flow(|lent: &mut Lent<F>| {
         lent.found.key = key;
-        lent.packet = case.packet.forgotten(frame);
+        lent.packet = case.packet.opaque(frame);
         let case = &Case {
             packet: &lent.packet,
-            segment: Segment(frame.forget(case.segment.0)),
+            segment: Segment(frame.opaque(case.segment.0)),
             ..*case
         };
         match look_up(world, case, &mut lent.found) {

@@ -113,34 +113,21 @@ pub trait Flows<F: Family> {
 /// What each side of an endpoint holds of the flow tables. An endpoint's flows of both families share
 /// one limit.
 pub trait Shares {
-    /// FLOW_COUNTS: one flow more, if the bounds allow it.
+    /// FLOW_COUNTS: one flow more, if the bounds allow it, and its place in RECENT.
     fn charge(&self, endpoint: EndpointId, opener: u8) -> Charge;
     /// FLOW_COUNTS: one flow less.
     fn release(&self, endpoint: EndpointId, opener: u8);
     /// As [`make_room`](crate::flows::limits::make_room).
     fn make_room(&self, endpoint: EndpointId, opener: u8, peer_hash: u32) -> u32;
     /// As [`gives_way`](crate::flows::limits::gives_way).
-    fn gives_way(&self, endpoint: EndpointId, asks: u8, slot: u32, peer_hash: u32) -> u32;
-    /// FLOW_COUNTS: the slot of the side's oldest recent flow; each call names the next one.
-    fn next_slot(&self, endpoint: EndpointId, opener: u8) -> u32;
-    /// FLOW_COUNTS: the side's ring has no room for this slot.
-    fn cut_ring(&self, endpoint: EndpointId, opener: u8, slot: u32);
-    /// RECENT, RECENT_CHUNKS: a flow that this side opened, where the slot has memory.
-    fn with_recent<R>(
-        &self,
-        endpoint: EndpointId,
-        opener: u8,
-        slot: u32,
-        then: impl FnOnce(&Recent) -> R,
-    ) -> Option<R>;
-    /// RECENT, RECENT_CHUNKS: writes a slot: whether it has memory.
-    fn put_recent(
-        &self,
-        endpoint: EndpointId,
-        opener: u8,
-        slot: u32,
-        write: impl FnOnce(&mut Recent),
-    ) -> bool;
+    fn gives_way(&self, endpoint: EndpointId, asks: u8, place: u32, peer_hash: u32) -> u32;
+    /// FLOW_COUNTS: the place in RECENT of the side's oldest recent flow, or
+    /// [`NOWHERE`](crate::flows::blocks::NOWHERE); each call names the next one.
+    fn oldest_place(&self, endpoint: EndpointId, opener: u8) -> u32;
+    /// RECENT: what stands in a place; `None`: there is no such place.
+    fn with_recent<R>(&self, place: u32, then: impl FnOnce(&Recent) -> R) -> Option<R>;
+    /// RECENT: writes into a place, if there is one.
+    fn put_recent(&self, place: u32, write: impl FnOnce(&mut Recent));
 }
 
 /// What this processor remembers of the tables of one address family. Remembering nothing is right too.

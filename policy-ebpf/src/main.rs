@@ -89,7 +89,7 @@ fn judge_to_pod(ctx: TcContext, is_last: bool) -> i32 {
     let origin = metadata::origin(skb);
     // Else the verifier would follow all that comes once for every answer.
     let whence = Whence::of(&origin, Kernel.link(origin.ingress_ifindex));
-    let whence = Whence(frame.forget(whence.0));
+    let whence = Whence(frame.opaque(whence.0));
     if whence.is_owed() {
         metadata::note_last(skb, is_last);
         call(&ctx, names::CALL_TO_POD_OWED);
@@ -221,7 +221,7 @@ fn last(action: i32) -> i32 {
 #[inline(always)]
 fn finish<const LINK: usize>(frame: &Frame<LINK>, judgement: &Judgement<'_>) -> i32 {
     let judgement = Judgement {
-        decision: Decision(frame.forget(judgement.decision.0)),
+        decision: Decision(frame.opaque(judgement.decision.0)),
         ..*judgement
     };
     report::count(judgement.direction, judgement.decision, frame.length());

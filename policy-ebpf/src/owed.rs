@@ -84,7 +84,7 @@ fn owner<F: Wire, W: Tables<F>, B: Steps + ?Sized>(
 /// the bits from 16 to 31, because functions of BPF programs return scalars.
 #[inline(always)]
 pub fn against<W: World, B: Steps + ?Sized>(world: &W, frame: &B, way: u64) -> u64 {
-    let debtor = frame.forget(debtor(world, frame, way).into());
+    let debtor = frame.opaque(debtor(world, frame, way).into());
     let id = EndpointId(debtor as u16);
     if id == EndpointId::NONE {
         return 0;
@@ -145,7 +145,7 @@ where
         Err(decision) => return decision,
     };
     let identity = identify(world, source, direction, 0, Neighbour::ANYBODY, peer);
-    let has_ports = frame.forget(segment.has_ports().into()) != 0;
+    let has_ports = frame.opaque(segment.has_ports().into()) != 0;
     let port = has_ports.then_some(u16::from_be_bytes(segment.destination_port()));
     let port = written(port);
     let answer = ask_as_opened(world, source, direction, identity, packet.protocol(), port);

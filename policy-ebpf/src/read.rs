@@ -13,7 +13,7 @@ use crate::{
 #[inline(always)]
 pub fn read<F: Wire, B: Steps + ?Sized>(frame: &B) -> Result<(IpPacket<F>, Segment), ParseError> {
     let (packet, segment) = read_known(frame)?;
-    Ok((packet.forgotten(frame), Segment(frame.forget(segment.0))))
+    Ok((packet.opaque(frame), Segment(frame.opaque(segment.0))))
 }
 
 /// The same, while the verifier knows what the shortest way read: few branches come behind.

@@ -286,13 +286,16 @@ fn sources(registry: &mut Registry, snapshot: &Snapshot) {
         for watch in &source.watches {
             let kind = vec![("kind", watch.kind.clone())];
             objects.get_or_create(&kind).set(watch.objects as f64);
-            watching
-                .get_or_create(&kind)
-                .set(f64::from(u8::from(watch.watching)));
-            if let Some(ms) = watch.silent_ms {
-                silent
+            // Of what is listed now and then nothing is heard in between, and that is no alarm.
+            if watch.listed_every_ms.is_none() {
+                watching
                     .get_or_create(&kind)
-                    .set(Duration::from_millis(ms).as_secs_f64());
+                    .set(f64::from(u8::from(watch.watching)));
+                if let Some(ms) = watch.silent_ms {
+                    silent
+                        .get_or_create(&kind)
+                        .set(Duration::from_millis(ms).as_secs_f64());
+                }
             }
             requests.get_or_create(&kind).inc_by(watch.requests);
             bytes.get_or_create(&kind).inc_by(watch.bytes);

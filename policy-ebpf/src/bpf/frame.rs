@@ -151,7 +151,7 @@ impl<const LINK: usize> Bytes for Frame<LINK> {
     }
 
     #[inline(always)]
-    fn forget(&self, value: u64) -> u64 {
+    fn opaque(&self, value: u64) -> u64 {
         value ^ self.zero
     }
 

@@ -10,15 +10,15 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use policy_common::{
-    AddressEntry, Chunk, ChunkKey, Config, Control, Counter, Credit, Endpoint, EndpointId, Event,
+    AddressEntry, Block, Config, Control, Counter, Credit, Endpoint, EndpointId, Event,
     EventBudget, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FragmentKey, FragmentPorts, IdentityId,
     NodeState, PortKey, PortSet, PortSetId, Reason, Recent, RuleKey, V4, V6, Verdict,
     limits::{
-        self, EVENT_BYTES, LINES_V4, LINES_V6, MAX_ADDRESSES, MAX_CHUNKS, MAX_CIDRS, MAX_ENDPOINTS,
+        self, EVENT_BYTES, LINES_V4, LINES_V6, MAX_ADDRESSES, MAX_BLOCKS, MAX_CIDRS, MAX_ENDPOINTS,
         MAX_FLOWS, MAX_FRAGMENTS, MAX_LOCALS, MAX_PORT_SETS, MAX_PORTS, MAX_RULES, RULE_LINES,
         TUNNEL_PORT_WORDS,
     },
-    shares::CHUNK_SLOTS,
+    shares::{CHUNK_SLOTS, FIRST_SLOTS},
 };
 use policy_ebpf::lines::WORDS;
 use policy_ebpf::recall::{ENDPOINT_SLOTS, Role, SLOTS};
@@ -133,13 +133,12 @@ pub(crate) static FLOW_CREDITS: PerCpuArray<Credit, { (MAX_ENDPOINTS * 2) as usi
 #[btf_map]
 pub(crate) static FLOW_SHARED: Array<u64, 1> = Array::new();
 #[btf_map]
-pub(crate) static RECENT: Array<Recent, { (MAX_ENDPOINTS * 2 * CHUNK_SLOTS) as usize }> =
-    Array::new();
+pub(crate) static RECENT: Array<
+    Recent,
+    { (MAX_BLOCKS * CHUNK_SLOTS + MAX_ENDPOINTS * 2 * FIRST_SLOTS) as usize },
+> = Array::new();
 #[btf_map]
-pub(crate) static RECENT_CHUNKS: HashMap<ChunkKey, Chunk, { MAX_CHUNKS as usize }> = HashMap::new();
-/// What a new chunk begins with; never written.
-#[btf_map]
-pub(crate) static EMPTY_CHUNK: Array<Chunk, 1> = Array::new();
+pub(crate) static RECENT_BLOCKS: Array<Block, { MAX_BLOCKS as usize }> = Array::new();
 #[btf_map]
 pub(crate) static EVENT_BUDGETS: Array<EventBudget, { MAX_ENDPOINTS as usize }> = Array::new();
 #[btf_map]

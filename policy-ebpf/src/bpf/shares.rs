@@ -9,15 +9,11 @@
 
 use core::arch::asm;
 
-use aya_ebpf::{
-    bindings::BPF_NOEXIST,
-    helpers::generated::{bpf_spin_lock, bpf_spin_unlock},
-};
-use policy_common::{
-    ChunkKey, Credit, EndpointId, FlowCounts, FlowState, Recent, shares::CHUNK_SLOTS,
-};
+use aya_ebpf::helpers::generated::{bpf_spin_lock, bpf_spin_unlock};
+use policy_common::{Chunk, Credit, EndpointId, FlowCounts, FlowState, Recent};
 use policy_ebpf::{
     flows::{
+        blocks::{self, Blocks, NOWHERE},
         limits,
         shares::{self, Bounds, Charge},
     },
@@ -39,66 +35,79 @@ impl Shares for Kernel {
         release_flow(endpoint.0.into(), opener.into());
     }
 
-    fn next_slot(&self, endpoint: EndpointId, opener: u8) -> u32 {
-        next_slot(endpoint.0.into(), opener.into()) as u32
+    fn gives_way(&self, endpoint: EndpointId, asks: u8, place: u32, peer_hash: u32) -> u32 {
+        gives_way(
+            endpoint.0.into(),
+            asks.into(),
+            place.into(),
+            peer_hash.into(),
+        ) as u32
+    }
+
+    fn oldest_place(&self, endpoint: EndpointId, opener: u8) -> u32 {
+        oldest_place(endpoint.0.into(), opener.into()) as u32
     }
 
     fn make_room(&self, endpoint: EndpointId, opener: u8, peer_hash: u32) -> u32 {
         make_room(endpoint.0.into(), opener.into(), peer_hash.into()) as u32
     }
 
-    fn gives_way(&self, endpoint: EndpointId, asks: u8, slot: u32, peer_hash: u32) -> u32 {
-        gives_way(
-            endpoint.0.into(),
-            asks.into(),
-            slot.into(),
-            peer_hash.into(),
-        ) as u32
-    }
-
-    fn cut_ring(&self, endpoint: EndpointId, opener: u8, slot: u32) {
-        if let Some(counts) = counts(endpoint) {
-            locked(counts, |counts| {
-                shares::cut(shares::side(counts, opener), slot);
-            });
-        }
-    }
-
-    fn with_recent<R>(
-        &self,
-        endpoint: EndpointId,
-        opener: u8,
-        slot: u32,
-        then: impl FnOnce(&Recent) -> R,
-    ) -> Option<R> {
-        // SAFETY: elements stay readable while the program runs. What two processors mix names no flow.
-        element(endpoint, opener, slot).map(|element| then(unsafe { &*element }))
+    fn with_recent<R>(&self, place: u32, then: impl FnOnce(&Recent) -> R) -> Option<R> {
+        let recent = maps::RECENT.get_ptr(place)?;
+        // SAFETY: array slots stay where they are. What two processors mix names no flow.
+        Some(then(unsafe { &*recent }))
     }
 
     #[inline(always)]
-    fn put_recent(
-        &self,
-        endpoint: EndpointId,
-        opener: u8,
-        slot: u32,
-        write: impl FnOnce(&mut Recent),
-    ) -> bool {
-        let mut place = element(endpoint, opener, slot);
-        if place.is_none() {
-            make_chunk(endpoint, opener, slot);
-            place = element(endpoint, opener, slot);
+    fn put_recent(&self, place: u32, write: impl FnOnce(&mut Recent)) {
+        if let Some(recent) = maps::RECENT.get_ptr_mut(place) {
+            // SAFETY: array slots stay where they are; a place is one processor's until the ring comes
+            // round, and what two mix names no flow.
+            write(unsafe { &mut *recent });
         }
-        let Some(place) = place else {
-            return false;
-        };
-        // SAFETY: elements stay writable while the program runs; a slot is one processor's until the
-        // ring comes round, and what two mix names no flow.
-        write(unsafe { &mut *place });
-        true
     }
 }
 
-/// The slot of a flow out of what this processor was lent, or [`shares::NOTHING`].
+impl Blocks for Kernel {
+    #[inline(always)]
+    fn count(&self) -> u32 {
+        config!(blocks)
+    }
+
+    #[inline(always)]
+    fn owner(&self, block: u32) -> Chunk {
+        let Some(block) = maps::RECENT_BLOCKS.get_ptr(block) else {
+            return NO_BLOCK;
+        };
+        // SAFETY: array slots stay where they are; a word is read at once.
+        unsafe { (&raw const (*block).chunk).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn claim(&self, block: u32, chunk: Chunk) -> bool {
+        let Some(block) = maps::RECENT_BLOCKS.get_ptr_mut(block) else {
+            return false;
+        };
+        // SAFETY: as for [`locked`].
+        unsafe {
+            bpf_spin_lock((&raw mut (*block).lock).cast());
+            let owner = (&raw const (*block).chunk).read_volatile();
+            let is_nobodys = owner.0 == Chunk::NONE.0;
+            (&raw mut (*block).chunk).write_volatile(Chunk(if is_nobodys {
+                chunk.0
+            } else {
+                owner.0
+            }));
+            bpf_spin_unlock((&raw mut (*block).lock).cast());
+            is_nobodys
+        }
+    }
+}
+
+/// The owner of a block that is not there: no chunk has this name.
+const NO_BLOCK: Chunk = Chunk(u64::MAX);
+
+/// The place of a flow out of what this processor was lent, or [`shares::NOTHING`].
 #[inline(always)]
 fn spend(endpoint: EndpointId, opener: u8) -> u32 {
     let (Some(counts), Some(credit)) = (counts(endpoint), credit(endpoint, opener)) else {
@@ -147,27 +156,21 @@ extern "C" fn charge_flow(endpoint: u64, opener: u64) -> u64 {
         (charge, granted)
     });
     grant(shared, granted);
-    if charge.is_taken() {
-        fetch(endpoint, opener, charge.slot());
+    if !charge.is_taken() {
+        return charge.0;
     }
-    charge.0
-}
-
-/// Reads the slots from this one on that may have been lent, as far as they are of the same chunk: from far
-/// memory they come sooner all at once than one with each flow. Nothing is made of what is read.
-#[inline(always)]
-fn fetch(endpoint: EndpointId, opener: u8, slot: u32) {
-    if slot < CHUNK_SLOTS {
-        return;
+    let slot = charge.place();
+    let place = blocks::place_or_claim(&Kernel, endpoint, opener, slot);
+    if place == NOWHERE {
+        // What was lent has no memory either, and is void as of an earlier lap.
+        locked(counts, |counts| {
+            shares::cut(shares::side(counts, opener), slot);
+        });
+        return place.into();
     }
-    let Some(chunk) = maps::RECENT_CHUNKS.get_ptr(chunk_key(endpoint, opener, slot)) else {
-        return;
-    };
-    for ahead in 0..shares::LOAN {
-        let slot = (slot % CHUNK_SLOTS + ahead) & (CHUNK_SLOTS - 1);
-        // SAFETY: within the chunk; elements stay readable while the program runs.
-        unsafe { (&raw const (*chunk.cast::<Recent>().add(slot as usize)).family).read_volatile() };
-    }
+    // SAFETY: as above. What was lent is of the same chunk.
+    unsafe { (*credit).next = place + 1 };
+    place.into()
 }
 
 #[unsafe(no_mangle)]
@@ -185,14 +188,14 @@ extern "C" fn release_flow(endpoint: u64, opener: u64) -> u64 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn next_slot(endpoint: u64, opener: u64) -> u64 {
+extern "C" fn oldest_place(endpoint: u64, opener: u64) -> u64 {
     let (endpoint, opener) = (EndpointId(endpoint as u16), opener as u8);
     let slot = counts(endpoint).map_or(0, |counts| {
         locked(counts, |counts| {
             shares::oldest_slot(shares::side(counts, opener))
         })
     });
-    slot.into()
+    blocks::place(&Kernel, endpoint, opener, slot).into()
 }
 
 #[unsafe(no_mangle)]
@@ -204,9 +207,16 @@ extern "C" fn make_room(endpoint: u64, opener: u64, peer_hash: u64) -> u64 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn gives_way(endpoint: u64, asks: u64, slot: u64, peer_hash: u64) -> u64 {
+extern "C" fn gives_way(endpoint: u64, asks: u64, place: u64, peer_hash: u64) -> u64 {
     let endpoint = EndpointId(endpoint as u16);
-    limits::gives_way(&Kernel, endpoint, asks as u8, slot as u32, peer_hash as u32).into()
+    limits::gives_way(
+        &Kernel,
+        endpoint,
+        asks as u8,
+        place as u32,
+        peer_hash as u32,
+    )
+    .into()
 }
 
 #[inline(always)]
@@ -263,35 +273,4 @@ fn grant(shared: *mut u64, change: i32) {
             change = in(reg) i64::from(change),
         );
     }
-}
-
-#[inline(always)]
-fn chunk_key(endpoint: EndpointId, opener: u8, slot: u32) -> ChunkKey {
-    ChunkKey {
-        endpoint,
-        opener: opener.into(),
-        chunk: slot / CHUNK_SLOTS,
-    }
-}
-
-/// Gives the chunk of a ring memory, where there is some left.
-#[inline(never)]
-fn make_chunk(endpoint: EndpointId, opener: u8, slot: u32) -> bool {
-    let key = chunk_key(endpoint, opener, slot);
-    maps::EMPTY_CHUNK.get(0).is_some_and(|empty| {
-        maps::RECENT_CHUNKS
-            .insert(key, empty, BPF_NOEXIST.into())
-            .is_ok()
-    })
-}
-
-/// The memory of a ring's slot, where there is some.
-#[inline(always)]
-fn element(endpoint: EndpointId, opener: u8, slot: u32) -> Option<*mut Recent> {
-    if slot < CHUNK_SLOTS {
-        return maps::RECENT.get_ptr_mut(side(endpoint, opener) * CHUNK_SLOTS + slot);
-    }
-    let chunk = maps::RECENT_CHUNKS.get_ptr_mut(chunk_key(endpoint, opener, slot))?;
-    // SAFETY: within the chunk.
-    Some(unsafe { chunk.cast::<Recent>().add((slot % CHUNK_SLOTS) as usize) })
 }

@@ -6,6 +6,7 @@
 use policy_common::{EndpointId, Flow, FlowState, Recent, V4, V6};
 
 use super::{
+    blocks::NOWHERE,
     life::{has_handshake, idle, is_expired},
     shares::LOAN,
 };
@@ -23,9 +24,6 @@ const STEPS: u32 = LOOKS + LOAN;
 
 /// Seconds for which another peer's handshake is spared where something else gives way.
 const PATIENCE: u64 = 3;
-
-/// No slot.
-const NONE: u32 = u32::MAX;
 
 /// Whether a flow gives way to a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,16 +62,16 @@ pub const fn way(flow: &Flow, protocol: u8, is_same_peer: bool, now: u64, hz: u3
     }
 }
 
-/// Removes a flow that gives way to the new one: its slot of the ring, or nothing.
+/// Removes a flow that gives way to the new one: its place in RECENT, or [`NOWHERE`].
 #[inline(always)]
 pub fn make_room<W: World>(world: &W, endpoint: EndpointId, opener: u8, peer_hash: u32) -> u32 {
-    let (mut spare, mut looks) = (NONE, 0);
+    let (mut spare, mut looks) = (NOWHERE, 0);
     for _ in 0..STEPS {
-        let slot = world.next_slot(endpoint, opener);
-        match world.gives_way(endpoint, opener, slot, peer_hash) {
-            REMOVED => return slot,
+        let place = world.oldest_place(endpoint, opener);
+        match world.gives_way(endpoint, opener, place, peer_hash) {
+            REMOVED => return place,
             NOBODY => continue,
-            RELUCTANT if spare == NONE => spare = slot,
+            RELUCTANT if spare == NOWHERE => spare = place,
             _ => {}
         }
         looks += 1;
@@ -81,22 +79,16 @@ pub fn make_room<W: World>(world: &W, endpoint: EndpointId, opener: u8, peer_has
             break;
         }
     }
-    if spare != NONE && world.gives_way(endpoint, opener | LAST, spare, peer_hash) == REMOVED {
+    if spare != NOWHERE && world.gives_way(endpoint, opener | LAST, spare, peer_hash) == REMOVED {
         return spare;
     }
-    NONE
-}
-
-/// Whether [`make_room`] found a slot.
-#[inline(always)]
-pub(super) const fn is_slot(slot: u32) -> bool {
-    slot != NONE
+    NOWHERE
 }
 
 const STAYS: u32 = 0;
 const RELUCTANT: u32 = 1;
 const REMOVED: u32 = 2;
-/// There is no flow in the slot, or no more.
+/// There is no flow in the place, or no more.
 const NOBODY: u32 = 3;
 
 /// Beside an opener: also a flow that gives way reluctantly goes.
@@ -104,19 +96,19 @@ const LAST: u8 = 4;
 /// Beside an opener: the new flow has the same peer.
 const SAME_PEER: u8 = 2;
 
-/// Whether the flow in a slot gives way, and then removes it. An endpoint's flows of both families share one
+/// Whether the flow in a place gives way, and then removes it. An endpoint's flows of both families share one
 /// limit: the ring holds both.
 #[inline(always)]
 pub fn gives_way<W: World>(
     world: &W,
     endpoint: EndpointId,
     asks: u8,
-    slot: u32,
+    place: u32,
     peer_hash: u32,
 ) -> u32 {
     world
-        .with_recent(endpoint, asks & 1, slot, |recent| {
-            // An empty slot is one whose flow is still to come: it was lent to a processor.
+        .with_recent(place, |recent| {
+            // One whose flow is still to come was lent to a processor; until then another's may stand there.
             if recent.family == 0 || recent.key.endpoint != endpoint {
                 return NOBODY;
             }
@@ -166,27 +158,13 @@ fn give_way<F: Family, W: Tables<F>>(world: &W, recent: &Recent, asks: u8) -> u3
 
 /// Puts a flow into its side's ring, in the place of the oldest.
 #[inline(always)]
-pub(super) fn remember<F: Family, W: Shares>(
-    world: &W,
-    endpoint: EndpointId,
-    opener: u8,
-    slot: u32,
-    key: &F::Key,
-) {
-    if !world.put_recent(endpoint, opener, slot, |recent| F::remember(key, recent)) {
-        world.cut_ring(endpoint, opener, slot);
-    }
+pub(super) fn remember<F: Family, W: Shares>(world: &W, place: u32, key: &F::Key) {
+    world.put_recent(place, |recent| F::remember(key, recent));
 }
 
 /// The same in a function of its own, for ways that fewer flows go.
 #[inline(never)]
-pub(super) fn remember_apart<F: Family, W: Shares>(
-    world: &W,
-    endpoint: EndpointId,
-    opener: u8,
-    slot: u32,
-    key: &F::Key,
-) -> bool {
-    remember::<F, W>(world, endpoint, opener, slot, key);
+pub(super) fn remember_apart<F: Family, W: Shares>(world: &W, place: u32, key: &F::Key) -> bool {
+    remember::<F, W>(world, place, key);
     true
 }

@@ -5,6 +5,7 @@
 //! word and change together; an entry never changes who opened it while it lives; only entries of the
 //! same endpoint give way to a new one.
 
+pub mod blocks;
 pub mod carry;
 pub mod life;
 pub mod limits;

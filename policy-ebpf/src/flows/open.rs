@@ -3,8 +3,9 @@
 use policy_common::{Direction, EndpointId, Flow, FlowState, IdentityId, Reason};
 
 use super::{
+    blocks::NOWHERE,
     life::is_expired,
-    limits::{is_slot, remember, remember_apart},
+    limits::{remember, remember_apart},
     shares::Charge,
 };
 use crate::{
@@ -72,7 +73,7 @@ pub(crate) fn open<F: Family, W: Tables<F> + World, B: Steps + ?Sized>(
     let charge = world.charge(case.endpoint.id, opener);
     if charge.is_taken() {
         if Flows::<F>::add_flow(world, &found.key, &found.flow) {
-            remember::<F, W>(world, case.endpoint.id, opener, charge.slot(), &found.key);
+            remember::<F, W>(world, charge.place(), &found.key);
             return passes;
         }
         world.release(case.endpoint.id, opener);
@@ -163,13 +164,13 @@ fn track<F: Family, W: Tables<F> + World>(
                 return Err(reason(charge));
             }
             world.release(endpoint, before);
-            remember_apart::<F, W>(world, endpoint, opener, charge.slot(), &found.key);
+            remember_apart::<F, W>(world, charge.place(), &found.key);
         }
         return Flows::<F>::replace_flow(world, &found.key, &found.flow)
             .map_err(|Full| Reason::FlowTableFull);
     }
-    let slot = world.make_room(endpoint, opener, F::peer_hash(&found.key));
-    if !is_slot(slot) {
+    let place = world.make_room(endpoint, opener, F::peer_hash(&found.key));
+    if place == NOWHERE {
         return Err(reason(refused));
     }
     // The new flow is counted in the place of the one that gave way.
@@ -177,7 +178,7 @@ fn track<F: Family, W: Tables<F> + World>(
         world.release(endpoint, opener);
         return Err(Reason::FlowTableFull);
     }
-    remember_apart::<F, W>(world, endpoint, opener, slot, &found.key);
+    remember_apart::<F, W>(world, place, &found.key);
     Ok(())
 }
 

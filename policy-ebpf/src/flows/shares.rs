@@ -8,7 +8,10 @@
 
 #[cfg(not(target_arch = "bpf"))]
 use policy_common::Config;
-use policy_common::{Credit, FlowCounts, FlowState, Side, shares::CHUNK_SLOTS};
+use policy_common::{
+    Credit, FlowCounts, FlowState, Side,
+    shares::{CHUNK_SLOTS, FIRST_SLOTS},
+};
 
 /// What an endpoint may hold, from the configuration and from what is shared.
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +54,8 @@ impl Bounds {
     }
 }
 
-/// What came of the wish for one flow more, in one word – bits 0: where the flow goes in its side's ring,
-/// 32: why it is not counted.
+/// What came of the wish for one flow more, in one word – bits 0: where the flow goes, 32: why it is not
+/// counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Charge(pub u64);
@@ -69,9 +72,10 @@ impl Charge {
         self.0 >> 32 == 0
     }
 
-    /// Where the flow goes in its side's ring.
+    /// Where the flow goes: of [`charge`], the slot of its side's ring; of [`Shares`](crate::lookup::Shares),
+    /// its place in RECENT.
     #[inline(always)]
-    pub const fn slot(self) -> u32 {
+    pub const fn place(self) -> u32 {
         self.0 as u32
     }
 }
@@ -122,10 +126,10 @@ pub const fn release(counts: &mut FlowCounts, opener: u8, own: u32, grant: u32) 
 }
 
 /// Most flows that a processor is lent at once.
-pub const LOAN: u32 = 15;
+pub const LOAN: u32 = 31;
 
 /// After a [`charge`], as many more at once as would change nothing but the counts and the cursor: few
-/// where the side comes near its limit, none of the endpoint's own share.
+/// where the side comes near its limit, none of the endpoint's own share, and none of another chunk.
 #[inline(always)]
 pub const fn lend(counts: &mut FlowCounts, opener: u8, bounds: &Bounds, credit: &mut Credit) {
     let total = counts.pod.live.wrapping_add(counts.peer.live);
@@ -138,6 +142,7 @@ pub const fn lend(counts: &mut FlowCounts, opener: u8, bounds: &Bounds, credit: 
     loan = smaller(loan, (bounds.limit / 16).saturating_sub(lent));
     loan = smaller(loan, bounds.limit.saturating_sub(side.live));
     loan = smaller(loan, ahead(side, bounds.limit));
+    loan = smaller(loan, beside(side.cursor.wrapping_sub(1)));
     *credit = Credit {
         next: side.cursor,
         left: loan as u16,
@@ -151,6 +156,16 @@ pub const fn lend(counts: &mut FlowCounts, opener: u8, bounds: &Bounds, credit: 
         side.slots = side.cursor;
     }
     counts.lent = lent.wrapping_add(loan);
+}
+
+/// How many slots come behind this one in its part of the ring.
+#[inline(always)]
+const fn beside(slot: u32) -> u32 {
+    if slot < FIRST_SLOTS {
+        FIRST_SLOTS - 1 - slot
+    } else {
+        CHUNK_SLOTS - 1 - (slot - FIRST_SLOTS) % CHUNK_SLOTS
+    }
 }
 
 /// How many slots the ring has from the cursor on, with those by which it would grow if each were taken
@@ -234,10 +249,10 @@ const fn wanted(side: &Side, limit: u32) -> u32 {
     let slots = side.live.saturating_add(side.live / 8);
     smaller(
         limit,
-        if slots > CHUNK_SLOTS {
+        if slots > FIRST_SLOTS {
             slots
         } else {
-            CHUNK_SLOTS
+            FIRST_SLOTS
         },
     )
 }
@@ -256,9 +271,10 @@ pub const fn oldest_slot(side: &mut Side) -> u32 {
     slot
 }
 
-/// The ring ends before this slot, which has no memory: the first one is the oldest.
+/// The ring ends before the chunk of this slot, which has no memory: the first slot is the oldest.
 #[inline(always)]
 pub const fn cut(side: &mut Side, slot: u32) {
+    let slot = slot - slot.wrapping_sub(FIRST_SLOTS) % CHUNK_SLOTS;
     if side.slots > slot {
         side.slots = slot;
         side.cursor = 0;

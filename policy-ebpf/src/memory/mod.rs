@@ -7,6 +7,7 @@
 
 mod flow_table;
 mod lined;
+mod shares;
 
 pub use lined::Lined;
 
@@ -16,20 +17,15 @@ use std::{
 };
 
 use policy_common::{
-    AddressEntry, Config, Endpoint, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6,
+    AddressEntry, Chunk, Config, Endpoint, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6,
     FragmentKey, FragmentPorts, IdentityId, PortKey, PortSet, PortSetId, Recent, RuleKey, V4, V6,
     Verdict,
     limits::{self, POD_LINKS},
-    shares::CHUNK_SLOTS,
 };
 
 use crate::{
     Link,
-    flows::{
-        limits as flow_limits,
-        shares::{self, Bounds, Charge},
-    },
-    lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall, Shares},
+    lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall},
     rules,
 };
 
@@ -88,10 +84,10 @@ pub struct MemoryWorld {
     pub counts: RefCell<HashMap<EndpointId, FlowCounts>>,
     /// FLOW_SHARED.
     pub shared: Cell<u32>,
-    /// Elements that RECENT_CHUNKS takes.
-    pub max_recent: usize,
-    /// RECENT and RECENT_CHUNKS, by endpoint, opener and slot.
-    pub recent: RefCell<HashMap<(EndpointId, u8, u32), Recent>>,
+    /// RECENT.
+    pub recent: RefCell<HashMap<u32, Recent>>,
+    /// RECENT_BLOCKS, where they are somebody's.
+    pub blocks: RefCell<HashMap<u32, Chunk>>,
 }
 
 impl Default for MemoryWorld {
@@ -123,8 +119,8 @@ impl Default for MemoryWorld {
             fragments: RefCell::default(),
             counts: RefCell::default(),
             shared: Cell::new(0),
-            max_recent: (limits::MAX_CHUNKS * CHUNK_SLOTS) as usize,
             recent: RefCell::default(),
+            blocks: RefCell::default(),
         }
     }
 }
@@ -154,11 +150,6 @@ impl MemoryWorld {
         if let Some(id) = self.interfaces.remove(&ifindex) {
             self.endpoints.remove(&id);
         }
-    }
-
-    fn grant(&self, change: i32) {
-        self.shared
-            .set(self.shared.get().wrapping_add_signed(change));
     }
 
     /// Flows of both families.
@@ -241,72 +232,6 @@ impl Fragments for MemoryWorld {
 
     fn remember_fragment(&self, key: &FragmentKey, ports: &FragmentPorts) -> bool {
         self.fragments.borrow_mut().insert(*key, *ports);
-        true
-    }
-}
-
-impl Shares for MemoryWorld {
-    fn charge(&self, endpoint: EndpointId, opener: u8) -> Charge {
-        let bounds = Bounds::new(&self.config, opener, self.shared.get());
-        let mut counts = self.counts.borrow_mut();
-        let counts = counts.entry(endpoint).or_default();
-        let (charge, granted) = shares::charge(counts, opener, &bounds);
-        self.grant(granted);
-        charge
-    }
-
-    fn release(&self, endpoint: EndpointId, opener: u8) {
-        let mut counts = self.counts.borrow_mut();
-        let counts = counts.entry(endpoint).or_default();
-        let (own, grant) = (self.config.own_flows, self.config.flow_grant);
-        self.grant(shares::release(counts, opener, own, grant));
-    }
-
-    fn next_slot(&self, endpoint: EndpointId, opener: u8) -> u32 {
-        let mut counts = self.counts.borrow_mut();
-        let counts = counts.entry(endpoint).or_default();
-        shares::oldest_slot(shares::side(counts, opener))
-    }
-
-    fn make_room(&self, endpoint: EndpointId, opener: u8, peer_hash: u32) -> u32 {
-        flow_limits::make_room(self, endpoint, opener, peer_hash)
-    }
-
-    fn gives_way(&self, endpoint: EndpointId, asks: u8, slot: u32, peer_hash: u32) -> u32 {
-        flow_limits::gives_way(self, endpoint, asks, slot, peer_hash)
-    }
-
-    fn cut_ring(&self, endpoint: EndpointId, opener: u8, slot: u32) {
-        let mut counts = self.counts.borrow_mut();
-        let counts = counts.entry(endpoint).or_default();
-        shares::cut(shares::side(counts, opener), slot);
-    }
-
-    fn with_recent<R>(
-        &self,
-        endpoint: EndpointId,
-        opener: u8,
-        slot: u32,
-        then: impl FnOnce(&Recent) -> R,
-    ) -> Option<R> {
-        let recent = self.recent.borrow().get(&(endpoint, opener, slot)).copied();
-        recent.as_ref().map(then)
-    }
-
-    fn put_recent(
-        &self,
-        endpoint: EndpointId,
-        opener: u8,
-        slot: u32,
-        write: impl FnOnce(&mut Recent),
-    ) -> bool {
-        let mut slots = self.recent.borrow_mut();
-        let key = (endpoint, opener, slot);
-        let has_memory = slot < CHUNK_SLOTS || slots.contains_key(&key);
-        if !has_memory && slots.len() >= self.max_recent {
-            return false;
-        }
-        write(slots.entry(key).or_default());
         true
     }
 }

@@ -40,7 +40,7 @@ pub fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<V4>
     };
     let source = V4([header[12], header[13], header[14], header[15]]);
     let destination = V4([header[16], header[17], header[18], header[19]]);
-    Ok(IpPacket::new(source, destination, &headers).forgotten(frame))
+    Ok(IpPacket::new(source, destination, &headers).opaque(frame))
 }
 
 /// Bytes of a header that begins with `first`.

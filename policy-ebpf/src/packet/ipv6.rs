@@ -31,7 +31,7 @@ pub fn parse<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Result<IpPacket<V6>
     // Last, so that they do not lie on the stack meanwhile.
     let source = frame.bytes(offset + 8).ok_or(ParseError::Malformed)?;
     let destination = frame.bytes(offset + 24).ok_or(ParseError::Malformed)?;
-    Ok(IpPacket::new(V6(source), V6(destination), &headers).forgotten(frame))
+    Ok(IpPacket::new(V6(source), V6(destination), &headers).opaque(frame))
 }
 
 /// Follows extension headers from `cursor`, of type `protocol`, not beyond `end`.
@@ -84,7 +84,7 @@ pub(super) fn walk<B: Bytes + ?Sized>(
             }
             _ => return Ok(walk),
         };
-        walk.transport = frame.forget((walk.transport + length) as u64) as usize & 0xffff;
+        walk.transport = frame.opaque((walk.transport + length) as u64) as usize & 0xffff;
         if walk.transport > end {
             return Err(ParseError::Malformed);
         }

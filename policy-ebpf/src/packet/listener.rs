@@ -114,7 +114,7 @@ fn reports<const A: usize, B: Bytes + ?Sized>(frame: &B, at: usize, end: usize) 
             return Message::Other;
         }
         let length = 4 + A + usize::from(sources) * A;
-        next = frame.forget((next + length) as u64) as usize & 0xffff;
+        next = frame.opaque((next + length) as u64) as usize & 0xffff;
     }
     if usize::from(count) <= MOST && next == end {
         Message::Report

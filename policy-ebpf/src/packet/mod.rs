@@ -67,7 +67,7 @@ pub trait Bytes {
     /// is passed through this, so that the verifier follows the rest of the program once and not
     /// once for each shape of packet.
     #[inline(always)]
-    fn forget(&self, value: u64) -> u64 {
+    fn opaque(&self, value: u64) -> u64 {
         value
     }
 
@@ -208,13 +208,13 @@ impl<A> IpPacket<A> {
         }
     }
 
-    /// The same, as [`Bytes::forget`] says.
+    /// The same, as [`Bytes::opaque`] says.
     #[inline(always)]
     #[must_use]
-    pub fn forgotten<B: Bytes + ?Sized>(self, frame: &B) -> Self {
+    pub fn opaque<B: Bytes + ?Sized>(self, frame: &B) -> Self {
         Self {
-            layout: frame.forget(self.layout),
-            datagram: frame.forget(self.datagram),
+            layout: frame.opaque(self.layout),
+            datagram: frame.opaque(self.datagram),
             ..self
         }
     }

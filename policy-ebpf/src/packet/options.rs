@@ -47,7 +47,7 @@ pub(super) fn follow<B: Bytes + ?Sized>(
                 length
             }
         };
-        at = frame.forget((at + length) as u64) as usize & 0xffff;
+        at = frame.opaque((at + length) as u64) as usize & 0xffff;
     }
     Ok(())
 }

@@ -255,6 +255,6 @@ pub fn parse<B: Bytes + ?Sized, A>(frame: &B, packet: &IpPacket<A>) -> Option<Se
         }
         Kind::Other => Segment::unread(number).with(true, 0, 0),
     };
-    let segment = Segment(frame.forget(segment.0));
+    let segment = Segment(frame.opaque(segment.0));
     (at + segment.header_len() <= packet.end()).then_some(segment)
 }

@@ -3,6 +3,7 @@
 use policy_common::{
     PortSetId,
     Reason::{Allowed, Flow as Rides, FlowDenied, FlowLimit},
+    shares::CHUNK_SLOTS,
 };
 
 use crate::{
@@ -325,7 +326,7 @@ fn a_reset_that_may_be_forged_lets_a_connection_give_way() {
 #[test]
 fn a_ring_without_memory_still_lets_the_last_ones_go() {
     let mut node = limited(100, 1);
-    node.world.max_recent = 40;
+    node.world.config.blocks = 1;
     for port in 1..=2_000 {
         assert_eq!(node.sends(&question(port)), Allowed, "port {port}");
         assert_eq!(node.receives(&answer(port)), Rides);
@@ -340,9 +341,12 @@ fn slots_that_a_processor_was_lent_and_has_not_filled_keep_nobody_out() {
         assert_eq!(node.sends(&question(port)), Allowed);
         assert_eq!(node.receives(&answer(port)), Rides);
     }
-    let lent = |slot: &u32| (10..25).contains(slot);
+    // All of a chunk that the ring has, but its first slot.
+    let lent = |place: u32| {
+        !place.is_multiple_of(CHUNK_SLOTS) && place < node.world.config.blocks * CHUNK_SLOTS
+    };
     let mut ring = node.world.recent.borrow_mut();
-    ring.retain(|(_, _, slot), _| !lent(slot));
+    ring.retain(|place, _| !lent(*place));
     drop(ring);
     for port in 101..=200 {
         assert_eq!(node.sends(&question(port)), Allowed, "port {port}");

@@ -1,11 +1,18 @@
 //! What is lent to processors, so that most new flows need no lock, makes nobody's share smaller and
 //! nobody's limit wider, whatever they do in turn.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
-use policy_common::{Credit, FlowCounts, FlowState};
-use policy_ebpf::flows::shares::{
-    self, Bounds, Charge, NOTHING, charge, lend, release, settle, side, spend,
+use policy_common::{
+    Chunk, Credit, EndpointId, FlowCounts, FlowState,
+    shares::{CHUNK_SLOTS, FIRST_SLOTS},
+};
+use policy_ebpf::flows::{
+    blocks::{self, Blocks, NOWHERE},
+    shares::{self, Bounds, Charge, NOTHING, charge, cut, lend, release, settle, side, spend},
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -23,8 +30,9 @@ struct Model {
     credits: Vec<[[Credit; 2]; ENDPOINTS]>,
     /// Flows by number: whose.
     flows: BTreeMap<u32, (usize, u8)>,
-    /// The rings: which flow is where.
-    rings: BTreeMap<(usize, u8, u32), u32>,
+    /// RECENT: which flow is where.
+    recent: BTreeMap<u32, u32>,
+    owners: Owners,
     number: u32,
 }
 
@@ -39,7 +47,8 @@ impl Model {
             counts: Default::default(),
             credits: vec![Default::default(); processors],
             flows: BTreeMap::new(),
-            rings: BTreeMap::new(),
+            recent: BTreeMap::new(),
+            owners: Owners(vec![Chunk::NONE; 64].into()),
             number: 0,
         }
     }
@@ -63,19 +72,27 @@ impl Model {
         let charge = if slot == NOTHING {
             settle(counts, opener, credit);
             let (charge, granted) = charge(counts, opener, &bounds);
-            if charge.is_taken() {
-                lend(counts, opener, &bounds, credit);
-            }
             self.taken = self.taken.wrapping_add_signed(granted);
-            charge
+            if !charge.is_taken() {
+                return charge;
+            }
+            lend(counts, opener, &bounds, credit);
+            let id = EndpointId(endpoint as u16 + 1);
+            let place = blocks::place_or_claim(&self.owners, id, opener, charge.place());
+            if place == NOWHERE {
+                cut(side(counts, opener), charge.place());
+            } else {
+                credit.next = place + 1;
+            }
+            Charge(place.into())
         } else {
             Charge(slot.into())
         };
-        if charge.is_taken() {
-            self.number += 1;
-            self.flows.insert(self.number, (endpoint, opener));
-            let place = (endpoint, opener, charge.slot());
-            self.rings.insert(place, self.number);
+        self.number += 1;
+        self.flows.insert(self.number, (endpoint, opener));
+        if charge.place() != NOWHERE {
+            assert_eq!(self.owners.whose(charge.place()), (endpoint, opener));
+            self.recent.insert(charge.place(), self.number);
         }
         charge
     }
@@ -96,7 +113,8 @@ impl Model {
         self.taken = self.taken.wrapping_add_signed(granted);
     }
 
-    /// As a sweep does: what was lent is void, and the counts are those of the flows.
+    /// As a sweep does: what was lent is void, the counts are those of the flows, and blocks behind the ends
+    /// of rings are nobody's.
     fn sweep(&mut self) {
         for endpoint in 0..ENDPOINTS {
             let real = SIDES.map(|opener| self.held(endpoint, opener));
@@ -104,6 +122,17 @@ impl Model {
             counts.lent = 0;
             counts.era += 1;
             [counts.pod.live, counts.peer.live] = real;
+        }
+        for owner in self.owners.0.borrow_mut().iter_mut() {
+            let Some(counts) = (owner.endpoint().0 as usize)
+                .checked_sub(1)
+                .map(|endpoint| &mut self.counts[endpoint])
+            else {
+                continue;
+            };
+            if owner.number() > blocks::chunks(side(counts, owner.opener()).slots) {
+                *owner = Chunk::NONE;
+            }
         }
     }
 
@@ -151,6 +180,46 @@ impl Model {
             }
             _ => {}
         }
+    }
+}
+
+/// RECENT_BLOCKS.
+struct Owners(RefCell<Vec<Chunk>>);
+
+impl Owners {
+    /// The endpoint and the side in whose ring a place is.
+    fn whose(&self, place: u32) -> (usize, u8) {
+        let owners = self.0.borrow();
+        match owners.get((place / CHUNK_SLOTS) as usize) {
+            Some(chunk) => (usize::from(chunk.endpoint().0) - 1, chunk.opener()),
+            None => {
+                let side = (place - self.count() * CHUNK_SLOTS) / FIRST_SLOTS;
+                (side as usize / 2 - 1, (side % 2) as u8)
+            }
+        }
+    }
+}
+
+impl Blocks for Owners {
+    fn count(&self) -> u32 {
+        self.0.borrow().len() as u32
+    }
+
+    fn owner(&self, block: u32) -> Chunk {
+        let owners = self.0.borrow();
+        owners
+            .get(block as usize)
+            .copied()
+            .unwrap_or(Chunk(u64::MAX))
+    }
+
+    fn claim(&self, block: u32, chunk: Chunk) -> bool {
+        let owner = &mut self.0.borrow_mut()[block as usize];
+        let is_nobodys = *owner == Chunk::NONE;
+        if is_nobodys {
+            *owner = chunk;
+        }
+        is_nobodys
     }
 }
 
@@ -209,11 +278,10 @@ proptest! {
             for _ in 0..times {
                 let charge = model.open(processor % processors, 0, SIDES[1]);
                 prop_assert!(charge.is_taken());
-                let slots = model.counts[0].peer.slots;
-                prop_assert!(charge.slot() < slots);
+                prop_assert_ne!(charge.place(), NOWHERE);
             }
         }
-        let remembered: BTreeSet<u32> = model.rings.values().copied().collect();
+        let remembered: BTreeSet<u32> = model.recent.values().copied().collect();
         prop_assert_eq!(remembered.len(), model.flows.len());
     }
 }
@@ -250,7 +318,67 @@ fn what_was_lent_before_the_ring_came_round_names_no_slot_of_it() {
     grows(&mut model);
     grows(&mut model);
     assert_ne!(model.counts[0].pod.laps, lent.laps);
-    let slot = model.open(1, 0, SIDES[0]).slot();
-    assert_ne!(slot, lent.next);
+    let place = model.open(1, 0, SIDES[0]).place();
+    assert_ne!(place, lent.next);
     model.check();
+}
+
+#[test]
+fn two_rings_never_share_a_block_and_find_theirs_again() {
+    let owners = Owners(vec![Chunk::NONE; 200].into());
+    let mut places = BTreeMap::new();
+    for slot in 0..1_000 {
+        for (endpoint, opener) in [(1, 0), (1, 1), (2, 0)] {
+            let ring = (EndpointId(endpoint), opener);
+            let place = blocks::place_or_claim(&owners, ring.0, ring.1, slot);
+            assert_ne!(place, NOWHERE, "slot {slot}");
+            assert_eq!(places.insert(place, (endpoint, opener, slot)), None);
+        }
+    }
+    // Whatever was given back before it, a chunk is where it was.
+    let taken = owners.0.borrow().clone();
+    for (block, chunk) in taken.iter().enumerate() {
+        if chunk.endpoint() == EndpointId(1) {
+            owners.0.borrow_mut()[block] = Chunk::NONE;
+        }
+    }
+    for (place, (endpoint, opener, slot)) in places {
+        if endpoint == 2 {
+            assert_eq!(blocks::place(&owners, EndpointId(2), opener, slot), place);
+            assert_eq!(
+                blocks::place_or_claim(&owners, EndpointId(2), opener, slot),
+                place
+            );
+        } else if slot >= FIRST_SLOTS {
+            assert_eq!(blocks::place(&owners, EndpointId(1), opener, slot), NOWHERE);
+        }
+    }
+}
+
+#[test]
+fn a_chunk_that_two_processors_gave_a_block_each_has_one() {
+    let owners = Owners(vec![Chunk::NONE; 64].into());
+    let place = blocks::place_or_claim(&owners, EndpointId(1), 0, FIRST_SLOTS);
+    let chunk = owners.owner(place / CHUNK_SLOTS);
+    // The other one was faster.
+    assert!(owners.claim(place / CHUNK_SLOTS + 1, chunk));
+    assert_eq!(blocks::find(&owners, chunk), place / CHUNK_SLOTS);
+    assert_eq!(
+        blocks::place_or_claim(&owners, EndpointId(1), 0, FIRST_SLOTS),
+        place
+    );
+}
+
+#[test]
+fn where_no_block_is_left_the_first_slots_of_every_ring_still_have_places() {
+    for count in [0, 1, 5] {
+        let owners = Owners(vec![Chunk::NONE; count].into());
+        let places: Vec<u32> = (0..FIRST_SLOTS + 6 * CHUNK_SLOTS)
+            .map(|slot| blocks::place_or_claim(&owners, EndpointId(1), 1, slot))
+            .filter(|place| *place != NOWHERE)
+            .collect();
+        let all = FIRST_SLOTS + count as u32 * CHUNK_SLOTS;
+        assert_eq!(places.len() as u32, all, "{count} blocks");
+        assert!(places.iter().collect::<BTreeSet<_>>().len() == places.len());
+    }
 }

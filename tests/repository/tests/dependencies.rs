@@ -5,9 +5,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
+    process::Command,
 };
 
-use policy_repository::{Deny, Metadata, Package, is_allowed};
+use policy_repository::{Deny, Metadata, Package, is_allowed, root};
 
 #[test]
 fn every_licence_is_on_the_list() {
@@ -132,4 +133,27 @@ fn every_dependency_is_used_where_it_is_declared() {
         }
     }
     assert_eq!(unused, Vec::<String>::new());
+}
+
+#[test]
+fn the_demo_is_built_without_a_client_of_an_api_server() {
+    // As `cargo xtask demo` builds it.
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "--no-default-features"])
+        .args(["--package", "policy-demo", "--package", "policy-agent"])
+        .args(["--edges", "normal,build", "--prefix", "none"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let names: BTreeSet<_> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert!(names.contains("policy-agent") && names.contains("policy-demo"));
+    for client in ["kube-client", "k8s-openapi", "hyper", "rustls"] {
+        assert!(!names.contains(client), "{client}");
+    }
 }

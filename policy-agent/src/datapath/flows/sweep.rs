@@ -15,16 +15,18 @@ use aya::{
     maps::{HashMap, Map, MapData, MapError},
 };
 use policy_common::{
-    Chunk, ChunkKey, Config, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FlowState, Side,
-    names, shares::CHUNK_SLOTS,
+    Config, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FlowState, Side, names,
+    shares::CHUNK_SLOTS,
 };
 use policy_ebpf::{
     flows::life::{idle, is_expired, is_spare},
     packet::protocol::UDP,
 };
 
+use rings::Owners;
+
 use super::super::kernel::{
-    abi::{Abi, Hash, Slots},
+    abi::{Abi, Slots},
     clock::Clock,
     element::gone,
     part::{self, PartError},
@@ -62,7 +64,7 @@ pub struct Sweeper {
     flows_v6: Map,
     counts: Slots<FlowCounts>,
     shared: Slots<u64>,
-    chunks: Hash<ChunkKey, Chunk>,
+    blocks: Map,
     clock: Clock,
     config: Config,
 }
@@ -110,7 +112,7 @@ impl Sweeper {
             flows_v6: part::open_untyped(ebpf, names::FLOWS_V6)?,
             counts: part::open(ebpf, names::FLOW_COUNTS)?,
             shared: part::open(ebpf, names::FLOW_SHARED)?,
-            chunks: part::open(ebpf, names::RECENT_CHUNKS)?,
+            blocks: part::open_untyped(ebpf, names::RECENT_BLOCKS)?,
             clock,
             config,
         })
@@ -182,6 +184,8 @@ impl Sweeper {
         tallies: &BTreeMap<EndpointId, Tally>,
         live: &BTreeSet<EndpointId>,
     ) -> Result<(), SweepError> {
+        // Before the counts: a ring may grow meanwhile.
+        let owners = Owners::of(&self.blocks)?;
         let mut granted = 0;
         let mut rings = BTreeMap::new();
         for (number, before) in (0..=u16::MAX).map(EndpointId).zip(before) {
@@ -205,13 +209,14 @@ impl Sweeper {
                 (FlowState::OPENED_BY_POD, corrected.pod),
                 (FlowState::OPENED_BY_PEER, corrected.peer),
             ] {
-                rings.insert((number, u16::from(opener)), side.slots);
+                rings.insert((number, opener), side.slots);
             }
         }
         if self.shared.get(&0, 0)?.0 != granted {
             self.shared.set(0, Abi(granted), 0)?;
         }
-        self.give_back(&rings)
+        owners.give_back(&mut self.blocks, &rings)?;
+        Ok(())
     }
 
     /// The counts to keep of an endpoint that lives.
@@ -248,25 +253,6 @@ impl Sweeper {
             corrected.granted = needed;
         }
         corrected
-    }
-
-    /// Frees the memory behind the ends of rings, which have so many slots.
-    fn give_back(&mut self, rings: &BTreeMap<(EndpointId, u16), u32>) -> Result<(), SweepError> {
-        let is_unused = |key: &ChunkKey| {
-            let slots = rings.get(&(key.endpoint, key.opener));
-            slots.is_none_or(|slots| key.chunk.saturating_mul(CHUNK_SLOTS) >= *slots)
-        };
-        let keys: Vec<ChunkKey> = self
-            .chunks
-            .keys()
-            .filter_map(Result::ok)
-            .map(|Abi(key)| key)
-            .filter(is_unused)
-            .collect();
-        for key in keys {
-            gone(self.chunks.remove(&Abi(key)))?;
-        }
-        Ok(())
     }
 }
 
@@ -362,6 +348,8 @@ fn walk<K: Key>(
     }
     Ok((kept, removed))
 }
+
+mod rings;
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use std::{
 
 use aya::{Ebpf, EbpfLoader, maps::MapInfo};
 use policy_common::{
-    Chunk, Config, Counter, Flow, FlowCounts, FragmentPorts, LAYOUT_VERSION, NodeState, Recent,
+    Block, Config, Counter, Flow, FlowCounts, FragmentPorts, LAYOUT_VERSION, NodeState, Recent,
     names,
 };
 
@@ -135,6 +135,7 @@ impl LoadOptions<'_> {
             lines_v4: self.sizes.lines_v4(),
             lines_v6: self.sizes.lines_v6(),
             rule_lines: self.sizes.rule_lines(),
+            blocks: self.sizes.blocks(),
             ..self.config
         }
     }
@@ -242,7 +243,7 @@ fn kept_value_size(name: &str) -> Option<usize> {
         names::FLOW_COUNTS => Some(size_of::<FlowCounts>()),
         names::FLOW_SHARED => Some(size_of::<u64>()),
         names::RECENT => Some(size_of::<Recent>()),
-        names::RECENT_CHUNKS => Some(size_of::<Chunk>()),
+        names::RECENT_BLOCKS => Some(size_of::<Block>()),
         names::METRICS => Some(size_of::<Counter>()),
         names::NODE_STATE => Some(size_of::<NodeState>()),
         _ => None,

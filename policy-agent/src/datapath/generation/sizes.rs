@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use policy_common::{PortSetId, RuleKey, V4, V6, limits, names, shares::CHUNK_SLOTS};
+use policy_common::{
+    PortSetId, RuleKey, V4, V6, limits, names,
+    shares::{CHUNK_SLOTS, FIRST_SLOTS},
+};
 use policy_core::plan::{Room, Table};
 use policy_ebpf::lines::lines_for;
 
@@ -174,6 +177,14 @@ impl TableSizes {
         lines_for::<RuleKey>(self.all_rules())
     }
 
+    /// Blocks of recent flows that rings share: with a quarter more places than there are flows, few
+    /// chunks find none.
+    pub(crate) fn blocks(&self) -> u32 {
+        (self.max_flows / (4 * CHUNK_SLOTS))
+            .saturating_mul(5)
+            .max(1)
+    }
+
     /// Entries per map, by name.
     pub(crate) fn entries(&self) -> BTreeMap<&'static str, u32> {
         // Arrays by number, of which 0 is nobody's.
@@ -198,8 +209,13 @@ impl TableSizes {
             (names::FLOW_COUNTS, numbers),
             (names::FLOW_CREDITS, numbers.saturating_mul(2)),
             (names::EVENT_BUDGETS, numbers),
-            (names::RECENT, numbers.saturating_mul(2 * CHUNK_SLOTS)),
-            (names::RECENT_CHUNKS, (self.max_flows / CHUNK_SLOTS).max(1)),
+            (
+                names::RECENT,
+                numbers
+                    .saturating_mul(2 * FIRST_SLOTS)
+                    .saturating_add(self.blocks().saturating_mul(CHUNK_SLOTS)),
+            ),
+            (names::RECENT_BLOCKS, self.blocks()),
         ])
     }
 }

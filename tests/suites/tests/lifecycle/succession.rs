@@ -44,3 +44,24 @@ fn an_agent_that_waits_touches_nothing_and_goes_on_when_the_one_before_ends() {
         scene.passes("host", "shop/web");
     });
 }
+
+#[test]
+fn an_agent_that_could_not_load_ends_while_the_one_before_enforces() {
+    in_every_setting(&[], |scene| {
+        scene.pod("shop/web", "app: web", 10);
+        scene.policy("deny", DENY_ALL);
+        let directory = scene.cluster.manifests().with_file_name("next");
+        std::fs::create_dir(&directory).unwrap();
+        let before = scene.cluster.agent.status().unwrap().agent.pid;
+        let mut next = scene.cluster.agent.after(&directory);
+        // More memory than any machine has.
+        next.begin(&["--wait", "--max-rules", "4000000000"])
+            .unwrap();
+        let ended = next.wait("it ends", |_| Ok(false)).unwrap_err().to_string();
+        assert!(ended.contains("the agent ended: exit status: 1"), "{ended}");
+        assert!(ended.contains("loading"), "{ended}");
+        assert_eq!(scene.cluster.agent.status().unwrap().agent.pid, before);
+        scene.is_silent("outside", "shop/web");
+        scene.passes("host", "shop/web");
+    });
+}

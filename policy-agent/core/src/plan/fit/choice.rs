@@ -1,4 +1,4 @@
-//! Which rulesets get room, and what the tables are to hold.
+//! What the tables are to hold.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -10,12 +10,11 @@ use policy_common::{Direction, IdentityId, PortSetId, RulesetId};
 use super::{
     DENY, Haste, Room, Short, Table,
     draft::{Draft, Full, Question},
-    loss, of, rulesets, set,
+    loss, of,
+    selection::Selection,
+    set,
 };
 use crate::plan::{AddressValue, contents::Contents};
-
-/// Rulesets beyond the smallest that fit together which are tried one by one.
-const TRIES: usize = 32;
 
 /// What the tables are to hold.
 pub(super) struct Choice {
@@ -32,72 +31,16 @@ pub(super) struct Choice {
 impl Choice {
     pub(super) fn new(have: &Contents, want: &Contents, room: &Room, haste: Haste) -> Self {
         let question = Question::new(have, want, room);
-        let mut staying = rulesets(have);
-        let wanted = rulesets(want);
-        let mut early = BTreeSet::new();
-        // What is in force comes first; it grows only with new addresses, which can be nobody's.
-        let mut chosen = staying.clone();
-        let mut new: Vec<_> = wanted.difference(&chosen).copied().collect();
-        let size = sizes(want);
-        new.sort_by_key(|id| (size.get(id).copied().unwrap_or(0), *id));
-        let nobodies = question.draft(&chosen, &staying).nobodies();
-        let refusal = |chosen: &BTreeSet<RulesetId>, staying: &BTreeSet<RulesetId>| {
-            let draft = question.draft(chosen, staying);
-            let lost = draft.lost().filter(|_| draft.nobodies() > nobodies);
-            draft.full.or(lost)
-        };
-        // Small ones first, so that as many pods as possible have their rules.
-        let with = |count: usize, chosen: &BTreeSet<RulesetId>| -> BTreeSet<RulesetId> {
-            chosen
-                .iter()
-                .chain(new.iter().take(count))
-                .copied()
-                .collect()
-        };
-        let (mut fits, mut fails) = (0, new.len() + 1);
-        while fits + 1 < fails {
-            let middle = usize::midpoint(fits, fails);
-            if refusal(&with(middle, &chosen), &staying).is_none() {
-                fits = middle;
-            } else {
-                fails = middle;
-            }
-        }
-        chosen = with(fits, &chosen);
-        let mut refused: BTreeMap<RulesetId, Full> = BTreeMap::new();
-        let mut last = None;
-        for (tried, &id) in new.iter().skip(fits).enumerate() {
-            if let Some(full) = last.filter(|_| tried >= TRIES) {
-                refused.insert(id, full);
-                continue;
-            }
-            chosen.insert(id);
-            let Some(full) = refusal(&chosen, &staying) else {
-                continue;
-            };
-            // The old rules of those who want it may make the room, if nobody else has them.
-            let freed = freed(have, want, &chosen, &wanted);
-            let fewer = |all: &BTreeSet<RulesetId>| all.difference(&freed).copied().collect();
-            let (smaller, rest): (BTreeSet<_>, BTreeSet<_>) = (fewer(&chosen), fewer(&staying));
-            let may_go = haste == Haste::Now || loss::is_any(have, want, &freed);
-            if may_go && !freed.is_empty() && refusal(&smaller, &rest).is_none() {
-                (chosen, staying) = (smaller, rest);
-                early.extend(freed);
-            } else {
-                chosen.remove(&id);
-                refused.insert(id, full);
-                last = Some(full);
-            }
-        }
-        let written = question.draft(&chosen, &staying);
+        let selection = Selection::of(&question, haste);
+        let written = selection.draft(&question);
         let mut choice = Self {
             target: Contents::default(),
             rules: HashMap::new(),
             short: Vec::new(),
             held: BTreeSet::new(),
-            early,
+            early: selection.early,
         };
-        choice.endpoints(&question, &staying, &refused);
+        choice.endpoints(&question, &selection.staying, &selection.refused);
         choice.addresses(&question, &written);
         choice.tables(&question, written);
         choice
@@ -180,36 +123,4 @@ impl Choice {
         self.target.cidrs = written.cidrs;
         self.rules = written.rules;
     }
-}
-
-/// Rules of each ruleset.
-fn sizes(want: &Contents) -> BTreeMap<RulesetId, usize> {
-    let mut sizes = BTreeMap::new();
-    for (ruleset, _) in want.rules.keys() {
-        *sizes.entry(*ruleset).or_default() += 1;
-    }
-    sizes
-}
-
-/// Rulesets that nobody has any more once everybody has what is chosen for him.
-fn freed(
-    have: &Contents,
-    want: &Contents,
-    chosen: &BTreeSet<RulesetId>,
-    wanted: &BTreeSet<RulesetId>,
-) -> BTreeSet<RulesetId> {
-    let mut freed: BTreeSet<_> = rulesets(have).difference(wanted).copied().collect();
-    for (ifindex, entry) in &have.endpoints {
-        for direction in [Direction::Ingress, Direction::Egress] {
-            let Some(old) = of(entry, direction) else {
-                continue;
-            };
-            let after = want.endpoints.get(ifindex);
-            let next = after.and_then(|after| of(after, direction));
-            if next.is_some_and(|next| !chosen.contains(&next.ruleset)) {
-                freed.remove(&old.ruleset);
-            }
-        }
-    }
-    freed
 }

@@ -28,8 +28,18 @@ pub(super) fn is_any(have: &Contents, want: &Contents, leaving: &BTreeSet<Rulese
     })
 }
 
-/// Whether who changes from the first rules to the others loses anything.
+/// Whether who changes from the first rules to the others loses anything, by what those say now or by what
+/// they would say of the identities that are wanted, among which may be parts of older ones.
 pub(super) fn loses(
+    (have, old): (&Contents, DirectionEntry),
+    (want, next): (&Contents, DirectionEntry),
+) -> bool {
+    [have, want]
+        .into_iter()
+        .any(|contents| loses_by((contents, old), (want, next)))
+}
+
+fn loses_by(
     (have, old): (&Contents, DirectionEntry),
     (want, next): (&Contents, DirectionEntry),
 ) -> bool {

@@ -21,6 +21,7 @@ mod draft;
 mod loss;
 mod route;
 mod rows;
+mod selection;
 
 use std::{collections::BTreeSet, net::IpAddr};
 

@@ -26,7 +26,6 @@ pub(super) fn can_follow(world: &MemoryWorld) -> bool {
     config == untouched.config
         && world.now == untouched.now
         && world.max_flows == untouched.max_flows
-        && world.max_recent == untouched.max_recent
         && world.ports.is_empty()
         && !world.carries.get()
         && world.endpoints.len() == world.interfaces.len()
