@@ -293,11 +293,18 @@ fn delivered_locally(scene: &mut Scene) {
 }
 
 fn macvlan_child(scene: &mut Scene) {
-    let child = Netns::new("child").unwrap();
+    // One that has a name and a number on the node; one that has neither, as has one that is nested in a pod's.
+    for child in [Netns::new("child").unwrap(), Netns::unnamed().unwrap()] {
+        child_of_the_bridge(scene, &child);
+    }
+}
+
+fn child_of_the_bridge(scene: &mut Scene, child: &Netns) {
     let host = &scene.cluster.node.host;
+    let path = format!("/proc/{}/fd/{}", std::process::id(), child.handle().fd());
     host.ip(&[
         format!("link add mv0 link {BRIDGE} type macvlan mode bridge"),
-        format!("link set mv0 netns {} name {INSIDE}", child.name()),
+        format!("link set mv0 netns {path} name {INSIDE}"),
     ])
     .unwrap();
     child
@@ -312,14 +319,15 @@ fn macvlan_child(scene: &mut Scene) {
         BpfHelper::BPF_FUNC_get_netns_cookie,
     )
     .unwrap();
-    for family in [false, true] {
+    let ways = [Protocol::Udp, Protocol::Tcp].map(|one| [(one, false), (one, true)]);
+    for (protocol, family) in ways.concat() {
         let web = SocketAddr::new(scene.address(WEB, family), 54);
-        let _server = Server::start(scene.netns(WEB), Protocol::Udp, web).unwrap();
-        let outcome = probe(&scene.cluster.node.host, Protocol::Udp, None, web, SOON).unwrap();
+        let _server = Server::start(scene.netns(WEB), protocol, web).unwrap();
+        let outcome = probe(&scene.cluster.node.host, protocol, None, web, SOON).unwrap();
         assert_eq!(outcome, Outcome::Allowed, "the node itself");
         let mark = scene.cluster.mark();
         let within = std::time::Duration::from_millis(500);
-        let outcome = probe(&child, Protocol::Udp, None, web, within).unwrap();
+        let outcome = probe(child, protocol, None, web, within).unwrap();
         if told {
             assert_eq!(outcome, Outcome::Denied, "the container");
             scene.awaits_drop("the container", mark, reaching(WEB, Reason::Policy));
@@ -327,7 +335,7 @@ fn macvlan_child(scene: &mut Scene) {
             assert_eq!(outcome, Outcome::Allowed, "what older kernels cannot tell");
         }
     }
-    drop(child);
+    child.ip(&[format!("link del {INSIDE}")]).unwrap();
 }
 
 fn class(scene: &mut Scene) {

@@ -5,9 +5,21 @@ use std::{fs::File, io::Write, os::unix::fs::symlink};
 use policy_harness::traffic::Outcome;
 
 use crate::{
-    scene::{FROM_CLIENT, eventually, in_every_setting, policy},
+    scene::{DENY_ALL, FROM_CLIENT, eventually, in_every_setting, policy},
     steady::Steady,
 };
+
+#[test]
+fn a_directory_that_loses_its_last_manifest_is_said_when_it_happens() {
+    in_every_setting(&[], |scene| {
+        scene.policy("deny", DENY_ALL);
+        scene.remove_policy("deny");
+        eventually("it is said", || {
+            let log = scene.cluster.agent.log();
+            log.contains("any more: everything that they said is gone")
+        });
+    });
+}
 
 #[test]
 fn a_file_that_is_truncated_and_written_again_never_opens_what_it_closes() {
