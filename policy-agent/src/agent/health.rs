@@ -137,10 +137,17 @@ fn response(status: StatusCode, text: String, kind: &'static str) -> Response<Fu
     response
 }
 
-/// On a thread of its own: maps are read, which takes longer the more flows there are.
+/// On a thread of its own: maps are read, which takes longer the more flows there are. One at a time, also
+/// where clients go away before they have their answer.
 async fn scraped(metrics: Metrics) -> Response<Full<Bytes>> {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match tokio::task::spawn_blocking(move || metrics.scrape()).await {
+    let turn = metrics.turn().await;
+    let scrape = move || {
+        let text = metrics.scrape();
+        drop(turn);
+        text
+    };
+    match tokio::task::spawn_blocking(scrape).await {
         Ok(text) => response(StatusCode::OK, text, OPEN_METRICS),
         Err(_) => response(
             StatusCode::INTERNAL_SERVER_ERROR,

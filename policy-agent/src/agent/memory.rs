@@ -11,14 +11,14 @@ use std::{
     sync::Arc,
 };
 
-use policy_core::bind::{Binder, MOST_ADDRESSES};
+use policy_core::bind::Binder;
 
 use super::{
     Agent,
     endpoints::{key, leads_into},
 };
 use crate::{
-    datapath::{About, Memory as Record, MemoryMap, PinDirError, Pins},
+    datapath::{About, MOST_FIRST, Memory as Record, MemoryMap, PinDirError, Pins},
     node::{Interface, Sandbox},
 };
 
@@ -231,6 +231,10 @@ impl Agent {
                 (tag, _) => tag,
             };
             let first = self.binder.first_addresses(ifindex).iter().copied();
+            let mut addresses: Vec<_> = first.filter(is_telling).collect();
+            // A family of which nothing is kept would count as one that was never seen.
+            let is_cut = addresses.len() > MOST_FIRST;
+            addresses.truncate(MOST_FIRST);
             let record = Record {
                 tag,
                 owner: sandbox.map_or(0, |sandbox| self.binder.owner(&key(sandbox))),
@@ -238,9 +242,9 @@ impl Agent {
                 peer: sandbox.map_or(0, |sandbox| sandbox.ifindex),
                 is_late: port.is_late,
                 is_moved: port.moved,
-                is_unremembered: self.binder.is_unremembered(ifindex),
+                is_unremembered: is_cut || self.binder.is_unremembered(ifindex),
                 name: interface.name.to_string(),
-                addresses: first.filter(is_telling).take(MOST_ADDRESSES).collect(),
+                addresses,
             };
             wanted.insert(about, record);
         }

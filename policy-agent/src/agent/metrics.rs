@@ -16,6 +16,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use super::{Snapshot, status::Published};
 use crate::{
     datapath::{self, Counters, MapFill, PinDir},
@@ -86,6 +88,7 @@ pub(super) struct Metrics {
     measured: Measured,
     pins: PinDir,
     counted: Arc<Mutex<Option<Counted>>>,
+    turns: Arc<Semaphore>,
 }
 
 impl Metrics {
@@ -95,11 +98,18 @@ impl Metrics {
             measured,
             pins,
             counted: Arc::default(),
+            turns: Arc::new(Semaphore::new(1)),
         }
     }
 
     pub(super) fn published(&self) -> &Published {
         &self.published
+    }
+
+    /// Waits until no other scrape is under way; it is whoever holds the permit.
+    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        Arc::clone(&self.turns).acquire_owned().await.ok()
     }
 
     /// The text of a scrape. Reads maps: not for the loop's thread.

@@ -82,9 +82,10 @@ pub enum BindProblem {
         "addresses of pod {0} are behind the interface, whose network namespace is another pod's"
     )]
     OtherSandbox(ObjectName),
-    /// The interface has a pod's addresses, but what an earlier run remembered of it cannot be read.
+    /// The interface has a pod's addresses, but what an earlier run remembered of it cannot be read, or was too
+    /// much to be kept.
     #[error(
-        "addresses of pod {0} are behind the interface, but what an earlier run remembered cannot be read: it is nobody's until it is made anew"
+        "addresses of pod {0} are behind the interface, but what an earlier run knew of it could not be kept or read: it is nobody's until it is made anew"
     )]
     Unremembered(ObjectName),
     /// The pod's addresses were added to the interface after others had been seen.

@@ -177,3 +177,20 @@ fn metrics_are_scraped_with_get_and_end_as_open_metrics_do() {
     );
     assert_eq!(ask(address, "POST /metrics").unwrap().0, 405);
 }
+
+#[test]
+fn whoever_asks_for_metrics_and_leaves_costs_no_thread() {
+    let address = server(&enforcing(), SOON);
+    for _ in 0..200 {
+        let mut stream = connect(address);
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n").unwrap();
+    }
+    assert_eq!(ask(address, "GET /metrics").unwrap().0, 200);
+    let threads = std::fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter(|task| {
+            let name = task.as_ref().unwrap().path().join("comm");
+            std::fs::read_to_string(name).is_ok_and(|name| name.starts_with("tokio-"))
+        });
+    assert!(threads.count() < 20);
+}

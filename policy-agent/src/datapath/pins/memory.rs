@@ -13,13 +13,14 @@ use std::{
 use aya::maps::{HashMap, Map, MapData, MapError};
 use bytemuck::{Pod, Zeroable};
 use policy_common::names;
-use policy_core::bind::MOST_ADDRESSES;
 
 use super::{PinDirError, Pins, remove, rename};
 use crate::datapath::kernel::{abi::Abi, element::gone};
 
 /// Elements that there may be; room is taken only by those that there are.
 const MOST: u32 = 1 << 16;
+/// So many addresses of one interface or pod fit.
+pub const MOST_FIRST: usize = 12;
 /// `BPF_F_NO_PREALLOC` (linux/bpf.h).
 const NO_PREALLOC: u32 = 1;
 
@@ -78,9 +79,9 @@ struct Value {
     netns: i32,
     peer: u32,
     flags: u32,
-    families: [u8; MOST_ADDRESSES],
+    families: [u8; MOST_FIRST],
     name: [u8; libc::IFNAMSIZ],
-    addresses: [[u8; 16]; MOST_ADDRESSES],
+    addresses: [[u8; 16]; MOST_FIRST],
     /// Over the key and everything before it.
     check: u64,
 }

@@ -19,4 +19,4 @@ pub use file::is_bpffs;
 pub(crate) use file::{entries, remove, rename};
 pub use locked::Pins;
 pub(crate) use memory::MemoryMap;
-pub use memory::{About, Memory};
+pub use memory::{About, MOST_FIRST, Memory};

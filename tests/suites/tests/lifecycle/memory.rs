@@ -10,7 +10,8 @@ use std::{
 use aya::maps::{HashMap, MapData};
 use policy_agent::agent::{EndpointStatus, UnenforcedInterface};
 use policy_harness::{
-    Netns, Wiring,
+    Attach, Netns, Wiring,
+    cluster::pod_manifest,
     topology::{BRIDGE, INSIDE},
     wire::{Ethernet, Port, transport::udp_packet},
 };
@@ -271,4 +272,52 @@ fn without_its_memory_an_agent_takes_nobody_for_a_pod_that_was_not_its_interface
             log.contains("what an earlier run remembered of interfaces cannot be read")
         });
     });
+}
+
+#[test]
+fn who_has_many_addresses_takes_none_anew_while_no_agent_runs() {
+    for (number, attach, reason) in [
+        (4, Attach::Tcx, "after others had been seen"),
+        (12, Attach::Clsact, "could not be kept or read"),
+    ] {
+        let mut scene = Scene::stopped(Wiring::Routed, attach);
+        cast_aside(&mut scene);
+        // Nobody's pod, with addresses of both families; IPv6 comes last in every list.
+        let [_, first] = addresses(100);
+        let parsed = [first.parse().unwrap()];
+        let node = &mut scene.cluster.node;
+        let interface = node
+            .add_pod("shop/nobody", &parsed)
+            .unwrap()
+            .interface
+            .clone();
+        let more = (101..101 + number)
+            .map(|one| format!("addr add {}/32 dev {INSIDE}", addresses(one)[0]));
+        scene
+            .netns("shop/nobody")
+            .ip(&more.collect::<Vec<_>>())
+            .unwrap();
+        scene.cluster.agent.start(&[]).unwrap();
+        thread::sleep(SET_UP);
+        scene.cluster.agent.stop().unwrap();
+        let [_, taken] = addresses(40);
+        scene
+            .netns("shop/nobody")
+            .ip(&[
+                format!("addr del {first}/128 dev {INSIDE}"),
+                format!("addr add {taken}/128 dev {INSIDE} nodad"),
+            ])
+            .unwrap();
+        let text = pod_manifest("shop", "late", "app: client", &[&taken]);
+        scene.cluster.write("pod-shop-late.yaml", &text).unwrap();
+        scene.cluster.agent.start(&[]).unwrap();
+        is_nobodys(&scene, &interface, reason);
+    }
+}
+
+/// A policy, and a pod that it isolates, before any agent runs.
+fn cast_aside(scene: &mut Scene) {
+    scene.pod("shop/web", "app: web", 10);
+    scene.policy("deny", "{podSelector: {matchLabels: {app: web}}}");
+    scene.policy("from-client", FROM_CLIENT);
 }

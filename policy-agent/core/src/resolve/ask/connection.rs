@@ -30,7 +30,7 @@ pub enum Unanswerable {
     NoSuchPod(ObjectName),
     /// Policies do not see it.
     #[error(
-        "pod {0} is on its node's network: no policy selects it, and it has its node's address. Ask with that address, or with `host`"
+        "pod {0} is on its node's network: no policy selects it. Ask with `host` if the other end is on that node, else with the node's address"
     )]
     HostNetwork(ObjectName),
     /// It sends and receives nothing.
