@@ -115,6 +115,11 @@ pub trait Flows<F: Family> {
 pub trait Shares {
     /// FLOW_COUNTS: one flow more, if the bounds allow it, and its place in RECENT.
     fn charge(&self, endpoint: EndpointId, opener: u8) -> Charge;
+    /// The same where few packets come, which need not look first at what this processor was lent.
+    #[inline(always)]
+    fn charge_seldom(&self, endpoint: EndpointId, opener: u8) -> Charge {
+        self.charge(endpoint, opener)
+    }
     /// FLOW_COUNTS: one flow less.
     fn release(&self, endpoint: EndpointId, opener: u8);
     /// As [`make_room`](crate::flows::limits::make_room).

@@ -31,6 +31,11 @@ impl Shares for Kernel {
         }
     }
 
+    #[inline(always)]
+    fn charge_seldom(&self, endpoint: EndpointId, opener: u8) -> Charge {
+        Charge(charge_flow(endpoint.0.into(), opener.into()))
+    }
+
     fn release(&self, endpoint: EndpointId, opener: u8) {
         release_flow(endpoint.0.into(), opener.into());
     }

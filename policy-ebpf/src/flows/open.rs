@@ -12,7 +12,7 @@ use crate::{
     case::Case,
     decision::Decision,
     family::Family,
-    lookup::{Flows, Full, Tables, World},
+    lookup::{Flows, Tables, World},
     packet::{Bytes, transport::Kind},
     question::Answer,
     rules::is_isolated,
@@ -71,6 +71,7 @@ pub(crate) fn open<F: Family, W: Tables<F> + World, B: Steps + ?Sized>(
     let opener = found.flow.state.opener;
     // Most new flows are the first with their key: no look at the table before.
     let charge = world.charge(case.endpoint.id, opener);
+    let charge = Charge(case.frame.opaque(charge.0));
     if charge.is_taken() {
         if Flows::<F>::add_flow(world, &found.key, &found.flow) {
             remember::<F, W>(world, charge.place(), &found.key);
@@ -81,15 +82,14 @@ pub(crate) fn open<F: Family, W: Tables<F> + World, B: Steps + ?Sized>(
     found.status = 0;
     if let Some(before) = Flows::<F>::flow(world, &found.key) {
         found.before = before;
-        found.status = Found::<F::Key>::PRESENT;
-        if !is_expired(
+        let is_over = is_expired(
             &before,
             case.segment.protocol(),
             found.flow.last_seen,
             world.hz(),
-        ) {
-            found.status |= Found::<F::Key>::LIVE;
-        }
+        );
+        let live = case.frame.opaque(u64::from(!is_over)) * Found::<F::Key>::LIVE;
+        found.status = Found::<F::Key>::PRESENT | live;
     }
     let live = found.before.state;
     let replaceable = live.phase == FlowState::PHASE_CLOSING || !live.verdict.allows();
@@ -155,30 +155,32 @@ fn track<F: Family, W: Tables<F> + World>(
     refused: Charge,
 ) -> Result<(), Reason> {
     let opener = found.flow.state.opener;
-    if found.status & Found::<F::Key>::PRESENT != 0 {
-        let before = found.before.state.opener;
-        if before != opener {
-            // The other side's flow becomes this side's.
-            let charge = world.charge(endpoint, opener);
-            if !charge.is_taken() {
-                return Err(reason(charge));
-            }
-            world.release(endpoint, before);
-            remember_apart::<F, W>(world, charge.place(), &found.key);
+    let is_present = found.status & Found::<F::Key>::PRESENT != 0;
+    let mut place = NOWHERE;
+    if !is_present {
+        // The new flow is counted in the place of the one that gives way.
+        place = world.make_room(endpoint, opener, F::peer_hash(&found.key));
+        if place == NOWHERE {
+            return Err(reason(refused));
         }
-        return Flows::<F>::replace_flow(world, &found.key, &found.flow)
-            .map_err(|Full| Reason::FlowTableFull);
+    } else if found.before.state.opener != opener {
+        // The other side's flow becomes this side's.
+        let charge = world.charge_seldom(endpoint, opener);
+        if !charge.is_taken() {
+            return Err(reason(charge));
+        }
+        world.release(endpoint, found.before.state.opener);
+        place = charge.place();
     }
-    let place = world.make_room(endpoint, opener, F::peer_hash(&found.key));
-    if place == NOWHERE {
-        return Err(reason(refused));
-    }
-    // The new flow is counted in the place of the one that gave way.
     if Flows::<F>::replace_flow(world, &found.key, &found.flow).is_err() {
-        world.release(endpoint, opener);
+        if !is_present {
+            world.release(endpoint, opener);
+        }
         return Err(Reason::FlowTableFull);
     }
-    remember_apart::<F, W>(world, place, &found.key);
+    if place != NOWHERE {
+        remember_apart::<F, W>(world, place, &found.key);
+    }
     Ok(())
 }
 
