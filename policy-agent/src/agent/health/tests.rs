@@ -6,6 +6,8 @@ use std::{
     time::Instant,
 };
 
+use futures_util::FutureExt as _;
+
 use super::*;
 use crate::{
     agent::{Snapshot, metrics::Measured},
@@ -23,10 +25,13 @@ fn metrics(published: &Published) -> Metrics {
 
 /// A server that gives its clients so long.
 fn server(published: &Published, patience: Duration) -> SocketAddr {
+    serving(metrics(published), patience)
+}
+
+fn serving(metrics: Metrics, patience: Duration) -> SocketAddr {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    let metrics = metrics(published);
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -179,18 +184,23 @@ fn metrics_are_scraped_with_get_and_end_as_open_metrics_do() {
 }
 
 #[test]
-fn whoever_asks_for_metrics_and_leaves_costs_no_thread() {
-    let address = server(&enforcing(), SOON);
-    for _ in 0..200 {
+fn one_scrape_is_made_at_a_time_and_who_leaves_waits_for_none() {
+    let metrics = metrics(&enforcing());
+    let address = serving(metrics.clone(), SOON);
+    let turn = metrics.turn().now_or_never().flatten();
+    assert!(turn.is_some());
+    for _ in 0..2 * MOST_CLIENTS {
         let mut stream = connect(address);
         write!(stream, "GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n").unwrap();
     }
+    // While somebody scrapes, probes are answered and further scrapes wait.
+    assert_eq!(ask(address, "GET /healthz").unwrap().0, 200);
+    let mut waiting = TcpStream::connect(address).unwrap();
+    waiting
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    write!(waiting, "GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n").unwrap();
+    assert!(waiting.read(&mut [0]).is_err());
+    drop((turn, waiting));
     assert_eq!(ask(address, "GET /metrics").unwrap().0, 200);
-    let threads = std::fs::read_dir("/proc/self/task")
-        .unwrap()
-        .filter(|task| {
-            let name = task.as_ref().unwrap().path().join("comm");
-            std::fs::read_to_string(name).is_ok_and(|name| name.starts_with("tokio-"))
-        });
-    assert!(threads.count() < 20);
 }
