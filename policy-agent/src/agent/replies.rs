@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Agent, AgentError, LATEST_SWEEP, Phase, SWEEP, SWEEP_SHARE, URGENT_SWEEP,
+    Agent, AgentError, LATEST_SWEEP, Phase, SWEEP, SWEEP_SHARE, URGENT_SWEEP, drops,
     hooks::Job,
     shortage,
     tables::{Reply, Request, State},
@@ -76,6 +76,7 @@ impl Agent {
 
     pub(super) fn on_applied(&mut self, turn: u64, state: State) {
         self.written = turn;
+        self.former.written(turn, drops::since_boot());
         self.is_exact = state.is_exact;
         self.held = state.held;
         self.is_refused = state.is_refused;
