@@ -29,7 +29,7 @@ mod others;
 mod pins;
 
 pub use events::{DebugLines, EventReader};
-pub use flows::{SweepError, Sweeper, Swept};
+pub use flows::{OpenFlow, SweepError, Sweeper, Swept};
 pub use generation::{
     Carry, Counters, Datapath, EMBEDDED, Failure, Filled, Generation, HostSockets, LoadError,
     LoadOptions, Loaded, MapFill, NodeFacts, Programs, TableSizes, TableWriter, fill,
