@@ -12,6 +12,7 @@ mod alone;
 mod attribution;
 mod budget;
 mod collection;
+mod control;
 mod controls;
 mod drops;
 mod endpoints;
@@ -72,7 +73,7 @@ pub use snapshot::{
     AgentStatus, EndpointStatus, Isolation, STALE_MS, Snapshot, UnenforcedInterface,
 };
 pub use sources::SourceStatus;
-pub use status::{StatusError, query};
+pub use status::query;
 
 /// How often the flow tables are swept, at most and at least; in between, so seldom that it costs
 /// a ten-thousandth of a processor: without sweeps what is over gives way to what is new.
@@ -232,7 +233,10 @@ pub async fn run(
     let (sender, mut node_events) = mpsc::channel(NODE_EVENTS);
     let mut node_task = tokio::spawn(watcher.run(sender));
     let mut agent = Agent::new(&options, &pins, &source)?;
-    status::listen(&options.pins, agent.published.clone())?;
+    let desk = control::Desk {
+        published: agent.published.clone(),
+    };
+    crate::control::listen(&options.pins.socket(), desk)?;
     #[cfg(feature = "health")]
     if let Some(address) = options.health {
         let (published, measured) = (agent.published.clone(), agent.measured.clone());

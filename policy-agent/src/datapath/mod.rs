@@ -47,5 +47,6 @@ pub use kernel::{
 pub use others::{OtherAgents, OtherPins, OtherProgram, OthersError, other_agents};
 pub(crate) use pins::MemoryMap;
 pub use pins::{
-    About, DEFAULT_PIN_PATH, Lifetime, MOST_FIRST, Memory, PinDir, PinDirError, Pins, is_bpffs,
+    About, DEFAULT_PIN_PATH, DEFAULT_RUN_DIR, Lifetime, MOST_FIRST, Memory, PinDir, PinDirError,
+    Pins, is_bpffs,
 };
