@@ -1,3 +1,5 @@
+//! What is read of messages as the kernel writes them.
+
 use super::*;
 use crate::netlink::message::push;
 

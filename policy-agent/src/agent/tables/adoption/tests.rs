@@ -1,3 +1,5 @@
+//! Whose open connections are taken over, and what becomes of them.
+
 use policy_common::{PortSetId, RulesetId};
 use policy_core::plan::DirectionEntry;
 
