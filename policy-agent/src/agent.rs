@@ -31,6 +31,7 @@ mod options;
 mod own;
 mod pins;
 mod ports;
+mod questions;
 mod readiness;
 mod reconcile;
 mod replies;
@@ -233,9 +234,7 @@ pub async fn run(
     let (sender, mut node_events) = mpsc::channel(NODE_EVENTS);
     let mut node_task = tokio::spawn(watcher.run(sender));
     let mut agent = Agent::new(&options, &pins, &source)?;
-    let desk = control::Desk {
-        published: agent.published.clone(),
-    };
+    let (desk, mut questions) = control::Desk::new(&options, agent.published.clone());
     crate::control::listen(&options.pins.socket(), desk)?;
     #[cfg(feature = "health")]
     if let Some(address) = options.health {
@@ -266,6 +265,7 @@ pub async fn run(
                 Some(done) => agent.on_done(done, Instant::now()),
                 None => return Err(AgentError::TaskEnded("the hooks")),
             },
+            Some(question) = questions.recv() => agent.on_question(question),
             () = tokio::time::sleep(sleep) => idle = true,
         }
         agent.pace.changed |= !idle;

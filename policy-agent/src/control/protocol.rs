@@ -4,7 +4,7 @@
 //! `{"version":1,"error":"…"}`, which is the last line. Invariant: whatever bytes come, reading them
 //! gives a request or an error, and takes no more memory than [`MOST_REQUEST`].
 
-use std::{io, path::PathBuf};
+use std::{io, net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,26 @@ pub const MOST_REQUEST: usize = 64 << 10;
 pub enum Request {
     /// What is enforced and what is not.
     Status,
+    /// Whether a packet passes, and why.
+    Explain(Explain),
+}
+
+/// A question about a packet, in the words of the command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Explain {
+    /// Who sends it.
+    pub from: String,
+    /// To whom.
+    pub to: String,
+    /// Port and protocol; `None`: what passes at all.
+    pub packet: Option<String>,
+    /// Its source port; `None`: one of no connection.
+    pub source_port: Option<u16>,
+    /// It belongs to a connection, instead of opening one.
+    pub is_within: bool,
+    /// The source address that it says, where that may be another than the sender's.
+    pub source: Option<IpAddr>,
 }
 
 /// A request with the version of its protocol.

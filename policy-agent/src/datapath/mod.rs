@@ -27,6 +27,7 @@ mod hooks;
 mod kernel;
 mod others;
 mod pins;
+mod probe;
 
 pub use events::{DebugLines, EventReader};
 pub use flows::{OpenFlow, SweepError, Sweeper, Swept};
@@ -50,3 +51,4 @@ pub use pins::{
     About, DEFAULT_PIN_PATH, DEFAULT_RUN_DIR, Lifetime, MOST_FIRST, Memory, PinDir, PinDirError,
     Pins, is_bpffs,
 };
+pub use probe::{At, BothWays, Came, Echo, Probe, ProbeError, Probed, Seen, Transport};
