@@ -160,6 +160,8 @@ struct Agent {
     /// How many of the failures, the first ones, are writes that the kernel refused.
     refused_writes: usize,
     waiting: usize,
+    /// Endpoints of which it is looked for what was open before their first policy.
+    adopting: usize,
     /// The tables are exactly what the resolver says.
     is_exact: bool,
     is_refused: bool,
@@ -343,6 +345,7 @@ impl Agent {
             failures: Vec::new(),
             refused_writes: 0,
             waiting: 0,
+            adopting: 0,
             is_exact: true,
             is_refused: false,
             held: BTreeSet::new(),

@@ -32,6 +32,7 @@ impl Agent {
             Reply::Grown(loaded) => self.on_grown(loaded),
             Reply::NotReplaced(failure) => self.on_not_replaced(failure),
             Reply::Swept { clean, took } => self.on_swept(clean, took),
+            Reply::Adopting(endpoints) => self.adopting = endpoints,
             Reply::Events(events) => {
                 self.tables.events_read();
                 self.report_drops(&events);
