@@ -4,6 +4,10 @@ use policy_common::{Direction, Endpoint, Flow};
 
 use crate::{
     family::Family,
+    flows::{
+        life::{has_handshake, sender},
+        phase::exchange,
+    },
     neighbour::Neighbour,
     packet::{Bytes, IpPacket, Segment, transport::Kind},
     steps::Steps,
@@ -70,10 +74,15 @@ impl<F: Family, B: Bytes + ?Sized> Case<'_, F, B> {
 }
 
 impl<F: Family, B: Steps + ?Sized> Case<'_, F, B> {
-    /// Moves a flow on by the packet. `is_due`: the entry is written anyway.
+    /// Moves a flow on by the packet. `is_due`: the entry is written anyway. What has no handshake needs no
+    /// function of its own for that.
     #[inline(always)]
     pub(crate) fn step(&self, flow: &mut Flow, is_due: bool) {
-        self.frame
-            .step(self.packet, self.segment, self.direction, flow, is_due);
+        if has_handshake(self.segment.protocol()) {
+            self.frame
+                .step(self.packet, self.segment, self.direction, flow, is_due);
+        } else {
+            exchange(flow, sender(self.direction), is_due);
+        }
     }
 }
