@@ -10,6 +10,7 @@ use crate::{
     },
     neighbour::Neighbour,
     packet::{Bytes, IpPacket, Segment, transport::Kind},
+    port::Port,
     steps::Steps,
 };
 
@@ -53,17 +54,17 @@ impl<F: Family, B: Bytes + ?Sized> Case<'_, F, B> {
         F::key(self.endpoint.id, self.segment.protocol(), pod, peer)
     }
 
-    /// The port that the rules judge for a connection opened in `direction`, host byte order.
+    /// The port that the rules judge for a connection opened in `direction`.
     #[inline(always)]
-    pub(crate) fn judged_port(&self, direction: Direction) -> Option<u16> {
+    pub(crate) fn judged_port(&self, direction: Direction) -> Port {
         if !self.segment.has_ports() {
-            return None;
+            return Port::NONE;
         }
-        Some(u16::from_be_bytes(if direction == self.direction {
+        Port::of_be_bytes(if direction == self.direction {
             self.segment.destination_port()
         } else {
             self.segment.source_port()
-        }))
+        })
     }
 
     /// The packet begins a connection whatever came before.
