@@ -8,7 +8,6 @@ use crate::{
     family::Family,
     lookup::Fragments,
     packet::{IpPacket, Segment},
-    steps::Steps,
 };
 
 /// A transport header or a reason to drop, in one word as [`crate::Decision`].
@@ -47,9 +46,8 @@ impl Read {
 /// The transport header of a packet of an isolated endpoint: its own, which is `own`, or that of its first
 /// fragment; else a reason to drop the packet.
 #[inline(always)]
-pub fn segment<F: Family, W: Fragments, B: Steps + ?Sized>(
+pub fn segment<F: Family, W: Fragments>(
     world: &W,
-    frame: &B,
     endpoint: &Endpoint,
     direction: Direction,
     packet: &IpPacket<F>,
@@ -59,9 +57,7 @@ pub fn segment<F: Family, W: Fragments, B: Steps + ?Sized>(
         return Read::of(own);
     }
     if packet.is_later_fragment() {
-        return frame
-            .lend(packet, |packet| find(world, endpoint, direction, packet))
-            .unwrap_or(Read::failed(Reason::Malformed));
+        return find(world, endpoint, direction, packet);
     }
     Read::failed(if packet.is_first_fragment() {
         Reason::TinyFragment
@@ -70,7 +66,7 @@ pub fn segment<F: Family, W: Fragments, B: Steps + ?Sized>(
     })
 }
 
-#[inline(never)]
+#[inline(always)]
 fn find<F: Family, W: Fragments>(
     world: &W,
     endpoint: &Endpoint,
@@ -91,23 +87,7 @@ fn find<F: Family, W: Fragments>(
 
 /// Remembers the ports of a first fragment that passed.
 #[inline(always)]
-pub fn remember<F: Family, W: Fragments, B: Steps + ?Sized>(
-    world: &W,
-    frame: &B,
-    endpoint: &Endpoint,
-    direction: Direction,
-    packet: &IpPacket<F>,
-    segment: Segment,
-) -> bool {
-    frame
-        .lend(packet, |packet| {
-            put(world, endpoint, direction, packet, segment)
-        })
-        .unwrap_or(false)
-}
-
-#[inline(never)]
-fn put<F: Family, W: Fragments>(
+pub fn remember<F: Family, W: Fragments>(
     world: &W,
     endpoint: &Endpoint,
     direction: Direction,

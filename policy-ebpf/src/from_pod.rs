@@ -91,8 +91,7 @@ where
         return free::<F, W, B>(world, frame, endpoint, &packet, own);
     }
     let direction = Direction::Egress;
-    let segment = match fragment::segment(world, frame, endpoint, direction, &packet, own).segment()
-    {
+    let segment = match fragment::segment(world, endpoint, direction, &packet, own).segment() {
         Ok(segment) => segment,
         Err(decision) => return decision,
     };
@@ -110,7 +109,7 @@ where
     };
     let decision = related_or(world, &case);
     if packet.is_first_fragment() && !decision.drops() {
-        fragment::remember(world, frame, endpoint, direction, &packet, segment);
+        fragment::remember(world, endpoint, direction, &packet, segment);
     }
     decision
 }

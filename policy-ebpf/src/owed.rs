@@ -141,7 +141,7 @@ where
     if source.has(Endpoint::UNKNOWN) {
         return Decision::of(Reason::UnknownEndpoint);
     }
-    let segment = match fragment::segment(world, frame, source, direction, &packet, own).segment() {
+    let segment = match fragment::segment(world, source, direction, &packet, own).segment() {
         Ok(segment) => segment,
         Err(decision) => return decision,
     };
@@ -158,7 +158,7 @@ where
         return Decision::by_rules(Reason::Policy, answer);
     }
     if packet.is_first_fragment() {
-        fragment::remember(world, frame, source, direction, &packet, segment);
+        fragment::remember(world, source, direction, &packet, segment);
     }
     NOTHING
 }

@@ -119,8 +119,7 @@ where
         return Decision::of(Reason::NotIsolated);
     }
     let direction = Direction::Ingress;
-    let segment = match fragment::segment(world, frame, endpoint, direction, packet, own).segment()
-    {
+    let segment = match fragment::segment(world, endpoint, direction, packet, own).segment() {
         Ok(segment) => segment,
         Err(decision) => return decision,
     };
@@ -143,7 +142,7 @@ where
     };
     let decision = related_or(world, &case);
     if packet.is_first_fragment() && !decision.drops() {
-        fragment::remember(world, frame, endpoint, direction, packet, segment);
+        fragment::remember(world, endpoint, direction, packet, segment);
     }
     decision
 }
