@@ -201,8 +201,10 @@ fn drops_are_told_as_they_come_and_a_flood_hides_none() {
         scene.pod("shop/client", "app: client", 20);
         scene.policy("deny", DENY_ALL);
         let socket = PinDir::new(scene.cluster.agent.pin_path()).socket();
+        // What is dropped before the agent has got round to them is told as what came last.
         let all = Request::Observe(Observe {
             follow: true,
+            last: 4_096,
             ..Observe::default()
         });
         let follow = || control::follow::<Sight>(&socket, &all).unwrap().unwrap();
