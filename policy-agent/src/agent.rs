@@ -185,6 +185,8 @@ struct Agent {
     /// Programs need not ask the flow tables of the generation before any more.
     is_carry_over: bool,
     conflicts: Vec<String>,
+    /// Why nothing that an earlier run knew of interfaces is believed.
+    refused_memory: Option<String>,
     pace: Pace,
     published: Published,
     #[cfg(feature = "health")]
@@ -302,11 +304,13 @@ async fn ended(task: &mut JoinHandle<Result<(), node::NodeError>>) -> AgentError
 impl Agent {
     fn new(options: &AgentOptions, pins: &Pins, source: &Source) -> Result<Self, AgentError> {
         let now = Instant::now();
+        let found = memory::Found::open(pins)?;
+        let refused_memory = found.refused.clone();
         let earlier = pins.endpoints()?;
         let mechanism = options.attach.mechanism();
         let attacher = Attacher::new(pins.clone(), mechanism);
         let mut binder = pins::binder(&options.node_name, &earlier);
-        let memory = memory::Memory::open(pins, &mut binder)?;
+        let memory = memory::Memory::of(found, &mut binder);
         Ok(Self {
             unknown: options.unknown,
             mechanism,
@@ -353,6 +357,7 @@ impl Agent {
             attribution: Attribution::default(),
             is_carry_over: false,
             conflicts: Vec::new(),
+            refused_memory,
             pace: Pace::default(),
             published: Published::new(source.contact()),
             #[cfg(feature = "health")]

@@ -14,11 +14,12 @@ use std::{
 use policy_core::bind::Binder;
 
 use super::{
-    Agent,
+    Agent, AgentError,
     endpoints::{key, leads_into},
 };
 use crate::{
     datapath::{About, MOST_FIRST, Memory as Record, MemoryMap, PinDirError, Pins},
+    netns::{Mark, boot_id},
     node::{Interface, Sandbox},
 };
 
@@ -28,24 +29,99 @@ pub(super) struct Memory {
     map: MemoryMap,
     /// What stands in the map.
     written: BTreeMap<About, Record>,
+    /// The network namespace in which the interfaces are.
+    node: Record,
     /// Interfaces as an earlier run knew them, until the first list has come.
     earlier: BTreeMap<u32, Record>,
     /// Whose the namespaces of these numbers were, until they are seen or end.
     owners: BTreeMap<i32, u64>,
-    /// The numbers of the namespaces that were those of pods without an interface.
-    lost: BTreeMap<u64, i32>,
+    /// The namespaces that were those of pods without an interface.
+    lost: BTreeMap<u64, (i32, Mark)>,
     /// Names of interfaces by the tags of their pods.
     names: BTreeMap<u64, String>,
     /// The numbers of namespaces that were seen, as the binder calls them.
-    numbers: BTreeMap<Arc<str>, i32>,
+    numbers: BTreeMap<Arc<str>, (i32, Mark)>,
     is_stale: bool,
     has_failed: bool,
 }
 
+/// What was found of an earlier run's, before anything of it is believed.
+#[derive(Debug)]
+pub(super) struct Found {
+    map: MemoryMap,
+    read: Result<BTreeMap<About, Record>, String>,
+    node: Record,
+    /// Why nothing of an earlier run's is believed.
+    pub(super) refused: Option<String>,
+}
+
+impl Found {
+    /// Reads it. The pins of another network namespace than this thread's say nothing of interfaces here:
+    /// they are let go of.
+    pub(super) fn open(pins: &Pins) -> Result<Self, AgentError> {
+        let node = Record {
+            mark: Mark::own().map_err(AgentError::Namespace)?,
+            boot: boot_id().map_err(AgentError::Namespace)?,
+            ..Record::default()
+        };
+        let (mut map, mut read) = MemoryMap::open(pins)?;
+        let before = read.as_ref().ok().and_then(|all| all.get(&About::Node));
+        let is_another =
+            |before: &&Record| before.boot != node.boot || before.mark.is_another(&node.mark, &[]);
+        let mut refused = None;
+        if let Some(before) = before.filter(is_another) {
+            let left = pins.leave(number(&before.mark))?;
+            refused = Some(strange(&before.mark, &node.mark, left));
+            (map, read) = MemoryMap::open(pins)?;
+        }
+        pins.come_back(number(&node.mark))?;
+        if let Some(refused) = &refused {
+            tracing::error!("{refused}");
+        }
+        // Before anything else is pinned, so that no later run takes it for another namespace's.
+        if let Ok(read) = &mut read
+            && !read.contains_key(&About::Node)
+        {
+            map.put(About::Node, &node)?;
+            map.publish()?;
+            read.insert(About::Node, node.clone());
+        }
+        Ok(Self {
+            map,
+            read,
+            node,
+            refused,
+        })
+    }
+}
+
+/// A number for a namespace that others of this start of the machine do not have, as far as that is known.
+fn number(mark: &Mark) -> u64 {
+    match mark.cookie {
+        0 => mark.inode,
+        cookie => cookie,
+    }
+}
+
+fn strange(before: &Mark, now: &Mark, left: usize) -> String {
+    let links = match left {
+        0 => "nothing of it is there any more".into(),
+        left => format!("{left} links are still on its interfaces and stay until `cleanup`"),
+    };
+    format!(
+        "what an earlier run decided was for interfaces of another network namespace (netns {}, this one is {}): \
+         nothing of it is believed, whose each interface is is decided anew; {links}",
+        number(before),
+        number(now)
+    )
+}
+
 impl Memory {
-    /// Reads what an earlier run remembered, and tells the binder of pods.
-    pub(super) fn open(pins: &Pins, binder: &mut Binder) -> Result<Self, PinDirError> {
-        let (map, read) = MemoryMap::open(pins)?;
+    /// Takes what an earlier run remembered, and tells the binder of pods.
+    pub(super) fn of(found: Found, binder: &mut Binder) -> Self {
+        let Found {
+            map, read, node, ..
+        } = found;
         let written = read.unwrap_or_else(|damage| {
             tracing::error!(
                 "what an earlier run remembered of interfaces cannot be read ({damage}): those that were not \
@@ -57,6 +133,7 @@ impl Memory {
         let mut memory = Self {
             map,
             written,
+            node,
             earlier: BTreeMap::new(),
             owners: BTreeMap::new(),
             lost: BTreeMap::new(),
@@ -72,14 +149,15 @@ impl Memory {
                 }
                 About::Pod(tag) => {
                     binder.was_spent(*tag, &record.addresses);
-                    memory.lost.insert(*tag, record.netns);
+                    memory.lost.insert(*tag, (record.netns, record.mark));
                 }
+                About::Node => {}
             }
             if record.tag != 0 {
                 memory.names.insert(record.tag, record.name.clone());
             }
         }
-        Ok(memory)
+        memory
     }
 
     /// Interfaces or pods changed.
@@ -90,8 +168,8 @@ impl Memory {
     /// A namespace has ended: its number says nothing any more.
     pub(super) fn ended(&mut self, number: i32) {
         self.owners.remove(&number);
-        self.lost.retain(|_, one| *one != number);
-        self.numbers.retain(|_, one| *one != number);
+        self.lost.retain(|_, one| one.0 != number);
+        self.numbers.retain(|_, one| one.0 != number);
         self.is_stale = true;
     }
 
@@ -129,6 +207,7 @@ impl Agent {
             };
             let is_same = |sandbox: &Sandbox| {
                 (sandbox.number, sandbox.ifindex) == (record.netns, record.peer)
+                    && !record.mark.is_another(&sandbox.mark, &sandbox.names)
             };
             let port = self.ports.entry(interface.ifindex);
             if interface.sandbox.as_ref().is_some_and(is_same) {
@@ -154,10 +233,22 @@ impl Agent {
                 (port.moved, port.recorded) = (true, true);
             }
         }
-        let of_interfaces = earlier.values().map(|record| (record.netns, record.owner));
-        let of_pods = self.memory.lost.iter().map(|(tag, number)| (*number, *tag));
-        for (number, owner) in of_interfaces.chain(of_pods) {
-            if number >= 0 && owner != 0 {
+        // A number that is another namespace's for certain says nothing of whose it was.
+        let sandboxes = interfaces.iter().filter_map(|one| one.sandbox.as_ref());
+        let now: BTreeMap<i32, &Sandbox> = sandboxes.map(|one| (one.number, one)).collect();
+        let is_over = |number: i32, mark: &Mark| {
+            let now = now.get(&number);
+            now.is_some_and(|now| mark.is_another(&now.mark, &now.names))
+        };
+        let of_interfaces = earlier.values();
+        let of_interfaces = of_interfaces.map(|one| (one.netns, one.mark, one.owner));
+        self.memory
+            .lost
+            .retain(|_, (number, mark)| !is_over(*number, mark));
+        let of_pods = self.memory.lost.iter();
+        let of_pods = of_pods.map(|(tag, (number, mark))| (*number, *mark, *tag));
+        for (number, mark, owner) in of_interfaces.chain(of_pods) {
+            if number >= 0 && owner != 0 && !is_over(number, &mark) {
                 self.memory.owners.entry(number).or_insert(owner);
             }
         }
@@ -179,7 +270,7 @@ impl Agent {
         let known = self
             .memory
             .numbers
-            .insert(Arc::clone(&netns), sandbox.number);
+            .insert(Arc::clone(&netns), (sandbox.number, sandbox.mark));
         if known.is_none()
             && let Some(tag) = self.memory.owners.remove(&sandbox.number)
         {
@@ -216,7 +307,7 @@ impl Agent {
     }
 
     fn memorable(&self) -> BTreeMap<About, Record> {
-        let mut wanted = BTreeMap::new();
+        let mut wanted = BTreeMap::from([(About::Node, self.memory.node.clone())]);
         for (ifindex, port) in self.ports.iter() {
             let Some(interface) = &port.interface else {
                 continue;
@@ -239,23 +330,27 @@ impl Agent {
                 tag,
                 owner: sandbox.map_or(0, |sandbox| self.binder.owner(&key(sandbox))),
                 netns: sandbox.map_or(-1, |sandbox| sandbox.number),
+                mark: sandbox.map_or_else(Mark::default, |sandbox| sandbox.mark),
                 peer: sandbox.map_or(0, |sandbox| sandbox.ifindex),
                 is_late: port.is_late,
                 is_moved: port.moved,
                 is_unremembered: is_cut || self.binder.is_unremembered(ifindex),
                 name: interface.name.to_string(),
                 addresses,
+                ..Record::default()
             };
             wanted.insert(about, record);
         }
         for (tag, addresses) in self.binder.spent() {
             let mut numbers = self.binder.sandboxes_of(tag);
-            let number = numbers.find_map(|netns| self.memory.numbers.get(netns));
-            let number = number.or_else(|| self.memory.lost.get(&tag));
+            let netns = numbers.find_map(|netns| self.memory.numbers.get(netns));
+            let netns = netns.or_else(|| self.memory.lost.get(&tag)).copied();
+            let (number, mark) = netns.unwrap_or((-1, Mark::default()));
             let record = Record {
                 tag,
                 owner: tag,
-                netns: number.copied().unwrap_or(-1),
+                netns: number,
+                mark,
                 name: self.lost_name(tag).unwrap_or_else(|| self.memory.name(tag)),
                 addresses: addresses.to_vec(),
                 ..Record::default()
