@@ -12,6 +12,7 @@ mod alone;
 mod attribution;
 mod budget;
 mod collection;
+mod control;
 mod controls;
 mod drops;
 mod endpoints;
@@ -30,6 +31,7 @@ mod options;
 mod own;
 mod pins;
 mod ports;
+mod questions;
 mod readiness;
 mod reconcile;
 mod replies;
@@ -72,7 +74,7 @@ pub use snapshot::{
     AgentStatus, EndpointStatus, Isolation, STALE_MS, Snapshot, UnenforcedInterface,
 };
 pub use sources::SourceStatus;
-pub use status::{StatusError, query};
+pub use status::query;
 
 /// How often the flow tables are swept, at most and at least; in between, so seldom that it costs
 /// a ten-thousandth of a processor: without sweeps what is over gives way to what is new.
@@ -232,7 +234,8 @@ pub async fn run(
     let (sender, mut node_events) = mpsc::channel(NODE_EVENTS);
     let mut node_task = tokio::spawn(watcher.run(sender));
     let mut agent = Agent::new(&options, &pins, &source)?;
-    status::listen(&options.pins, agent.published.clone())?;
+    let (desk, mut questions) = control::Desk::new(&options, agent.published.clone());
+    crate::control::listen(&options.pins.socket(), desk)?;
     #[cfg(feature = "health")]
     if let Some(address) = options.health {
         let (published, measured) = (agent.published.clone(), agent.measured.clone());
@@ -262,6 +265,7 @@ pub async fn run(
                 Some(done) => agent.on_done(done, Instant::now()),
                 None => return Err(AgentError::TaskEnded("the hooks")),
             },
+            Some(question) = questions.recv() => agent.on_question(question),
             () = tokio::time::sleep(sleep) => idle = true,
         }
         agent.pace.changed |= !idle;

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod ask;
 mod capabilities;
 pub mod cli;
+pub mod control;
 pub mod convert;
 pub mod datapath;
 pub mod lint;

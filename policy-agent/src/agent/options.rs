@@ -2,8 +2,8 @@
 
 use policy_common::Config;
 
-use super::status::StatusError;
 use crate::{
+    control::ControlError,
     datapath::{AttachError, AttachMode, LoadError, PinDir, PinDirError, TableError, TableSizes},
     node::NodeError,
     source::{SourceError, SourceOptions},
@@ -95,9 +95,9 @@ pub enum AgentError {
     /// A task or thread ended that must not end.
     #[error("the task that follows {0} ended")]
     TaskEnded(&'static str),
-    /// `status` cannot be answered.
+    /// The control socket cannot be made.
     #[error(transparent)]
-    Status(#[from] StatusError),
+    Control(#[from] ControlError),
     /// A table could not be written.
     #[error("writing what programs are told of the node")]
     Table(#[from] TableError),

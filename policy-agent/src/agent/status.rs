@@ -1,56 +1,22 @@
-//! The socket on which the status is asked.
+//! The snapshot that is published, and who asks for it.
 //!
-//! Owns a thread that answers from what was published last, so that neither a busy loop nor a slow
-//! client holds anybody up. Invariant: asking changes nothing and needs the right to open the
-//! socket, which is the agent's user's alone from its first moment.
+//! Invariant: asking changes nothing, and holds up nobody: what is given is a copy.
 
 use std::{
-    fs,
-    io::{self, Write as _},
-    os::unix::{
-        fs::{DirBuilderExt as _, PermissionsExt as _},
-        net::{UnixListener, UnixStream},
-    },
-    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
-    thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use tokio::io::AsyncReadExt as _;
-
 use super::snapshot::Snapshot;
-use crate::{datapath::PinDir, source::Contact, telemetry};
-
-/// `status` cannot be asked or answered.
-#[derive(Debug, thiserror::Error)]
-pub enum StatusError {
-    /// The socket cannot be made.
-    #[error("making the status socket {path}")]
-    Listen {
-        /// The socket.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: io::Error,
-    },
-    /// The agent does not answer.
-    #[error("asking the agent")]
-    Ask(#[from] io::Error),
-    /// The answer cannot be read: agent and command are of different versions.
-    #[error("reading the agent's answer")]
-    Answer(#[from] serde_json::Error),
-}
-
-/// How long a client may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Clients that are served at a time; further ones are turned away.
-const MOST_CLIENTS: usize = 16;
-/// The pause after the kernel refused to accept a client: it may have no descriptors left.
-const REFUSED: Duration = Duration::from_millis(100);
+use crate::{
+    control::{self, ControlError, Request},
+    datapath::PinDir,
+    source::Contact,
+    telemetry,
+};
 
 /// The snapshot that is in force.
 #[derive(Clone, Debug)]
@@ -116,131 +82,19 @@ impl Published {
     }
 }
 
-/// Opens the socket and answers. The lock of the pin directory is held: a socket that is there
-/// belongs to nobody.
-pub(super) fn listen(pins: &PinDir, published: Published) -> Result<(), StatusError> {
-    let path = pins.socket();
-    let failed = |source| StatusError::Listen {
-        path: path.clone(),
-        source,
-    };
-    let listener = open(&path).map_err(failed)?;
-    thread::Builder::new()
-        .name("status".into())
-        .spawn(move || serve(&listener, &published))
-        .map_err(failed)?;
-    Ok(())
-}
-
-/// Makes the socket in a directory that nobody else can enter, and moves it to its place when only
-/// its owner can open it.
-fn open(path: &Path) -> io::Result<UnixListener> {
-    let private = path.with_extension("private");
-    let fresh = private.join("socket");
-    let absent = |result: io::Result<()>| match result {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    };
-    if let Some(run) = path.parent() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(run)?;
-    }
-    absent(fs::remove_dir_all(&private))?;
-    fs::DirBuilder::new().mode(0o700).create(&private)?;
-    let listener = UnixListener::bind(&fresh)?;
-    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))?;
-    fs::rename(&fresh, path)?;
-    fs::remove_dir(&private)?;
-    Ok(listener)
-}
-
-fn serve(listener: &UnixListener, published: &Published) {
-    let clients = Arc::new(AtomicUsize::new(0));
-    loop {
-        let Ok((client, _)) = listener.accept() else {
-            thread::sleep(REFUSED);
-            continue;
-        };
-        if clients.fetch_add(1, Ordering::Relaxed) >= MOST_CLIENTS {
-            clients.fetch_sub(1, Ordering::Relaxed);
-            continue;
-        }
-        let (published, counted) = (published.clone(), Arc::clone(&clients));
-        let served = thread::Builder::new()
-            .name("status client".into())
-            .spawn(move || {
-                // A client that went away, or does not read, concerns nobody else.
-                drop(answer(client, &published));
-                counted.fetch_sub(1, Ordering::Relaxed);
-            });
-        if served.is_err() {
-            clients.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-fn answer(mut client: UnixStream, published: &Published) -> io::Result<()> {
-    client.set_write_timeout(Some(PATIENCE))?;
-    let text = serde_json::to_vec(&published.get())?;
-    client.write_all(&text)
-}
-
 /// Asks the agent of a pin directory. `None`: no agent runs there.
 ///
 /// # Errors
 /// It does not answer in time, or not in a form that this version reads.
-pub async fn query(pins: &PinDir) -> Result<Option<Snapshot>, StatusError> {
-    let ask = async {
-        let mut stream = match tokio::net::UnixStream::connect(pins.socket()).await {
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-                ) =>
-            {
-                return Ok(None);
-            }
-            other => other?,
-        };
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await?;
-        Ok(Some(serde_json::from_str(&text)?))
-    };
-    tokio::time::timeout(PATIENCE, ask)
-        .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+pub fn query(pins: &PinDir) -> Result<Option<Snapshot>, ControlError> {
+    control::ask(&pins.socket(), &Request::Status)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
+    use std::{thread, time::Duration};
 
     use super::*;
-
-    #[test]
-    fn the_socket_is_its_owners_and_answers_while_a_client_does_not_read() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("socket");
-        let listener = open(&path).unwrap();
-        let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let published = Published::new(Contact::default());
-        let many = Snapshot {
-            refused: vec!["x".repeat(1_000); 4_000],
-            ..Snapshot::default()
-        };
-        published.publish(many);
-        thread::spawn(move || serve(&listener, &published));
-        let _silent = UnixStream::connect(&path).unwrap();
-        let mut client = UnixStream::connect(&path).unwrap();
-        client.set_read_timeout(Some(PATIENCE / 2)).unwrap();
-        let mut text = String::new();
-        client.read_to_string(&mut text).unwrap();
-        let snapshot: Snapshot = serde_json::from_str(&text).unwrap();
-        assert_eq!(snapshot.refused.len(), 4_000);
-    }
 
     #[test]
     fn a_snapshot_that_nobody_confirms_grows_old() {

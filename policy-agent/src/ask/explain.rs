@@ -1,21 +1,25 @@
 //! Whether a connection is allowed, by whom, and what is missing where it is not.
 
-use std::{fmt, net::IpAddr};
+use std::{borrow::Cow, fmt, net::IpAddr};
 
 use policy_common::Direction;
 use policy_core::{
     model::ObjectName,
     resolve::{Explanation, Judgement, PeerName, Resolver, RuleName, Unanswerable},
 };
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Packet, PartyArgument};
+use super::{
+    Packet, PartyArgument,
+    live::Way,
+    party::{optionally_parsed, parsed},
+};
 
 /// The version of the JSON.
 const VERSION: u32 = 1;
 
 /// An answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// It passes.
@@ -25,7 +29,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    fn of(is_allowed: bool) -> Self {
+    pub(crate) fn of(is_allowed: bool) -> Self {
         match is_allowed {
             true => Self::Allowed,
             false => Self::Denied,
@@ -43,71 +47,87 @@ impl fmt::Display for Verdict {
 }
 
 /// The answer to one question.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Answer {
     version: u32,
-    #[serde(serialize_with = "displayed")]
-    from: PartyArgument,
-    #[serde(serialize_with = "displayed")]
+    #[serde(serialize_with = "displayed", deserialize_with = "parsed")]
+    pub(super) from: PartyArgument,
+    #[serde(serialize_with = "displayed", deserialize_with = "parsed")]
     to: PartyArgument,
     /// `None` when it was asked what passes at all.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "optional",
+        deserialize_with = "optionally_parsed"
+    )]
     packet: Option<Packet>,
     /// Denied when it does not pass over every address family, or nothing does.
     pub verdict: Verdict,
-    families: Vec<Family>,
+    /// Of a running agent: whether the objects, the maps and the programs say the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agree: Option<bool>,
+    pub(super) families: Vec<Family>,
 }
 
 /// What is said of one address family.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Family {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<IpAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    destination: Option<IpAddr>,
-    verdict: Verdict,
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Family {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) source: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) destination: Option<IpAddr>,
+    pub(super) verdict: Verdict,
     /// What both ends allow, when that was asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     traffic: Option<String>,
-    ends: Vec<End>,
+    pub(super) ends: Vec<End>,
 }
 
 /// What one end says.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct End {
-    direction: &'static str,
-    pod: String,
-    verdict: Verdict,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<Why>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct End {
+    pub(super) direction: Cow<'static, str>,
+    pub(super) pod: String,
+    /// What the objects say.
+    pub(super) verdict: Verdict,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) why: Option<Why>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     traffic: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     isolated_by: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     allowed_by: Vec<Rule>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     nearest: Option<Near>,
+    /// What the maps say, read by the decisions of the programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) maps: Option<Way>,
+    /// What the program says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) program: Option<Way>,
 }
 
 /// Why a packet passes one end or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Why {
+pub(super) enum Why {
     Host,
     Itself,
     NotIsolated,
     Rule,
     NoRule,
+    SourceAddress,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Rule {
     policy: String,
     field: String,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Near {
     #[serde(flatten)]
     rule: Rule,
@@ -137,6 +157,7 @@ impl Answer {
             to,
             packet,
             verdict,
+            agree: None,
             families,
         })
     }
@@ -187,7 +208,7 @@ fn reached(
                 .filter_map(|(direction, end)| {
                     let end = end?;
                     Some(End {
-                        direction: direction.name(),
+                        direction: direction.name().into(),
                         pod: end.pod.to_string(),
                         verdict: Verdict::of(!end.traffic.is_nothing()),
                         why: None,
@@ -195,6 +216,8 @@ fn reached(
                         isolated_by: names(&end.isolated_by),
                         allowed_by: Vec::new(),
                         nearest: None,
+                        maps: None,
+                        program: None,
                     })
                 })
                 .collect(),
@@ -209,7 +232,7 @@ impl End {
         let why = Why::of(&explanation);
         let rules = explanation.allowed_by.iter().map(Rule::new);
         Self {
-            direction: direction.name(),
+            direction: direction.name().into(),
             pod: pod.to_string(),
             verdict: Verdict::of(explanation.allowed),
             why: Some(why),
@@ -220,6 +243,8 @@ impl End {
                 rule: Rule::new(&nearest.rule),
                 lacks: nearest.lacks.iter().map(ToString::to_string).collect(),
             }),
+            maps: None,
+            program: None,
         }
     }
 }
@@ -280,7 +305,8 @@ impl fmt::Display for Answer {
         let mut said = texts.clone();
         said.dedup();
         if let ([text], Some(family)) = (&said[..], self.families.first()) {
-            return write!(f, ": {}\n{text}", family.outcome());
+            write!(f, ": {}\n{text}", family.outcome())?;
+            return self.disagreement(f);
         }
         writeln!(f, ": {}", self.verdict)?;
         for (family, text) in self.families.iter().zip(texts) {
@@ -291,7 +317,7 @@ impl fmt::Display for Answer {
             writeln!(f, "{source} -> {destination}: {}", family.outcome())?;
             f.write_str(&text)?;
         }
-        Ok(())
+        self.disagreement(f)
     }
 }
 
@@ -305,7 +331,10 @@ impl Family {
 
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.ends.iter().try_for_each(|end| end.fmt(f))
+        self.ends.iter().try_for_each(|end| {
+            end.fmt(f)?;
+            end.ways(f)
+        })
     }
 }
 
@@ -325,6 +354,7 @@ impl fmt::Display for End {
             Some(Why::Host) => writeln!(f, "since a pod and its own node always reach each other"),
             Some(Why::Itself) => writeln!(f, "since a pod always reaches itself"),
             Some(Why::NotIsolated) => writeln!(f, "since no policy isolates it"),
+            Some(Why::SourceAddress) => writeln!(f, "since the source address is not the pod's"),
             Some(Why::Rule) => {
                 let rules: Vec<_> = self.allowed_by.iter().map(Rule::to_string).collect();
                 writeln!(f, "by {}", rules.join(", "))

@@ -17,6 +17,14 @@ pub struct DropQuestion {
     pub to: PartyArgument,
     /// What it was.
     pub packet: Packet,
+    /// Its source port, or nothing where it has none.
+    pub source_port: Option<u16>,
+    /// It belonged to a connection.
+    pub is_within: bool,
+    /// The source address that it said, where that was not the pod's.
+    pub source: Option<IpAddr>,
+    /// Why it was dropped.
+    reason: String,
 }
 
 /// A line raises no question that rules answer.
@@ -66,9 +74,6 @@ impl DropQuestion {
             value.ok_or(LineError::Field(name))
         };
         let reason = field("reason")?;
-        if !["policy", "flow-denied"].contains(&reason) {
-            return Err(LineError::Reason(reason.to_owned()));
-        }
         let pod = field("pod")?.parse();
         let pod: PartyArgument = pod.map_err(|_| LineError::Field("pod"))?;
         let peer = peer(field("peer")?).ok_or(LineError::Field("peer"))?;
@@ -88,7 +93,34 @@ impl DropQuestion {
             icmp if icmp.starts_with("icmp") => Packet::Icmp,
             other => return Err(LineError::Protocol(other.to_owned())),
         };
-        Ok(Self { from, to, packet })
+        let source_port = fields.get("source_port").and_then(|port| port.parse().ok());
+        let source = match (reason, fields.get("source")) {
+            ("source-address", Some(_)) => {
+                let source = field("source")?.parse();
+                Some(source.map_err(|_| LineError::Field("source"))?)
+            }
+            _ => None,
+        };
+        Ok(Self {
+            from,
+            to,
+            packet,
+            source_port: source_port.filter(|port| *port != 0),
+            is_within: reason == "flow-denied",
+            source,
+            reason: reason.to_owned(),
+        })
+    }
+
+    /// Whether rules decided about it, which is all that objects know of.
+    ///
+    /// # Errors
+    /// They were not asked.
+    pub fn is_about_rules(&self) -> Result<(), LineError> {
+        match self.reason.as_str() {
+            "policy" | "flow-denied" => Ok(()),
+            other => Err(LineError::Reason(other.to_owned())),
+        }
     }
 }
 
@@ -194,24 +226,29 @@ mod tests {
         }
     }
 
-    fn read(line: &DropLine) -> Result<DropQuestion, LineError> {
+    fn whole(line: &DropLine) -> Result<DropQuestion, LineError> {
         let [text, json] = written(|| line.log());
         let read = DropQuestion::read(&text);
         assert_eq!(DropQuestion::read(&json), read, "{text} {json}");
         read
     }
 
-    fn question(from: &str, to: &str, packet: &str) -> Result<DropQuestion, LineError> {
-        Ok(DropQuestion {
-            from: from.parse().unwrap(),
-            to: to.parse().unwrap(),
-            packet: packet.parse().unwrap(),
-        })
+    fn read(line: &DropLine) -> Result<[String; 3], LineError> {
+        let question = whole(line)?;
+        question.is_about_rules()?;
+        let DropQuestion {
+            from, to, packet, ..
+        } = question;
+        Ok([from.to_string(), to.to_string(), packet.to_string()])
+    }
+
+    fn question(from: &str, to: &str, packet: &str) -> Result<[String; 3], LineError> {
+        Ok([from, to, packet].map(str::to_owned))
     }
 
     #[test]
     fn what_the_agent_writes_is_read_back_in_both_forms() {
-        assert_eq!(read(&line()), question("shop/client", "shop/web", "80"));
+        assert_eq!(read(&line()), question("shop/client", "shop/web", "80/TCP"));
         let egress = DropLine {
             direction: Direction::Egress,
             protocol: 17,
@@ -243,7 +280,25 @@ mod tests {
             }),
             ..line()
         };
-        assert_eq!(read(&host), question("10.1.0.1", "shop/web", "80"));
+        assert_eq!(read(&host), question("10.1.0.1", "shop/web", "80/TCP"));
+    }
+
+    #[test]
+    fn what_only_a_running_agent_knows_is_read_too() {
+        let denied = DropLine {
+            reason: Reason::FlowDenied,
+            ..line()
+        };
+        let denied = whole(&denied).unwrap();
+        assert_eq!((denied.source_port, denied.source), (Some(34_918), None));
+        assert!(denied.is_within && !whole(&line()).unwrap().is_within);
+        let forged = DropLine {
+            direction: Direction::Egress,
+            reason: Reason::SourceAddress,
+            source: Some([10, 9, 9, 9].into()),
+            ..line()
+        };
+        assert_eq!(whole(&forged).unwrap().source, Some([10, 9, 9, 9].into()));
     }
 
     #[test]

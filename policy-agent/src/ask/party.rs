@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize as _, Deserializer, de::Error as _};
+
 use policy_core::{
     model::{ObjectName, Protocol},
     resolve::Party,
@@ -116,6 +118,27 @@ impl fmt::Display for Packet {
             Self::Icmp => f.write_str("ICMP"),
         }
     }
+}
+
+/// Reads back what was displayed.
+pub(super) fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(D::Error::custom)
+}
+
+/// The same, where it may be absent.
+pub(super) fn optionally_parsed<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    let text = Option::<String>::deserialize(deserializer)?;
+    let parse = |text: String| text.parse().map_err(D::Error::custom);
+    text.map(parse).transpose()
 }
 
 #[cfg(test)]

@@ -10,7 +10,10 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
-    datapath::{Attacher, DEFAULT_PIN_PATH, Mechanism, PinDir, PinDirError, Pins, interface_name},
+    datapath::{
+        Attacher, DEFAULT_PIN_PATH, DEFAULT_RUN_DIR, Mechanism, PinDir, PinDirError, Pins,
+        interface_name,
+    },
     text::Printable,
 };
 
@@ -29,6 +32,9 @@ pub(super) struct CleanupArgs {
     /// The pin directory of the agent
     #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_PATH)]
     pin_path: PathBuf,
+    /// The directory of its control socket
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_RUN_DIR)]
+    run_dir: PathBuf,
     /// Every pin directory of an agent under /sys/fs/bpf that no agent holds, instead of one
     #[arg(long, conflicts_with = "pin_path")]
     all: bool,
@@ -37,7 +43,8 @@ pub(super) struct CleanupArgs {
 pub(super) fn run(arguments: &CleanupArgs) -> anyhow::Result<ExitCode> {
     let patience = Instant::now() + PATIENCE;
     if !arguments.all {
-        clean(&PinDir::new(&arguments.pin_path), patience)?;
+        let pins = PinDir::new(&arguments.pin_path).with_run_dir(&arguments.run_dir);
+        clean(&pins, patience)?;
         return Ok(ExitCode::SUCCESS);
     }
     let found = PinDir::all()?;
@@ -46,7 +53,7 @@ pub(super) fn run(arguments: &CleanupArgs) -> anyhow::Result<ExitCode> {
     }
     let mut code = ExitCode::SUCCESS;
     for pins in found {
-        match clean(&pins, patience) {
+        match clean(&pins.with_run_dir(&arguments.run_dir), patience) {
             Err(error) if matches!(error.downcast_ref(), Some(PinDirError::Locked { .. })) => {
                 println!("left alone: {error}");
             }

@@ -4,10 +4,15 @@
 use std::{collections::BTreeSet, fs, io, path::Path};
 
 use clap::{ArgAction, Command, CommandFactory as _, Parser as _};
+use policy_common::Reason;
 use serde_json::Value;
 
 use super::{Arguments, fixture, lint, status};
-use crate::telemetry::drops;
+use crate::{
+    ask::Compared,
+    datapath::{BothWays, Seen},
+    telemetry::drops,
+};
 
 fn document(path: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -226,6 +231,31 @@ fn said(command: &str, further: &[&str]) -> BTreeSet<String> {
     found
 }
 
+/// The same with what a running agent adds.
+fn said_live() -> BTreeSet<String> {
+    let mut answer: crate::ask::Answer = serde_json::from_value(serde_json::json!({
+        "version": 1, "from": "a/b", "to": "host", "verdict": "allowed",
+        "families": [{"verdict": "allowed", "ends": [
+            {"direction": "egress", "pod": "a/b", "verdict": "allowed"},
+        ]}],
+    }))
+    .unwrap();
+    let seen = Seen {
+        passes: true,
+        reason: Reason::Allowed,
+    };
+    let both = BothWays {
+        maps: seen,
+        program: seen,
+        stamp: 0,
+    };
+    let place = answer.ends().next().unwrap().place;
+    assert_eq!(answer.compare([(place, both)]), Compared::Agree);
+    let mut found = BTreeSet::new();
+    fields(&serde_json::to_value(&answer).unwrap(), "", &mut found);
+    found
+}
+
 #[test]
 fn every_field_of_an_answer_stands_in_the_reference() {
     let questions = [
@@ -237,6 +267,8 @@ fn every_field_of_an_answer_stands_in_the_reference() {
         .into_iter()
         .flat_map(|question| said("explain", question))
         .collect();
+    let mut found = found;
+    found.extend(said_live());
     assert_eq!(documented_fields("`policy-agent explain`"), found);
     let mut found = said("matrix", &[]);
     found.extend(said("matrix", &["--diff", "OTHER"]));

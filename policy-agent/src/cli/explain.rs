@@ -4,20 +4,25 @@ use std::{io, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 
-use super::OutputFormat;
+use super::{OutputFormat, place::Place};
 use crate::{
     ask::{Answer, DropQuestion, Offline, Packet, PartyArgument, Verdict},
+    control::{self, Explain, Request},
     text::{Printable, printable_json},
 };
 
 /// Says whether a connection is allowed, by which rules, and which rule almost allows it
 ///
-/// Reads a directory of manifests, without root and without an agent: both ends are judged, wherever they
-/// run. Without PORT/PROTO it says what passes at all. Pods that have no address yet are judged as if they
-/// had one that is in no ipBlock.
+/// Asks the running agent: three ways, from the objects that it knows, from the maps, and by the loaded
+/// programs, which are run on the packet without making a flow or counting it. They are compared, for the ends
+/// that are pods of this node. Without PORT/PROTO it says what passes at all, from the objects.
+///
+/// With --manifests it reads a directory instead, without root and without an agent: both ends are judged,
+/// wherever they run. Pods that have no address yet are judged as if they had one that is in no ipBlock.
 ///
 /// Exits with 0 when it is allowed, with 1 when it is denied (over one of the address families that both
-/// ends have; without PORT/PROTO, when nothing passes), and with 2 when that cannot be said.
+/// ends have; without PORT/PROTO, when nothing passes), with 2 when that cannot be said, and with 3 when the
+/// three ways disagree, which is an error of this program or of who writes into its tables.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExplainArgs {
     /// Who opens the connection: NAMESPACE/POD, POD of the namespace default, an IP address, or `host`
@@ -34,15 +39,28 @@ pub(super) struct ExplainArgs {
     /// standard input
     #[arg(long, value_name = "LINE", conflicts_with_all = ["from", "to", "packet"])]
     drop: Option<String>,
-    /// The directory of manifests
+    /// The packet belongs to the connection that comes from this port, instead of opening one
+    #[arg(
+        long,
+        value_name = "PORT",
+        requires = "packet",
+        conflicts_with = "manifests"
+    )]
+    source_port: Option<u16>,
+    /// Ask this directory of manifests instead of an agent
     #[arg(long, value_name = "DIR")]
-    manifests: PathBuf,
+    manifests: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     output: OutputFormat,
 }
 
 const DENIED: u8 = 1;
+
+/// Exit code of ways that disagree.
+const DISAGREE: u8 = 3;
 
 /// Exit code of a question that has no answer, as of any other misuse.
 const NO_ANSWER: u8 = 2;
@@ -61,16 +79,35 @@ pub(super) fn report(
         to,
         packet,
         drop,
+        source_port,
         manifests,
+        place,
         output,
     } = arguments;
     let answer = || -> anyhow::Result<_> {
+        let mut question = Explain {
+            source_port,
+            is_within: source_port.is_some(),
+            ..Explain::default()
+        };
         let (from, to, packet) = match (from, to, drop) {
             (Some(from), Some(to), None) => (from, to, packet),
             (_, _, line) => {
-                let DropQuestion { from, to, packet } = DropQuestion::read(&line_of(line)?)?;
-                (from, to, Some(packet))
+                let line = DropQuestion::read(&line_of(line)?)?;
+                if manifests.is_some() {
+                    line.is_about_rules()?;
+                }
+                question.source_port = line.source_port;
+                question.is_within = line.is_within;
+                question.source = line.source;
+                (line.from, line.to, Some(line.packet))
             }
+        };
+        let Some(manifests) = manifests else {
+            question.from = from.to_string();
+            question.to = to.to_string();
+            question.packet = packet.map(|packet| packet.to_string());
+            return asked(&place, question);
         };
         let offline = Offline::read(&manifests).with_context(|| manifests.display().to_string())?;
         offline.complain(complaints)?;
@@ -91,10 +128,18 @@ pub(super) fn report(
             writeln!(out, "{}", printable_json(&json))?;
         }
     }
-    Ok(match answer.verdict {
-        Verdict::Allowed => 0,
-        Verdict::Denied => DENIED,
+    Ok(match (answer.agree, answer.verdict) {
+        (Some(false), _) => DISAGREE,
+        (_, Verdict::Allowed) => 0,
+        (_, Verdict::Denied) => DENIED,
     })
+}
+
+/// What the running agent says.
+fn asked(place: &Place, question: Explain) -> anyhow::Result<Answer> {
+    let socket = place.pins().socket();
+    let answer = control::ask(&socket, &Request::Explain(question))?;
+    answer.context("no agent runs here; --manifests DIR asks a directory instead")
 }
 
 /// The line that was given, or the first one of standard input.

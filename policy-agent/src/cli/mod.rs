@@ -13,6 +13,7 @@ mod fixture;
 pub mod lint;
 mod matrix;
 mod others;
+mod place;
 mod revision;
 mod run;
 mod status;

@@ -4,16 +4,14 @@ use std::{
     io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
+    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 
-use crate::{
-    agent,
-    datapath::{DEFAULT_PIN_PATH, PinDir},
-    source::manifests::revision_of,
-};
+use super::place::Place;
+use crate::{agent, source::manifests::revision_of};
 
 /// Prints the revision of a directory of manifests, and can wait until it is in force
 ///
@@ -30,9 +28,8 @@ pub(super) struct RevisionArgs {
     /// Wait for so many seconds until an agent has it in force
     #[arg(long, value_name = "SECONDS")]
     wait: Option<u64>,
-    /// The pin directory of the agent
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_PATH)]
-    pin_path: PathBuf,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// How often the agent is asked.
@@ -45,31 +42,19 @@ pub(super) fn run(arguments: &RevisionArgs) -> anyhow::Result<ExitCode> {
     let Some(seconds) = arguments.wait else {
         return Ok(ExitCode::SUCCESS);
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    let pins = PinDir::new(&arguments.pin_path);
+    let pins = arguments.place.pins();
     let deadline = Instant::now() + Duration::from_secs(seconds);
-    let in_force = runtime.block_on(async {
-        loop {
-            let snapshot = agent::query(&pins).await?;
-            let sources = snapshot.map(|snapshot| snapshot.sources);
-            let mut revisions = sources
-                .into_iter()
-                .flatten()
-                .filter_map(|source| source.revision);
-            if revisions.any(|in_force| in_force == revision.as_str()) {
-                return anyhow::Ok(true);
-            }
-            if Instant::now() >= deadline {
-                return Ok(false);
-            }
-            tokio::time::sleep(ASK).await;
+    loop {
+        let sources = agent::query(&pins)?.map(|snapshot| snapshot.sources);
+        let sources = sources.into_iter().flatten();
+        let mut revisions = sources.filter_map(|source| source.revision);
+        if revisions.any(|in_force| in_force == revision.as_str()) {
+            return Ok(ExitCode::SUCCESS);
         }
-    })?;
-    if in_force {
-        return Ok(ExitCode::SUCCESS);
+        if Instant::now() >= deadline {
+            break;
+        }
+        thread::sleep(ASK);
     }
     writeln!(io::stderr(), "not in force after {seconds} s")?;
     Ok(ExitCode::FAILURE)

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::source::kubernetes::Access;
 use crate::{
     agent::{self, AgentOptions, Controls, UnknownEndpoint},
-    datapath::{AttachMode, DEFAULT_PIN_PATH, PinDir, TableSizes},
+    datapath::{AttachMode, DEFAULT_PIN_PATH, DEFAULT_RUN_DIR, PinDir, TableSizes},
     source::SourceOptions,
     telemetry::{self, LogFormat},
 };
@@ -53,6 +53,9 @@ pub(super) struct RunArgs {
     /// Directory on a BPF file system for maps and links; one agent per directory
     #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_PATH)]
     pin_path: PathBuf,
+    /// Directory of the control socket, made with mode 0700 where it is missing
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_RUN_DIR)]
+    run_dir: PathBuf,
     /// Start though another agent enforces in this network namespace, from another pin directory:
     /// packets must then pass both. Only with TCX: clsact filters of two agents would have one place
     #[arg(long)]
@@ -174,7 +177,7 @@ pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
             arguments.kubeconfig,
         ),
         node_name: arguments.node_name,
-        pins: PinDir::new(arguments.pin_path),
+        pins: PinDir::new(arguments.pin_path).with_run_dir(arguments.run_dir),
         allow_second: arguments.allow_second_agent,
         wait: arguments.wait,
         attach: arguments.attach,

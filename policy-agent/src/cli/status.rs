@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Write as _},
-    path::PathBuf,
     process::ExitCode,
 };
 
@@ -10,10 +9,11 @@ use anyhow::Context as _;
 use policy_common::Endpoint;
 use serde::Serialize;
 
-use super::OutputFormat;
+use super::{OutputFormat, place::Place};
 use crate::{
-    agent::{self, EndpointStatus, Isolation, Snapshot, StatusError},
-    datapath::{self, DEFAULT_PIN_PATH, MapFill, OtherAgents, PinDir},
+    agent::{self, EndpointStatus, Isolation, Snapshot},
+    control::ControlError,
+    datapath::{self, MapFill, OtherAgents, PinDir},
     text::{Printable, printable_json},
 };
 
@@ -24,9 +24,8 @@ use crate::{
 /// enforced is, with 1 when not, and with 2 when no agent answers.
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArgs {
-    /// The pin directory of the agent
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_PATH)]
-    pin_path: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     output: OutputFormat,
@@ -52,12 +51,8 @@ struct Report {
 }
 
 pub(super) fn run(arguments: &StatusArgs) -> anyhow::Result<ExitCode> {
-    let pins = PinDir::new(&arguments.pin_path);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    let answer = runtime.block_on(agent::query(&pins));
+    let pins = arguments.place.pins();
+    let answer = agent::query(&pins);
     if arguments.check {
         return check(answer);
     }
@@ -126,7 +121,7 @@ fn addresses(endpoint: &Endpoint) -> Vec<String> {
 }
 
 /// Says what is wrong, if something is.
-fn check(answer: Result<Option<Snapshot>, StatusError>) -> anyhow::Result<ExitCode> {
+fn check(answer: Result<Option<Snapshot>, ControlError>) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     let snapshot = match answer {
         Ok(Some(snapshot)) => snapshot,

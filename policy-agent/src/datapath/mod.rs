@@ -27,6 +27,7 @@ mod hooks;
 mod kernel;
 mod others;
 mod pins;
+mod probe;
 
 pub use events::{DebugLines, EventReader};
 pub use flows::{SweepError, Sweeper, Swept};
@@ -47,5 +48,7 @@ pub use kernel::{
 pub use others::{OtherAgents, OtherPins, OtherProgram, OthersError, other_agents};
 pub(crate) use pins::MemoryMap;
 pub use pins::{
-    About, DEFAULT_PIN_PATH, Lifetime, MOST_FIRST, Memory, PinDir, PinDirError, Pins, is_bpffs,
+    About, DEFAULT_PIN_PATH, DEFAULT_RUN_DIR, Lifetime, MOST_FIRST, Memory, PinDir, PinDirError,
+    Pins, is_bpffs,
 };
+pub use probe::{At, BothWays, Came, Echo, Probe, ProbeError, Probed, Seen, Transport};

@@ -76,7 +76,7 @@ pub fn other_agents(own: Option<&PinDir>) -> Result<OtherAgents, OthersError> {
         pin_paths: Vec::new(),
         programs: found.into_iter().collect(),
     };
-    let is_own = |pins: &PinDir| own.is_some_and(|own| own.socket() == pins.socket());
+    let is_own = |pins: &PinDir| own.is_some_and(|own| own.is_same(pins));
     for pins in PinDir::all()?.into_iter().filter(|pins| !is_own(pins)) {
         let path = pins.path().display().to_string();
         let ids = programs(&pins)?;

@@ -310,10 +310,7 @@ impl Agent {
     }
 
     fn query(&self) -> Result<Option<Snapshot>> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        Ok(runtime.block_on(agent::query(&self.pins))?)
+        Ok(agent::query(&self.pins)?)
     }
 
     /// Waits until `done` says so; an error, with the log's end, when that takes too long or the

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Has programs that are loaded find those that they call. Objects of earlier versions have none.
-pub(super) fn fill(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+pub(in crate::datapath) fn fill(ebpf: &mut Ebpf) -> Result<(), LoadError> {
     if ebpf.program(names::TO_POD_OWED).is_none() {
         return Ok(());
     }

@@ -20,11 +20,13 @@ mod tables;
 mod verify;
 mod writer;
 
+pub(super) use calls::fill as fill_calls;
 pub use carry::Carry;
 pub use counters::Counters;
 pub use datapath::{Datapath, Generation};
 pub use failure::Failure;
 pub use fill::{MapFill, fill};
+pub(super) use load::hz;
 pub use load::{HostSockets, LoadError, LoadOptions};
 pub use loaded::{Filled, Loaded, NodeFacts};
 pub use object::EMBEDDED;

@@ -19,7 +19,7 @@ use super::{
     super::kernel::abi::Slots,
     error::{BPFFS, PinDirError, io_error},
     file::{entries, is_bpffs},
-    lock::{PinLock, run_file},
+    lock::{DEFAULT_RUN_DIR, PinLock, run_file},
     locked::Pins,
 };
 
@@ -30,12 +30,25 @@ pub const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/policy-agent";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinDir {
     path: PathBuf,
+    run: PathBuf,
 }
 
 impl PinDir {
     /// Names the directory; touches nothing.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self {
+            path: path.into(),
+            run: DEFAULT_RUN_DIR.into(),
+        }
+    }
+
+    /// The same directory, whose agent has its socket elsewhere.
+    #[must_use]
+    pub fn with_run_dir(self, run: impl Into<PathBuf>) -> Self {
+        Self {
+            run: run.into(),
+            ..self
+        }
     }
 
     /// The directory.
@@ -109,9 +122,14 @@ impl PinDir {
         Ok(Some(Pins::new(self, lock)))
     }
 
-    /// The socket on which the agent of this directory answers `status`.
+    /// The socket on which the agent of this directory is asked.
     pub fn socket(&self) -> PathBuf {
-        run_file(&self.path, "sock")
+        self.run.join(run_file(&self.path, "sock"))
+    }
+
+    /// Whether the other names the same directory, however it is written.
+    pub fn is_same(&self, other: &Self) -> bool {
+        run_file(&self.path, "") == run_file(&other.path, "")
     }
 
     /// What the directory remembers, `None` when there is nothing to read.

@@ -1,14 +1,14 @@
 //! One agent per pin directory.
 //!
 //! The lock is the directory itself: whoever sees it sees the lock, whatever else is mounted where.
-//! It is root's and closed to others, because whoever can open it can lock it. Owns also the path
-//! of the status socket, which cannot stand there: bpffs holds BPF objects only. Invariant: whoever
+//! It is root's and closed to others, because whoever can open it can lock it. Owns also the name
+//! of the control socket, which cannot stand there: bpffs holds BPF objects only. Invariant: whoever
 //! has locked the directory that the path names is alone.
 
 use std::{
     fs,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use nix::{
@@ -21,8 +21,8 @@ use super::{
     file::is_bpffs,
 };
 
-/// Where the socket is.
-const RUN_DIRECTORY: &str = "/run/policy-agent";
+/// Where sockets are unless `--run-dir` says otherwise.
+pub const DEFAULT_RUN_DIR: &str = "/run/policy-agent";
 
 /// Held while an agent works in a pin directory; the kernel lets go of it when the process ends.
 #[derive(Debug)]
@@ -95,9 +95,9 @@ pub(super) fn holder(inode: u64) -> Option<String> {
         })
 }
 
-/// A file that belongs to a pin directory but cannot stand in it.
-pub(super) fn run_file(directory: &Path, extension: &str) -> PathBuf {
-    Path::new(RUN_DIRECTORY).join(format!("{:016x}.{extension}", fnv1a(directory)))
+/// The name of a file that belongs to a pin directory but cannot stand in it.
+pub(super) fn run_file(directory: &Path, extension: &str) -> String {
+    format!("{:016x}.{extension}", fnv1a(directory))
 }
 
 /// Stable across builds, unlike the standard library's hashes: two versions of the agent must find

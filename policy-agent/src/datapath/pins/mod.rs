@@ -18,6 +18,7 @@ pub use dir::{DEFAULT_PIN_PATH, PinDir};
 pub use error::PinDirError;
 pub use file::is_bpffs;
 pub(crate) use file::{entries, remove, rename};
+pub use lock::DEFAULT_RUN_DIR;
 pub use locked::Pins;
 pub(crate) use memory::MemoryMap;
 pub use memory::{About, MOST_FIRST, Memory};

@@ -43,4 +43,5 @@ mod twins;
 mod untold;
 mod upgrade;
 mod ways;
+mod why;
 mod world;

@@ -1,0 +1,84 @@
+//! What the agent answers on its control socket.
+//!
+//! Runs in the threads of clients. Invariant: what needs the loop waits for it here, never the other
+//! way round.
+
+mod explain;
+
+use std::{
+    io,
+    sync::{
+        Mutex,
+        mpsc::{RecvTimeoutError, sync_channel},
+    },
+    time::Duration,
+};
+
+use policy_common::Config;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use super::{
+    AgentOptions,
+    questions::{Outline, Question},
+    status::Published,
+};
+use crate::{
+    control::{Answers, Client, Request},
+    datapath::{PinDir, Probe},
+};
+
+/// Questions that may wait for the loop.
+const MOST_QUESTIONS: usize = 16;
+/// How long the loop may take to get round to one.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Everything that answers need.
+pub(super) struct Desk {
+    published: Published,
+    questions: Sender<Question>,
+    pins: PinDir,
+    config: Config,
+    /// Who asks waits for who asked before: the programs run on one packet at a time.
+    probe: Mutex<Probe>,
+}
+
+impl Desk {
+    /// The desk, and the questions that it has for the loop.
+    pub(super) fn new(options: &AgentOptions, published: Published) -> (Self, Receiver<Question>) {
+        let (questions, asked) = channel(MOST_QUESTIONS);
+        let desk = Self {
+            published,
+            questions,
+            pins: options.pins.clone(),
+            config: options.config,
+            probe: Mutex::default(),
+        };
+        (desk, asked)
+    }
+
+    /// Asks the loop.
+    fn outline(
+        &self,
+        question: impl FnOnce(std::sync::mpsc::SyncSender<Result<Outline, String>>) -> Question,
+    ) -> Result<Outline, String> {
+        let (reply, answer) = sync_channel(1);
+        let is_busy = self.questions.try_send(question(reply)).is_err();
+        let answer = match is_busy {
+            true => Err(RecvTimeoutError::Timeout),
+            false => answer.recv_timeout(PATIENCE),
+        };
+        answer.unwrap_or_else(|_| Err("the agent's loop is held up".into()))
+    }
+}
+
+impl Answers for Desk {
+    fn answer(&self, request: Request, client: &mut Client) -> io::Result<()> {
+        match request {
+            Request::Status => client.say(&self.published.get()),
+            Request::Explain(question) => match self.explain(&question) {
+                Ok(answer) => client.say(&answer),
+                Err(why) => client.refuse(why),
+            },
+        }
+    }
+}
