@@ -205,12 +205,21 @@ impl Agent {
             let Some(record) = earlier.get(&interface.ifindex) else {
                 continue;
             };
+            let sandbox = interface.sandbox.as_ref();
+            // Only when the namespace of a number has ended, another one has it; and a pod gives none a name.
+            let is_anew = |sandbox: &Sandbox| {
+                sandbox.number == record.netns
+                    && record.mark.is_another(&sandbox.mark, &sandbox.names)
+            };
+            if sandbox.is_some_and(is_anew) {
+                self.is_another_interface(interface.ifindex);
+                continue;
+            }
             let is_same = |sandbox: &Sandbox| {
                 (sandbox.number, sandbox.ifindex) == (record.netns, record.peer)
-                    && !record.mark.is_another(&sandbox.mark, &sandbox.names)
             };
             let port = self.ports.entry(interface.ifindex);
-            if interface.sandbox.as_ref().is_some_and(is_same) {
+            if sandbox.is_some_and(is_same) {
                 proven.insert(record.netns);
                 if record.owner != 0 {
                     self.memory.owners.insert(record.netns, record.owner);
@@ -262,6 +271,15 @@ impl Agent {
                 self.ports.entry(interface.ifindex).is_late = true;
             }
         }
+    }
+
+    /// The interface that an earlier run knew by this index is gone, and so is its namespace.
+    fn is_another_interface(&mut self, ifindex: u32) {
+        // Nothing is decided before the start is known: there is nothing to be told.
+        self.binder.interface_removed(ifindex);
+        self.own.gone(ifindex);
+        self.ports.remove(ifindex);
+        self.ids.release(ifindex);
     }
 
     /// An interface leads into this sandbox: tells the binder what an earlier run knew of it.

@@ -157,8 +157,8 @@ fn igmp_names_groups_and_nothing_else() {
 }
 
 /// Reports of versions 2 and 3 with a record of this kind and these sources, in either family.
-fn with_sources(node: &Node, kind: u8, sources: usize) -> [(Vec<u8>, bool); 2] {
-    let count = u8::try_from(sources).unwrap();
+fn with_sources(node: &Node, kind: u8, count: u8) -> [(Vec<u8>, bool); 2] {
+    let sources = usize::from(count);
     let header = Header {
         hops: 1,
         extensions: &[ALERT],

@@ -150,9 +150,14 @@ fn a_namespace_of_the_node_that_lives_on_stays_closed_and_may_come_back() {
 
 #[test]
 fn pods_that_were_made_anew_in_the_numbers_of_others_are_known_at_once() {
-    in_every_setting(&[], |scene| {
+    let case = |scene: &mut Scene, coincide: bool| {
         cast(scene);
         scene.cluster.agent.stop().unwrap();
+        let at = if coincide {
+            indexes(scene)
+        } else {
+            BTreeMap::new()
+        };
         let numbers = |scene: &Scene| {
             let host = scene.netns("host").name().to_owned();
             let list = std::process::Command::new("ip")
@@ -170,7 +175,7 @@ fn pods_that_were_made_anew_in_the_numbers_of_others_are_known_at_once() {
         eventually("their numbers are free", || {
             numbers(scene) <= before - PODS.len()
         });
-        come_up_in_another_order(scene, &BTreeMap::new());
+        come_up_in_another_order(scene, &at);
         assert_eq!(numbers(scene), before);
         for (name, ..) in PODS {
             scene.serve(name);
@@ -178,7 +183,10 @@ fn pods_that_were_made_anew_in_the_numbers_of_others_are_known_at_once() {
         scene.cluster.agent.start(&[]).unwrap();
         everybody_is_known(scene);
         is_right(scene);
-    });
+    };
+    for coincide in [false, true] {
+        in_every_setting(&[], |scene| case(scene, coincide));
+    }
 }
 
 #[test]
