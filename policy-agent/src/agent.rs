@@ -27,6 +27,8 @@ mod locals;
 mod memory;
 #[cfg(feature = "health")]
 mod metrics;
+mod names;
+mod observers;
 mod options;
 mod own;
 mod pins;
@@ -158,6 +160,8 @@ struct Agent {
     /// How many of the failures, the first ones, are writes that the kernel refused.
     refused_writes: usize,
     waiting: usize,
+    /// Endpoints of which it is looked for what was open before their first policy.
+    adopting: usize,
     /// The tables are exactly what the resolver says.
     is_exact: bool,
     is_refused: bool,
@@ -184,6 +188,8 @@ struct Agent {
 
     // Sinks.
     attribution: Attribution,
+    former: names::FormerNames,
+    observers: observers::Observers,
     /// Programs need not ask the flow tables of the generation before any more.
     is_carry_over: bool,
     conflicts: Vec<String>,
@@ -234,7 +240,7 @@ pub async fn run(
     let (sender, mut node_events) = mpsc::channel(NODE_EVENTS);
     let mut node_task = tokio::spawn(watcher.run(sender));
     let mut agent = Agent::new(&options, &pins, &source)?;
-    let (desk, mut questions) = control::Desk::new(&options, agent.published.clone());
+    let (desk, mut questions) = control::Desk::new(&options, &agent);
     crate::control::listen(&options.pins.socket(), desk)?;
     #[cfg(feature = "health")]
     if let Some(address) = options.health {
@@ -343,6 +349,7 @@ impl Agent {
             failures: Vec::new(),
             refused_writes: 0,
             waiting: 0,
+            adopting: 0,
             is_exact: true,
             is_refused: false,
             held: BTreeSet::new(),
@@ -359,6 +366,8 @@ impl Agent {
             alarms: BTreeSet::new(),
             next_verify: now + VERIFY,
             attribution: Attribution::default(),
+            former: names::FormerNames::default(),
+            observers: observers::Observers::default(),
             is_carry_over: false,
             conflicts: Vec::new(),
             refused_memory,
@@ -376,7 +385,9 @@ impl Agent {
             Change::Node(_) | Change::NodeRemoved(_) => return self.peer_node(change),
             _ => Vec::new(),
         };
+        let owners = self.owners(&change);
         self.change(change);
+        self.note_former(owners);
         for event in events {
             self.on_bind(event);
         }

@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::limits;
+use crate::limits::{self, POD_LINKS};
 
 /// The global `CONFIG` of the object.
 #[repr(C)]
@@ -98,6 +98,19 @@ pub struct Control {
 }
 
 impl Control {
-    /// Name of the map that holds the global: the only one that is not initialised.
+    /// Name of the map that holds the global: the section of what is not initialised.
     pub const MAP: &'static str = ".bss";
+}
+
+/// The global `POD_LINKS` of the object: a word for each interface index modulo [`POD_LINKS`] – bit 0: packets
+/// of pods come by (pods' interfaces and their bridges), bits 32 to 63: the index of an IFB.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct PodLinks(pub [u64; POD_LINKS as usize]);
+
+impl PodLinks {
+    /// No pods' interfaces and no IFBs.
+    pub const NONE: Self = Self([0; POD_LINKS as usize]);
+    /// Name of the map that holds the global: a section of its own.
+    pub const MAP: &'static str = ".bss.links";
 }

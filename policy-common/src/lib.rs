@@ -24,7 +24,7 @@ pub mod verdict;
 
 pub use addr::{V4, V6};
 pub use address_entry::AddressEntry;
-pub use config::{Config, Control};
+pub use config::{Config, Control, PodLinks};
 pub use counter::Counter;
 pub use direction::Direction;
 pub use endpoint::{DirectionRules, Endpoint, EndpointId};

@@ -34,7 +34,7 @@ pub const INLINE_PORTS: usize = 7;
 pub const MAX_BLOCKS: u32 = MAX_FLOWS / (4 * CHUNK_SLOTS) * 5;
 /// IPv6 extension headers that are walked before a packet is dropped.
 pub const MAX_EXTENSION_HEADERS: usize = 6;
-/// Elements of POD_LINKS.
+/// Words of POD_LINKS.
 pub const POD_LINKS: u32 = 4_096;
 /// 64-bit words of the bitmap of UDP tunnel ports.
 pub const TUNNEL_PORT_WORDS: u32 = 1_024;

@@ -55,8 +55,7 @@ pub const EVENT_BUDGETS: &str = "EVENT_BUDGETS";
 pub const EVENTS: &str = "EVENTS";
 /// direction × [`crate::Reason::COUNT`] + reason → [`crate::Counter`] (per-CPU array).
 pub const METRICS: &str = "METRICS";
-/// interface index modulo [`crate::limits::POD_LINKS`] → 1 where packets of pods come by: pods'
-/// interfaces and their bridges; in the upper half, the index of an IFB (array).
+/// 0 → [`crate::PodLinks`] (array). The pin's name: in the object it is [`crate::PodLinks::MAP`].
 pub const POD_LINKS: &str = "POD_LINKS";
 /// The programs that call one another: [`TO_POD_OWED`] at [`CALL_TO_POD_OWED`], [`TO_POD`] at
 /// [`CALL_TO_POD`], [`TO_POD_LAST`] at [`CALL_TO_POD_LAST`] where it is loaded (program array).

@@ -64,8 +64,8 @@ impl Origin {
 
 /// What a decision asks of an [`Origin`], in one word: its fields would each take a place on the program's
 /// stack. Bits 0: this host made the packet; 1: egress is still to be judged; 2: it began at a socket of this
-/// host or of a container; 3: a tag stands in its metadata; 16: its stamp; 32: the interface by which it entered
-/// this host.
+/// host or of a container; 3: a tag stands in its metadata; 16: the interface by which it
+/// entered this host; 48: its stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Whence(pub u64);
@@ -75,12 +75,14 @@ impl Whence {
     const OWED: u64 = 2;
     const SOCKET: u64 = 4;
     const TAGGED: u64 = 8;
+    const INTERFACE: u32 = 16;
+    const STAMP: u32 = 48;
 
     /// What is known of a packet's origin; `link`: of the interface by which it came.
     #[inline(always)]
     pub const fn of(origin: &Origin, link: Link) -> Self {
-        let mut word = (origin.ingress_ifindex as u64) << 32
-            | (origin.stamp as u64) << 16
+        let mut word = (origin.ingress_ifindex as u64) << Self::INTERFACE
+            | (origin.stamp as u64) << Self::STAMP
             | (origin.has_vlan_tag as u64) << Self::TAGGED.ilog2();
         // From elsewhere, and nobody's: most packets.
         let is_strange = origin.stamp & Stamp::JUDGED == 0 && link.0 == Link::NONE.0;
@@ -120,7 +122,7 @@ impl Whence {
     /// The interface by which the packet entered this host, 0 when it began here or lost it.
     #[inline(always)]
     pub const fn ingress_ifindex(self) -> u32 {
-        (self.0 >> 32) as u32
+        (self.0 >> Self::INTERFACE) as u32
     }
 
     /// The endpoint of this node that sent the packet: whose interface it came by, or where that is a
@@ -132,7 +134,7 @@ impl Whence {
             return None;
         }
         let ingress_ifindex = self.ingress_ifindex();
-        let stamp = Stamp((self.0 >> 16) as u16);
+        let stamp = Stamp((self.0 >> Self::STAMP) as u16);
         let id = match world.number_at(ingress_ifindex) {
             Some(id) => id,
             None if stamp.is_stamp() => stamp.endpoint(),
@@ -146,7 +148,7 @@ impl Whence {
     }
 }
 
-/// An element of POD_LINKS, in which interfaces share a place whose indices are the same modulo their number –
+/// A word of POD_LINKS, in which interfaces share a place whose indices are the same modulo their number –
 /// bits 0: whether packets of pods come by one of them, 32: the index of one that is an IFB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link(pub u64);

@@ -4,6 +4,7 @@
 //! way round.
 
 mod explain;
+mod observe;
 
 use std::{
     io,
@@ -18,7 +19,8 @@ use policy_common::Config;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{
-    AgentOptions,
+    Agent, AgentOptions,
+    observers::Observers,
     questions::{Outline, Question},
     status::Published,
 };
@@ -35,6 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Everything that answers need.
 pub(super) struct Desk {
     published: Published,
+    observers: Observers,
     questions: Sender<Question>,
     pins: PinDir,
     config: Config,
@@ -44,10 +47,11 @@ pub(super) struct Desk {
 
 impl Desk {
     /// The desk, and the questions that it has for the loop.
-    pub(super) fn new(options: &AgentOptions, published: Published) -> (Self, Receiver<Question>) {
+    pub(super) fn new(options: &AgentOptions, agent: &Agent) -> (Self, Receiver<Question>) {
         let (questions, asked) = channel(MOST_QUESTIONS);
         let desk = Self {
-            published,
+            published: agent.published.clone(),
+            observers: agent.observers.clone(),
             questions,
             pins: options.pins.clone(),
             config: options.config,
@@ -79,6 +83,7 @@ impl Answers for Desk {
                 Ok(answer) => client.say(&answer),
                 Err(why) => client.refuse(why),
             },
+            Request::Observe(wanted) => self.observe(wanted, client),
         }
     }
 }

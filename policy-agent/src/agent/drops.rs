@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 use policy_common::{Direction, EndpointId, Event, Reason, RulesetId};
 
+use policy_core::model::{Change, ObjectName};
+
 use super::Agent;
 use crate::telemetry::drops::{DropLine, Peer};
 
@@ -23,6 +25,7 @@ impl Agent {
                     self.measured.denied(&drop.policies);
                 }
                 drop.log();
+                self.observers.tell((&drop).into());
             }
         }
     }
@@ -68,7 +71,7 @@ impl Agent {
             at: time_of(event),
             source: address(event.family, event.source),
             source_port: u16::from_be_bytes(event.source_port),
-            peer: peer.map(|address| self.peer(address)),
+            peer: peer.map(|address| self.peer(address, event.time)),
             protocol: event.protocol,
             family: event.family,
             ethertype: u16::from_be_bytes(event.ethertype),
@@ -79,13 +82,44 @@ impl Agent {
         })
     }
 
-    fn peer(&self, address: IpAddr) -> Peer {
+    /// The other side, as it was then.
+    fn peer(&self, address: IpAddr, then: u64) -> Peer {
+        let former = self.former.at(address, then);
         Peer {
             address,
-            pod: self.resolver.pod_at(address).cloned(),
+            pod: former
+                .unwrap_or_else(|| self.resolver.pod_at(address))
+                .cloned(),
             is_host: self.host_addresses.contains(&address),
         }
     }
+    /// Who has the addresses that a change may give to somebody else.
+    pub(super) fn owners(&self, change: &Change) -> Vec<(IpAddr, Option<ObjectName>)> {
+        let (name, claimed) = match change {
+            Change::Pod(pod) => (&pod.name, pod.addresses.as_slice()),
+            Change::PodRemoved(name) => (name, &[][..]),
+            _ => return Vec::new(),
+        };
+        let own = self.resolver.addresses_of(name);
+        let gained = claimed.iter().filter(|address| !own.contains(address));
+        let all = own.iter().chain(gained).copied();
+        all.map(|address| (address, self.resolver.pod_at(address).cloned()))
+            .collect()
+    }
+
+    /// Remembers who lost an address.
+    pub(super) fn note_former(&mut self, owners: Vec<(IpAddr, Option<ObjectName>)>) {
+        for (address, owner) in owners {
+            if self.resolver.pod_at(address) != owner.as_ref() {
+                self.former.was(address, owner, self.turn + 1);
+            }
+        }
+    }
+}
+
+/// Nanoseconds since boot, as the programs count.
+pub(super) fn since_boot() -> u64 {
+    u64::try_from(monotonic().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// When the packet was judged.

@@ -13,6 +13,7 @@ use super::{
     hooks::{At, Done, Job},
     ports::{Action, ISOLATED, Port},
     reconcile::Verb,
+    tables::Request,
 };
 use crate::datapath::{Hook, Mechanism};
 
@@ -136,6 +137,13 @@ impl Agent {
             // What was done meanwhile was done with the programs before.
             record.outdated |=
                 generation < self.growth.generation && record.state != HookState::Absent;
+        }
+        let is_first = matches!(verb, Verb::Attach | Verb::Bridge) && record.is_in_front();
+        if let Some(fact) = &port.fact
+            && is_first
+            && self.phase != Phase::Enforcing
+        {
+            self.tables.ask(Request::Adopt(fact.id));
         }
         self.alarms.insert(ifindex);
     }

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Agent, AgentError, LATEST_SWEEP, Phase, SWEEP, SWEEP_SHARE, URGENT_SWEEP,
+    Agent, AgentError, LATEST_SWEEP, Phase, SWEEP, SWEEP_SHARE, URGENT_SWEEP, drops,
     hooks::Job,
     shortage,
     tables::{Reply, Request, State},
@@ -32,6 +32,7 @@ impl Agent {
             Reply::Grown(loaded) => self.on_grown(loaded),
             Reply::NotReplaced(failure) => self.on_not_replaced(failure),
             Reply::Swept { clean, took } => self.on_swept(clean, took),
+            Reply::Adopting(endpoints) => self.adopting = endpoints,
             Reply::Events(events) => {
                 self.tables.events_read();
                 self.report_drops(&events);
@@ -76,6 +77,7 @@ impl Agent {
 
     pub(super) fn on_applied(&mut self, turn: u64, state: State) {
         self.written = turn;
+        self.former.written(turn, drops::since_boot());
         self.is_exact = state.is_exact;
         self.held = state.held;
         self.is_refused = state.is_refused;

@@ -50,6 +50,9 @@ pub struct Snapshot {
     pub refused_writes: usize,
     /// Operations that wait because of them.
     pub waiting: usize,
+    /// Endpoints of which it is looked for connections that were open before their first policy.
+    #[serde(default)]
+    pub adopting: usize,
 }
 
 /// The agent's process.
@@ -234,6 +237,7 @@ impl Agent {
             failures: self.failures.clone(),
             refused_writes: self.refused_writes,
             waiting: self.waiting,
+            adopting: self.adopting,
         }
     }
 

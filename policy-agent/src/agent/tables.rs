@@ -5,6 +5,7 @@
 //! interfaces. Invariant: requests are executed in the order in which they came, and everything
 //! that was queued is written before the tables are settled once.
 
+mod adoption;
 mod events;
 mod messages;
 mod replace;
@@ -21,11 +22,15 @@ use std::{
     time::Instant,
 };
 
+use policy_common::Endpoint;
 use policy_core::plan::Op;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use self::events::{IDLE_TICK, UNTOLD};
 pub(super) use self::messages::{Reply, Request, State};
+use self::{
+    adoption::Adoption,
+    events::{IDLE_TICK, UNTOLD},
+};
 use super::{AgentError, AgentOptions, causes};
 use crate::datapath::{
     Attacher, Datapath, EventReader, Failure, Generation, LoadOptions, Loaded, Mechanism,
@@ -118,8 +123,8 @@ impl Loader {
         })?)
     }
 
-    /// The generation with which a run begins.
-    fn first(&self) -> Result<Loaded, AgentError> {
+    /// The generation with which a run begins, and the endpoints of the run before.
+    fn first(&self) -> Result<(Loaded, Vec<Endpoint>), AgentError> {
         let earlier = self.pins.endpoints()?;
         let mut loaded = self.load(self.options.sizes)?;
         // Flows under numbers that nobody has must not be taken over by whoever gets the number.
@@ -127,7 +132,7 @@ impl Loader {
         if let Err(error) = loaded.sweep(&live) {
             tracing::warn!("sweeping flows: {}", causes(&error));
         }
-        Ok(loaded)
+        Ok((loaded, earlier))
     }
 
     /// Whether filters will perhaps bridge the wait for links: at a first start, or after one that was
@@ -157,6 +162,7 @@ struct Worker {
     unsettled: bool,
     last_event: Option<Instant>,
     next_untold: Instant,
+    adoption: Adoption,
 }
 
 impl Worker {
@@ -167,7 +173,7 @@ impl Worker {
         unread: Arc<AtomicUsize>,
         inbox: &Receiver<Request>,
     ) -> Result<(), AgentError> {
-        let loaded = loader.first()?;
+        let (loaded, earlier) = loader.first()?;
         // The loop may have ended: then this thread ends too.
         drop(replies.send(Reply::Loaded));
         let mut node = NodeFacts::default();
@@ -199,7 +205,11 @@ impl Worker {
             unsettled: false,
             last_event: None,
             next_untold: Instant::now() + UNTOLD,
+            adoption: Adoption::default(),
         };
+        if worker.adoption.begin(&earlier, &wanted, Instant::now()) {
+            worker.adopt_first();
+        }
         // In this order: hooks are looked for only where the loop knows that their endpoint is written.
         worker.written(turn, &failures);
         worker.in_force(programs);
@@ -210,7 +220,9 @@ impl Worker {
     fn work(&mut self, inbox: &Receiver<Request>) {
         let mut next_tick = Instant::now() + IDLE_TICK;
         loop {
-            let wait = next_tick.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let due = self.adoption.due(now).unwrap_or(next_tick).min(next_tick);
+            let wait = due.saturating_duration_since(now);
             match inbox.recv_timeout(wait) {
                 Ok(first) => {
                     let more = inbox.try_iter().take(MOST_REQUESTS);
@@ -220,6 +232,9 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let now = Instant::now();
+            if self.adoption.due(now).is_some_and(|due| due <= now) {
+                self.adopt_rest();
+            }
             if now >= next_tick {
                 next_tick = now + self.tick(now);
             }
@@ -253,6 +268,9 @@ impl Worker {
                 wanted,
                 may_grow,
             } => {
+                if self.adoption.foresee_all(&wanted, Instant::now()) {
+                    self.adopt_first();
+                }
                 let limit = if may_grow { self.memory_limit } else { 0 };
                 let failures = self.now.tables.fit(&wanted, limit);
                 self.written(turn, &failures);
@@ -296,6 +314,7 @@ impl Worker {
                     tracing::warn!("taking flows along: {}", causes(&error));
                 }
             }
+            Request::Adopt(endpoint) => self.adoption.attached(endpoint),
             Request::TellLast => self.tell_last(),
             Request::Sweep(live) => {
                 // After it, numbers are given again: what was counted under them is another's.
@@ -315,6 +334,9 @@ impl Worker {
 
     fn write(&mut self, ops: Option<(u64, Vec<Op>)>) {
         let Some((turn, ops)) = ops else { return };
+        if self.adoption.foresee(&ops, Instant::now()) {
+            self.adopt_first();
+        }
         let failures = self.now.tables.apply(&ops);
         if self.now.tables.is_exact() {
             self.written(turn, &failures);

@@ -11,7 +11,7 @@ use super::{Arguments, fixture, lint, status};
 use crate::{
     ask::Compared,
     datapath::{BothWays, Seen},
-    telemetry::drops,
+    telemetry::{drops, observed},
 };
 
 fn document(path: &str) -> String {
@@ -275,6 +275,15 @@ fn every_field_of_an_answer_stands_in_the_reference() {
     // Which protocols there are depends on the rules.
     found.remove("traffic[].over[].ports.UDP[][]");
     assert_eq!(documented_fields("`policy-agent matrix`"), found);
+}
+
+#[test]
+fn every_field_of_an_observed_packet_stands_in_the_reference() {
+    let mut packet = observed::tests::packet("ingress", "shop/web", "shop/client");
+    packet.peer_is_host = true;
+    let mut found = BTreeSet::new();
+    fields(&serde_json::to_value(&packet).unwrap(), "", &mut found);
+    assert_eq!(documented_fields("`policy-agent observe`"), found);
 }
 
 #[test]

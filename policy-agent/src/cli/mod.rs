@@ -12,6 +12,7 @@ mod explain;
 mod fixture;
 pub mod lint;
 mod matrix;
+mod observe;
 mod others;
 mod place;
 mod revision;
@@ -64,6 +65,7 @@ enum Command {
     Lint(lint::LintArgs),
     Explain(explain::ExplainArgs),
     Matrix(matrix::MatrixArgs),
+    Observe(observe::ObserveArgs),
     Revision(revision::RevisionArgs),
     Completions(completions::CompletionsArgs),
     Manual(completions::ManualArgs),
@@ -82,6 +84,7 @@ pub fn main(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Lint(arguments) => printed(lint::run(&arguments)),
         Command::Explain(arguments) => printed(explain::run(arguments)),
         Command::Matrix(arguments) => printed(matrix::run(&arguments)),
+        Command::Observe(arguments) => printed(observe::run(&arguments)),
         Command::Revision(arguments) => printed(revision::run(&arguments)),
         Command::Completions(arguments) => printed(completions::completions(&arguments)),
         Command::Manual(arguments) => completions::manual(&arguments),

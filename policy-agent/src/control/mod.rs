@@ -10,5 +10,5 @@ mod protocol;
 mod server;
 
 pub use client::{Replies, ask, follow};
-pub use protocol::{ControlError, Explain, MOST_REQUEST, Request, read_request};
+pub use protocol::{ControlError, Explain, MOST_REQUEST, Observe, Request, Sight, read_request};
 pub(crate) use server::{Answers, Client, listen};

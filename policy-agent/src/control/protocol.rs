@@ -8,6 +8,8 @@ use std::{io, net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::{ask::Verdict, telemetry::observed::Observed};
+
 /// The version of the protocol.
 pub(crate) const VERSION: u32 = 1;
 /// Bytes of the longest request.
@@ -21,6 +23,36 @@ pub enum Request {
     Status,
     /// Whether a packet passes, and why.
     Explain(Explain),
+    /// What packets met.
+    Observe(Observe),
+}
+
+/// Which packets are wanted, in the words of the command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Observe {
+    /// Who sent them.
+    pub from: Option<String>,
+    /// To whom.
+    pub to: Option<String>,
+    /// What became of them.
+    pub verdict: Option<Verdict>,
+    /// Why.
+    pub reason: Option<String>,
+    /// How many of those that came before.
+    pub last: usize,
+    /// Those that come, too.
+    pub follow: bool,
+}
+
+/// A line for an observer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sight {
+    /// A packet.
+    Packet(Box<Observed>),
+    /// So many were lost, because they were not read in time.
+    Lost(u64),
 }
 
 /// A question about a packet, in the words of the command line.

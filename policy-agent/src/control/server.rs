@@ -27,6 +27,8 @@ use super::protocol::{Answer, ControlError, MOST_REQUEST, Request, VERSION, read
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Clients that are served at a time.
 const MOST_CLIENTS: usize = 32;
+/// How long it is looked whether a client is there.
+const LOOK: Duration = Duration::from_millis(1);
 /// The pause after the kernel refused to accept a client: it may have no descriptors left.
 const REFUSED: Duration = Duration::from_millis(100);
 
@@ -88,6 +90,21 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Whether nobody is there any more. Who asked has nothing more to say: what comes is not looked at.
+    pub(crate) fn is_gone(&mut self) -> bool {
+        let look = || -> io::Result<usize> {
+            self.stream.set_read_timeout(Some(LOOK))?;
+            (&self.stream).read(&mut [0; 1 << 10])
+        };
+        match look() {
+            Ok(read) => read == 0,
+            Err(error) => !matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+            ),
+        }
     }
 
     /// Reads the request's line.

@@ -85,7 +85,7 @@ impl DropLine {
 
     /// The source, where the line's reason is that it is not the pod's: elsewhere it is the pod or
     /// its peer.
-    fn forged_source(&self) -> Option<IpAddr> {
+    pub(super) fn forged_source(&self) -> Option<IpAddr> {
         self.source.filter(|_| {
             matches!(
                 self.reason,
@@ -94,7 +94,7 @@ impl DropLine {
         })
     }
 
-    fn protocol_name(&self) -> Cow<'static, str> {
+    pub(super) fn protocol_name(&self) -> Cow<'static, str> {
         let (icmp_type, code) = self.icmp;
         match (self.family, self.protocol) {
             (0, _) if self.ethertype == 0x0806 => "arp".into(),

@@ -2,6 +2,7 @@
 
 pub mod drops;
 mod logging;
+pub mod observed;
 mod writer;
 
 pub use logging::{LogFormat, init};

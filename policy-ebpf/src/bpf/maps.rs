@@ -12,9 +12,9 @@ use aya_ebpf::{
 use policy_common::{
     AddressEntry, Block, Config, Control, Counter, Credit, Endpoint, EndpointId, Event,
     EventBudget, Flow, FlowCounts, FlowKeyV4, FlowKeyV6, FragmentKey, FragmentPorts, IdentityId,
-    NodeState, PortKey, PortSet, PortSetId, Reason, Recent, RuleKey, V4, V6, Verdict,
+    NodeState, PodLinks, PortKey, PortSet, PortSetId, Reason, Recent, RuleKey, V4, V6, Verdict,
     limits::{
-        self, EVENT_BYTES, LINES_V4, LINES_V6, MAX_ADDRESSES, MAX_BLOCKS, MAX_CIDRS, MAX_ENDPOINTS,
+        EVENT_BYTES, LINES_V4, LINES_V6, MAX_ADDRESSES, MAX_BLOCKS, MAX_CIDRS, MAX_ENDPOINTS,
         MAX_FLOWS, MAX_FRAGMENTS, MAX_LOCALS, MAX_PORT_SETS, MAX_PORTS, MAX_RULES, RULE_LINES,
         TUNNEL_PORT_WORDS,
     },
@@ -78,6 +78,11 @@ pub(crate) static CONTROL: Shared<Control> = Shared(UnsafeCell::new(Control {
     carries: 0,
     zero: 0,
 }));
+
+/// Asked for every packet to a pod: a load, where an element of a map must be looked up first.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.links")]
+pub(crate) static POD_LINKS: Shared<PodLinks> = Shared(UnsafeCell::new(PodLinks::NONE));
 
 #[btf_map]
 pub(crate) static INTERFACES: HashMap<u32, EndpointId, { MAX_ENDPOINTS as usize }> = HashMap::new();
@@ -167,8 +172,6 @@ pub(crate) static KNOWN_ANSWERS_V6: PerCpuArray<KnownAnswer<3>, { SLOTS as usize
 pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static CALLS: ProgramArray<3> = ProgramArray::new();
-#[btf_map]
-pub(crate) static POD_LINKS: Array<u64, { limits::POD_LINKS as usize }> = Array::new();
 #[btf_map]
 pub(crate) static TUNNEL_PORTS: Array<u64, { TUNNEL_PORT_WORDS as usize }> = Array::new();
 #[btf_map]

@@ -101,9 +101,9 @@ impl Policy for Kernel {
 
     #[inline(always)]
     fn link(&self, ifindex: u32) -> Link {
-        maps::POD_LINKS
-            .get(ifindex % POD_LINKS)
-            .map_or(Link::NONE, |link| Link(*link))
+        let links = maps::POD_LINKS.0.get().cast::<u64>();
+        // SAFETY: the remainder is the index of a word of the global, which is read at once.
+        Link(unsafe { links.add((ifindex % POD_LINKS) as usize).read_volatile() })
     }
 
     #[inline(always)]

@@ -142,6 +142,7 @@ impl Node {
         };
         let decide = || reason(from_pod::decide(&self.world, frame, &origin, self.pod()));
         let shot = Shot {
+            hook: Direction::Egress,
             direction: Direction::Egress,
             frame,
             origin,
@@ -168,6 +169,7 @@ impl Node {
         };
         let decide = || reason(to_pod::decide(&self.world, frame, &origin, self.pod()));
         let shot = Shot {
+            hook: Direction::Ingress,
             direction: Direction::Ingress,
             frame,
             origin,

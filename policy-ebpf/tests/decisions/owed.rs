@@ -1,7 +1,7 @@
 //! A pod with closed egress, and what this host translates: the pod that is reached judges it.
 
 use policy_common::{
-    DirectionRules, Endpoint, EndpointId, IdentityId, PortSetId,
+    Direction, DirectionRules, Endpoint, EndpointId, IdentityId, PortSetId,
     Reason::{self, Allowed, Flow, Host, NotIsolated, Policy, UnknownEndpoint, UnseenFragment},
     RuleKey, RulesetId,
 };
@@ -12,6 +12,7 @@ use crate::{
         ACK, Header, ICMPV6, PLAIN, SYN, TCP, UDP, fragment_header, icmp, ip, ip_with, tcp, udp,
     },
     node::{HOST, ID, Node, OWN, POD, STRANGER, UPLINK, v4, v6},
+    twin::Shot,
 };
 
 const BRIDGE: u32 = 9;
@@ -25,7 +26,12 @@ const WEB: PortSetId = PortSetId(7);
 
 fn node() -> Node {
     let mut node = Node::new().with(0);
-    node.endpoint().bridge = BRIDGE;
+    *node.endpoint() = Endpoint {
+        bridge: BRIDGE,
+        ingress: DirectionRules::default(),
+        egress: DirectionRules::default(),
+        ..*node.pod()
+    };
     node.put(CALLER_ADDRESSES, IdentityId(41), CALLER, 0);
     node.world.put_endpoint(Endpoint {
         epoch: 1,
@@ -92,6 +98,14 @@ fn judged(node: &Node, frame: &[u8], ingress_ifindex: u32, stamp: u16) -> Option
     }
     let against = owed::against(&node.world, frame, way);
     let decision = (against != 0).then_some(Decision(against))?;
+    let shot = Shot {
+        hook: Direction::Ingress,
+        direction: Direction::Egress,
+        frame,
+        origin,
+    };
+    let said = || decision.reason().expect("a reason");
+    node.twin.beside(&node.world, &shot, said);
     assert!(decision.drops());
     assert_eq!(
         against >> 16 & 0xffff,

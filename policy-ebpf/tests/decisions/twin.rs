@@ -6,6 +6,9 @@ use policy_ebpf::{Origin, memory::MemoryWorld};
 /// A packet at the pod's interface.
 #[expect(dead_code, reason = "the twin in the kernel reads it")]
 pub(crate) struct Shot<'a> {
+    /// The hook where it comes by.
+    pub(crate) hook: Direction,
+    /// What is judged there, and counted: the hook's direction, or what is owed of the sender's.
     pub(crate) direction: Direction,
     pub(crate) frame: &'a [u8],
     pub(crate) origin: Origin,

@@ -61,6 +61,8 @@ pub(in crate::agent) enum Request {
     FinishCarry,
     /// Sweep the flow tables; flows of other endpoints than these are removed.
     Sweep(BTreeSet<EndpointId>),
+    /// A program stands at the interface of this endpoint, for the first time in this run.
+    Adopt(EndpointId),
     /// The agent ends: tell of all that was dropped until now.
     TellLast,
 }
@@ -96,6 +98,8 @@ pub(in crate::agent) enum Reply {
         /// How long it took.
         took: Duration,
     },
+    /// Of so many endpoints it is looked for what was open before.
+    Adopting(usize),
     /// What the programs told of single packets.
     Events(Vec<Event>),
     /// How many drops of endpoints they told nothing of.

@@ -6,7 +6,7 @@
 //! owns the hooks moves the links, one by one. Flows are in maps that both generations share. Invariant:
 //! until a link has moved its program reads the tables as they were when they were full.
 
-use std::{mem, thread};
+use std::{mem, thread, time::Instant};
 
 use policy_core::plan::Op;
 
@@ -81,6 +81,9 @@ impl Worker {
             // There is room again.
             self.reply(Reply::NotReplaced(None));
             return self.written(turn, &[]);
+        }
+        if self.adoption.foresee_all(wanted, Instant::now()) {
+            self.adopt_first();
         }
         loaded.succeed(&self.now.tables);
         let filled = match loaded.fill(&self.node, wanted) {

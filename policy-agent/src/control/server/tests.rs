@@ -1,3 +1,5 @@
+//! Clients that are slow, silent, many or talk nonsense.
+
 use super::*;
 use crate::control::ask;
 

@@ -60,13 +60,13 @@ pub struct Swept {
 
 /// Sweeps the flow tables of one generation.
 pub struct Sweeper {
-    flows_v4: Map,
-    flows_v6: Map,
-    counts: Slots<FlowCounts>,
+    pub(super) flows_v4: Map,
+    pub(super) flows_v6: Map,
+    pub(super) counts: Slots<FlowCounts>,
     shared: Slots<u64>,
     blocks: Map,
-    clock: Clock,
-    config: Config,
+    pub(super) clock: Clock,
+    pub(super) config: Config,
 }
 
 /// Seconds without a packet after which a flow is removed early, where its side has used up most of the
@@ -257,7 +257,7 @@ impl Sweeper {
 }
 
 /// The same counts, and another era.
-fn without_loans(counts: FlowCounts) -> FlowCounts {
+pub(super) fn without_loans(counts: FlowCounts) -> FlowCounts {
     FlowCounts {
         lent: 0,
         era: counts.era.wrapping_add(1),

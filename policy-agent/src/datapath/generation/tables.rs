@@ -11,8 +11,8 @@ use std::{
 use aya::{Ebpf, maps::MapError};
 use ipnet::IpNet;
 use policy_common::{
-    AddressEntry, Control, Endpoint, EndpointId, IdentityId, NodeState, PortEntry, PortKey,
-    PortSet, PortSetId, RuleKey, V4, V6, Verdict, limits::POD_LINKS, names,
+    AddressEntry, Control, Endpoint, EndpointId, IdentityId, NodeState, PodLinks, PortEntry,
+    PortKey, PortSet, PortSetId, RuleKey, V4, V6, Verdict, limits::POD_LINKS, names,
 };
 use policy_core::plan::{
     DENY,
@@ -30,7 +30,7 @@ use super::{
     locals::Locals,
 };
 
-/// The bit of an element of POD_LINKS by whose interfaces packets of pods come.
+/// The bit of a word of POD_LINKS by whose interfaces packets of pods come.
 const POD_LINK: u64 = 1;
 
 /// Typed handles of the maps that hold policy.
@@ -50,7 +50,9 @@ pub(crate) struct Tables {
     globals: Slots<Control>,
     control: Control,
     tunnel_ports: Slots<u64>,
-    pod_links: Slots<u64>,
+    pod_links: Slots<PodLinks>,
+    /// What stands in POD_LINKS.
+    links: Box<Abi<PodLinks>>,
     ifbs: BTreeSet<u32>,
     grace: Grace,
 }
@@ -85,7 +87,8 @@ impl Tables {
             globals: open(ebpf, Control::MAP)?,
             control: Control::default(),
             tunnel_ports: open(ebpf, names::TUNNEL_PORTS)?,
-            pod_links: open(ebpf, names::POD_LINKS)?,
+            pod_links: open(ebpf, PodLinks::MAP)?,
+            links: Box::new(Abi(PodLinks::NONE)),
             ifbs: BTreeSet::new(),
             grace,
         })
@@ -317,9 +320,20 @@ impl Tables {
     }
 
     fn put_link(&mut self, link: u32, change: impl FnOnce(u64) -> u64) -> Result<(), MapError> {
-        let slot = link % POD_LINKS;
-        let word = self.pod_links.get(&slot, 0)?.0;
-        self.pod_links.set(slot, Abi(change(word)), 0)
+        let slot = (link % POD_LINKS) as usize;
+        let links = &mut self.links.0.0;
+        let before = links[slot];
+        let word = change(before);
+        if word == before {
+            return Ok(());
+        }
+        // All words again, as they are: nobody sees one that is neither the old nor the new one.
+        links[slot] = word;
+        let written = self.pod_links.set(0, *self.links, 0);
+        if written.is_err() {
+            self.links.0.0[slot] = before;
+        }
+        written
     }
 
     /// Sets the bit of every UDP port on which this node unpacks tunnels, and clears the others.

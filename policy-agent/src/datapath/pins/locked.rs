@@ -5,7 +5,7 @@
 use std::{fs, ops::Deref, os::unix::fs::DirBuilderExt as _, path::PathBuf, sync::Arc};
 
 use aya::{Ebpf, maps::MapInfo};
-use policy_common::{Control, names};
+use policy_common::{Control, PodLinks, names};
 
 use super::{
     PinDir, PinDirError,
@@ -66,10 +66,10 @@ impl Pins {
         let mut fresh = Vec::new();
         for (name, map) in ebpf.maps() {
             // Other names with a dot are the loader's own, and bpffs refuses them.
-            let name = if name == Control::MAP {
-                names::CONTROL
-            } else {
-                name
+            let name = match name {
+                Control::MAP => names::CONTROL,
+                PodLinks::MAP => names::POD_LINKS,
+                name => name,
             };
             if name.starts_with('.') || reused.contains(&name) {
                 continue;

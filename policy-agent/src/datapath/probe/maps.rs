@@ -8,8 +8,8 @@ use std::cell::{Cell, OnceCell, RefCell};
 use aya::maps::{Map, MapData, MapError, lpm_trie};
 use policy_common::{
     AddressEntry, Block, Config, Endpoint, EndpointId, Flow, FlowCounts, FlowKeyV4, FlowKeyV6,
-    FragmentKey, FragmentPorts, IdentityId, PortKey, PortSet, PortSetId, Recent, RuleKey, V4, V6,
-    Verdict, limits::POD_LINKS, names,
+    FragmentKey, FragmentPorts, IdentityId, PodLinks, PortKey, PortSet, PortSetId, Recent, RuleKey,
+    V4, V6, Verdict, limits::POD_LINKS, names,
 };
 use policy_ebpf::{
     Link,
@@ -52,7 +52,7 @@ pub(super) struct Maps {
     ports: Trie<PortKey, Verdict>,
     flows_v4: Hash<FlowKeyV4, Flow>,
     flows_v6: Hash<FlowKeyV6, Flow>,
-    pod_links: Slots<u64>,
+    pub(super) links: Box<PodLinks>,
     tunnel_ports: Slots<u64>,
     pub(super) recent: Slots<Recent>,
     pub(super) blocks: Slots<Block>,
@@ -104,7 +104,7 @@ impl Maps {
             ports: open(pins, names::PORTS)?,
             flows_v4: open(pins, names::FLOWS_V4)?,
             flows_v6: open(pins, names::FLOWS_V6)?,
-            pod_links: open(pins, names::POD_LINKS)?,
+            links: Box::new(PodLinks::NONE),
             tunnel_ports: open(pins, names::TUNNEL_PORTS)?,
             recent: open(pins, names::RECENT)?,
             blocks: open(pins, names::RECENT_BLOCKS)?,
@@ -119,6 +119,10 @@ impl Maps {
         };
         let counts: Slots<FlowCounts> = open(pins, names::FLOW_COUNTS)?;
         let shared: Slots<u64> = open(pins, names::FLOW_SHARED)?;
+        let links: Slots<PodLinks> = open(pins, names::POD_LINKS)?;
+        if let Some(links) = maps.noted(names::POD_LINKS, found(links.get(&0, 0))) {
+            *maps.links = links;
+        }
         maps.here = maps
             .number_at(ifindex)
             .and_then(|id| maps.endpoint(id))
@@ -246,8 +250,7 @@ impl Policy for Maps {
     }
 
     fn link(&self, ifindex: u32) -> Link {
-        let link = found(self.pod_links.get(&(ifindex % POD_LINKS), 0));
-        Link(self.noted(names::POD_LINKS, link).unwrap_or_default())
+        Link(self.links.0[(ifindex % POD_LINKS) as usize])
     }
 
     fn is_tunnel_port(&self, port: u16) -> bool {

@@ -174,7 +174,7 @@ impl Probe {
         };
         let decision = decide(&maps, &frame, &test, direction, &endpoint);
         maps.check()?;
-        twin.account(maps.accounts(opener))?;
+        twin.account(maps.accounts(opener), *maps.links)?;
         let (program, stamp) = twin.run(direction, &frame, test)?;
         Ok(BothWays {
             maps: Seen {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use aya::{Ebpf, EbpfLoader, maps::MapInfo, programs::SchedClassifier};
-use policy_common::{Config, Direction, FlowCounts, Reason, names};
+use policy_common::{Config, Direction, FlowCounts, PodLinks, Reason, names};
 
 use super::{
     super::{
@@ -28,7 +28,7 @@ use super::{
 };
 
 /// The tables of the programs in force that the twin reads.
-const SHARED: [&str; 18] = [
+const SHARED: [&str; 17] = [
     names::INTERFACES,
     names::ENDPOINTS,
     names::ADDRESSES_V4,
@@ -45,7 +45,6 @@ const SHARED: [&str; 18] = [
     names::PORTS,
     names::FLOWS_V4,
     names::FLOWS_V6,
-    names::POD_LINKS,
     names::TUNNEL_PORTS,
 ];
 
@@ -79,6 +78,8 @@ pub(super) struct Twin {
     counted: BTreeMap<(bool, u8), u64>,
     counts: Slots<FlowCounts>,
     shared: Slots<u64>,
+    /// A copy, of a map that the loader writes zeros into.
+    links: Slots<PodLinks>,
     clock: Clock,
     /// Of the tables that it shares, as the kernel numbers them.
     ids: Vec<u32>,
@@ -132,6 +133,7 @@ impl Twin {
             counted: BTreeMap::new(),
             counts: part::open(&ebpf, names::FLOW_COUNTS)?,
             shared: part::open(&ebpf, names::FLOW_SHARED)?,
+            links: part::open(&ebpf, PodLinks::MAP)?,
             clock: Clock::new(clock),
             ebpf,
             ids,
@@ -149,8 +151,12 @@ impl Twin {
         Ok(self.clock.now().map_err(LoadError::Clock)?)
     }
 
-    /// What it is to find counted: it counts in a copy.
-    pub(super) fn account(&mut self, accounts: Accounts) -> Result<(), ProbeError> {
+    /// What it is to find counted, which it counts on in a copy, and what the host's links are.
+    pub(super) fn account(
+        &mut self,
+        accounts: Accounts,
+        links: PodLinks,
+    ) -> Result<(), ProbeError> {
         let Accounts {
             endpoint,
             counts,
@@ -169,6 +175,10 @@ impl Twin {
         self.shared
             .set(0, Abi(shared), 0)
             .map_err(TableError::of(names::FLOW_SHARED))
+            .map_err(LoadError::Table)?;
+        self.links
+            .set(0, Abi(links), 0)
+            .map_err(TableError::of(names::POD_LINKS))
             .map_err(LoadError::Table)?;
         Ok(())
     }

@@ -1,8 +1,15 @@
 //! Why: what the running agent says of a packet, three ways, beside what packets do.
 
-use std::{net::IpAddr, process::Output};
+use std::{
+    net::{IpAddr, SocketAddr, UdpSocket},
+    process::Output,
+};
 
 use aya::maps::{HashMap, Map, MapData};
+use policy_agent::{
+    control::{self, Observe, Request, Sight},
+    datapath::PinDir,
+};
 use policy_common::{Endpoint, names};
 use policy_harness::{
     tracked::tracked,
@@ -181,6 +188,67 @@ fn an_entry_that_somebody_else_wrote_is_an_error_in_capitals() {
         assert!(text.contains("DISAGREE"), "{text}");
         // What packets do is what the program says.
         assert_eq!(answer["verdict"], "allowed", "{answer:#}");
+    });
+}
+
+#[test]
+fn drops_are_told_as_they_come_and_a_flood_hides_none() {
+    in_every_setting(&[], |scene| {
+        scene.pod("shop/web", "app: web", 10);
+        scene.pod("shop/client", "app: client", 20);
+        scene.policy("deny", DENY_ALL);
+        let socket = PinDir::new(scene.cluster.agent.pin_path()).socket();
+        let all = Request::Observe(Observe {
+            follow: true,
+            ..Observe::default()
+        });
+        let follow = || control::follow::<Sight>(&socket, &all).unwrap().unwrap();
+        // One who reads, and one who does not.
+        let (mut reads, _sleeps) = (follow(), follow());
+        let outside = scene.address("outside", false);
+        let to = [false, true].map(|v6| scene.server("shop/web", v6));
+        let send = |name: &str, to: SocketAddr, packets: u32| {
+            let packet = || {
+                let any: IpAddr = if to.is_ipv4() {
+                    [0; 4].into()
+                } else {
+                    [0; 16].into()
+                };
+                let socket = UdpSocket::bind((any, 0)).unwrap();
+                for _ in 0..packets {
+                    // What a policy forbids may be an error of the socket.
+                    drop(socket.send_to(b"nobody asked", to));
+                }
+            };
+            scene.netns(name).run(packet).unwrap();
+        };
+        send("shop/client", to[1], 1);
+        send("outside", to[0], 20_000);
+        let is_quiet = |sight: Result<Sight, _>| match sight.unwrap() {
+            Sight::Packet(packet) => packet.pod.as_deref() == Some("shop/client"),
+            Sight::Lost(_) => false,
+        };
+        assert!(reads.any(is_quiet));
+        let egress = scene.cluster.agent.output(
+            "observe",
+            &["--from", "shop/client", "--reason", "policy", "-o", "json"],
+        );
+        let egress = egress.unwrap();
+        let line = String::from_utf8_lossy(&egress.stdout).into_owned();
+        let packet: Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
+        assert_eq!(packet["direction"], "egress");
+        assert_eq!(packet["peer_pod"], "shop/web");
+        assert_eq!(packet["port"], 80);
+        assert!(packet["source_port"].is_u64(), "{packet}");
+        assert_eq!(packet["policies"], serde_json::json!(["shop/deny"]));
+        let ingress = || {
+            let words = ["--from", &outside.to_string(), "--to", "shop/web"];
+            let output = scene.cluster.agent.output("observe", &words).unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        eventually("the flood is told too", || {
+            ingress().contains("80/udp: policy")
+        });
     });
 }
 

@@ -107,6 +107,13 @@ impl Resolver {
         self.facts.owner(address).map(|pod| &pod.name)
     }
 
+    /// The addresses that a pod has, without those that another pod won.
+    pub fn addresses_of(&self, pod: &ObjectName) -> Vec<IpAddr> {
+        let id = self.facts.pod_id(pod);
+        let all = id.map(|id| self.facts.addresses_of(id).collect());
+        all.unwrap_or_default()
+    }
+
     /// The tables as of the last commit, written from empty ones. All endpoints get new epochs.
     pub fn full(&self) -> Vec<Op> {
         let (rulesets, rules) = self.tables.rulesets.all();

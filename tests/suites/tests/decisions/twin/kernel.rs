@@ -73,7 +73,7 @@ impl Kernel {
 
     /// Runs the program on the packet, and compares.
     pub(super) fn check(&mut self, shot: &Shot<'_>, said: Reason) {
-        let program = match shot.direction {
+        let program = match shot.hook {
             Direction::Egress => names::FROM_POD,
             Direction::Ingress => names::TO_POD,
         };

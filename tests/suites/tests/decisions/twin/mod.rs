@@ -22,6 +22,9 @@ use self::{kernel::Kernel, tally::Tally};
 
 /// A packet at the pod's interface.
 pub(crate) struct Shot<'a> {
+    /// The hook where it comes by.
+    pub(crate) hook: Direction,
+    /// What is judged there, and counted: the hook's direction, or what is owed of the sender's.
     pub(crate) direction: Direction,
     pub(crate) frame: &'a [u8],
     pub(crate) origin: Origin,
@@ -90,13 +93,14 @@ impl Twin {
 }
 
 /// Whether a test run can have this packet: it has room for an IPv6 header and no tag in its
-/// metadata, and what is owed is judged by another program first.
+/// metadata, and what is owed is judged first.
 fn can_run(world: &MemoryWorld, shot: &Shot<'_>) -> bool {
     const SHORTEST: usize = 54;
     let origin = &shot.origin;
     let link = world.link(origin.ingress_ifindex);
-    let is_owed = shot.direction == Direction::Ingress && owed::way(origin, link) != 0;
-    shot.frame.len() >= SHORTEST && !origin.has_vlan_tag && !origin.knows_sockets && !is_owed
+    let is_owed = shot.hook == Direction::Ingress && owed::way(origin, link) != 0;
+    let is_meant = is_owed == (shot.hook != shot.direction);
+    shot.frame.len() >= SHORTEST && !origin.has_vlan_tag && !origin.knows_sockets && is_meant
 }
 
 /// So fast that nothing expires while a case runs.
@@ -123,6 +127,7 @@ fn a_packet_that_only_one_of_both_lets_through_is_noticed() {
     assert_eq!(Kernel::with(|kernel| kernel.checked()), before + 1);
 
     let shot = Shot {
+        hook: Direction::Ingress,
         direction: Direction::Ingress,
         frame: &asks,
         origin: Origin {

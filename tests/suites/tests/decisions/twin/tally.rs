@@ -18,7 +18,7 @@ const FILE: &str = "POLICY_TWIN_TALLY";
 
 /// Packets of each file of cases that go through the kernel, at least. The files that are missing have no
 /// packets at a pod's interface.
-const AT_LEAST: [(&str, u64); 18] = [
+const AT_LEAST: [(&str, u64); 19] = [
     ("addresses", 28),
     ("carrying", 7),
     ("closing", 296),
@@ -33,6 +33,7 @@ const AT_LEAST: [(&str, u64); 18] = [
     ("link", 17),
     ("neighbours", 21),
     ("origins", 28),
+    ("owed", 75),
     ("phases", 288),
     ("reopening", 30),
     ("rules", 14),
