@@ -88,6 +88,15 @@ impl Attribution {
         self.endpoints.get(&endpoint)?.front()?.pod.as_ref()
     }
 
+    /// The policies that isolate an endpoint in a direction, as they were written last.
+    pub(super) fn policies(&self, endpoint: EndpointId, direction: Direction) -> &[ObjectName] {
+        let written = self.endpoints.get(&endpoint).and_then(VecDeque::front);
+        written.map_or(&[], |written| match direction {
+            Direction::Ingress => &written.ingress_policies,
+            Direction::Egress => &written.egress_policies,
+        })
+    }
+
     /// Who judged a packet by this ruleset of the endpoint.
     pub(super) fn of(
         &self,

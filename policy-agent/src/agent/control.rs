@@ -5,11 +5,12 @@
 
 mod explain;
 mod observe;
+mod tables;
 
 use std::{
     io,
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         mpsc::{RecvTimeoutError, sync_channel},
     },
     time::Duration,
@@ -19,9 +20,9 @@ use policy_common::Config;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{
-    Agent, AgentOptions,
+    Agent, AgentOptions, causes,
     observers::Observers,
-    questions::{Outline, Question},
+    questions::{Ask, Reply},
     status::Published,
 };
 use crate::{
@@ -38,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(super) struct Desk {
     published: Published,
     observers: Observers,
-    questions: Sender<Question>,
+    questions: Sender<Ask>,
     pins: PinDir,
     config: Config,
     /// Who asks waits for who asked before: the programs run on one packet at a time.
@@ -47,7 +48,7 @@ pub(super) struct Desk {
 
 impl Desk {
     /// The desk, and the questions that it has for the loop.
-    pub(super) fn new(options: &AgentOptions, agent: &Agent) -> (Self, Receiver<Question>) {
+    pub(super) fn new(options: &AgentOptions, agent: &Agent) -> (Self, Receiver<Ask>) {
         let (questions, asked) = channel(MOST_QUESTIONS);
         let desk = Self {
             published: agent.published.clone(),
@@ -61,10 +62,7 @@ impl Desk {
     }
 
     /// Asks the loop.
-    fn outline(
-        &self,
-        question: impl FnOnce(std::sync::mpsc::SyncSender<Result<Outline, String>>) -> Question,
-    ) -> Result<Outline, String> {
+    fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Ask) -> Result<T, String> {
         let (reply, answer) = sync_channel(1);
         let is_busy = self.questions.try_send(question(reply)).is_err();
         let answer = match is_busy {
@@ -72,6 +70,14 @@ impl Desk {
             false => answer.recv_timeout(PATIENCE),
         };
         answer.unwrap_or_else(|_| Err("the agent's loop is held up".into()))
+    }
+}
+
+impl Desk {
+    /// Jiffies, and how many make a second.
+    fn clock(&self) -> Result<(u64, u32), String> {
+        let mut probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
+        probe.clock().map_err(|error| causes(&error))
     }
 }
 
@@ -83,6 +89,8 @@ impl Answers for Desk {
                 Ok(answer) => client.say(&answer),
                 Err(why) => client.refuse(why),
             },
+            Request::Flows(wanted) => self.flows(wanted.pod.as_deref(), client),
+            Request::Policies => self.policies(client),
             Request::Observe(wanted) => self.observe(wanted, client),
         }
     }

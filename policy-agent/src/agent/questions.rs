@@ -4,19 +4,35 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::mpsc::SyncSender};
 
+use policy_common::{Direction, EndpointId, FlowState};
+use policy_core::model::ObjectName;
+
 use super::Agent;
 use crate::{
     ask::{Answer, Packet, PartyArgument},
     datapath::TableSizes,
+    telemetry::tables::PolicyShown,
 };
 
-/// A question, and to whom the answer goes.
+/// To whom an answer goes.
+pub(super) type Reply<T> = SyncSender<Result<T, String>>;
+
+/// What the loop is asked.
+pub(super) enum Ask {
+    /// Whether a packet passes.
+    Packet(Question, Reply<Outline>),
+    /// Who has a part in these flows.
+    Names(Vec<ToName>, Reply<Vec<Named>>),
+    /// Which policies there are, and whom they isolate.
+    Policies(Reply<Vec<PolicyShown>>),
+}
+
+/// A question about a packet.
 pub(super) struct Question {
     pub(super) from: PartyArgument,
     pub(super) to: PartyArgument,
     pub(super) packet: Option<Packet>,
     pub(super) source: Option<IpAddr>,
-    pub(super) reply: SyncSender<Result<Outline, String>>,
 }
 
 /// What the model says, and where maps and programs can be asked.
@@ -33,27 +49,43 @@ pub(super) struct Outline {
     pub(super) sizes: TableSizes,
 }
 
+/// A flow whose names are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ToName {
+    pub(super) endpoint: EndpointId,
+    pub(super) peer: IpAddr,
+    /// The side that opened it.
+    pub(super) opener: u8,
+}
+
+/// The names of a flow.
+#[derive(Clone, Debug)]
+pub(super) struct Named {
+    pub(super) pod: Option<String>,
+    pub(super) peer: Option<String>,
+    pub(super) policies: Vec<String>,
+}
+
 impl Agent {
-    /// Answers a question.
-    pub(super) fn on_question(&self, question: Question) {
+    /// Answers a question. Who asked may have gone away.
+    pub(super) fn on_question(&self, ask: Ask) {
+        match ask {
+            Ask::Packet(question, reply) => drop(reply.send(self.outline(question))),
+            Ask::Names(flows, reply) => {
+                let named = flows.into_iter().map(|flow| self.named(flow));
+                drop(reply.send(Ok(named.collect())));
+            }
+            Ask::Policies(reply) => drop(reply.send(Ok(self.policies()))),
+        }
+    }
+
+    fn outline(&self, question: Question) -> Result<Outline, String> {
         let Question {
             from,
             to,
             packet,
             source,
-            reply,
         } = question;
-        // Who asked may have gone away.
-        drop(reply.send(self.outline(from, to, packet, source)));
-    }
-
-    fn outline(
-        &self,
-        from: PartyArgument,
-        to: PartyArgument,
-        packet: Option<Packet>,
-        source: Option<IpAddr>,
-    ) -> Result<Outline, String> {
         if !self.phase.is_begun() {
             return Err("the agent has not read everything yet".into());
         }
@@ -82,6 +114,45 @@ impl Agent {
             is_settled: !self.dirty && self.written == self.turn && self.is_exact,
             sizes: self.sizes,
         })
+    }
+
+    fn named(&self, flow: ToName) -> Named {
+        let direction = match flow.opener {
+            FlowState::OPENED_BY_POD => Direction::Egress,
+            _ => Direction::Ingress,
+        };
+        let policies = self.attribution.policies(flow.endpoint, direction);
+        Named {
+            pod: self.attribution.pod(flow.endpoint).map(ToString::to_string),
+            peer: self.resolver.pod_at(flow.peer).map(ToString::to_string),
+            policies: policies.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn policies(&self) -> Vec<PolicyShown> {
+        let all = self.resolver.policies().map(|policy| {
+            let shown = PolicyShown {
+                policy: policy.to_string(),
+                ingress: Vec::new(),
+                egress: Vec::new(),
+            };
+            (policy.clone(), shown)
+        });
+        let mut all: BTreeMap<ObjectName, PolicyShown> = all.collect();
+        for endpoint in self.resolver.endpoints() {
+            let Some(pod) = endpoint.pod else { continue };
+            for policy in endpoint.ingress {
+                if let Some(shown) = all.get_mut(policy) {
+                    shown.ingress.push(pod.to_string());
+                }
+            }
+            for policy in endpoint.egress {
+                if let Some(shown) = all.get_mut(policy) {
+                    shown.egress.push(pod.to_string());
+                }
+            }
+        }
+        all.into_values().collect()
     }
 }
 

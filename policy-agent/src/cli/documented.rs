@@ -11,7 +11,7 @@ use super::{Arguments, fixture, lint, status};
 use crate::{
     ask::Compared,
     datapath::{BothWays, Seen},
-    telemetry::{drops, observed},
+    telemetry::{drops, observed, tables},
 };
 
 fn document(path: &str) -> String {
@@ -284,6 +284,22 @@ fn every_field_of_an_observed_packet_stands_in_the_reference() {
     let mut found = BTreeSet::new();
     fields(&serde_json::to_value(&packet).unwrap(), "", &mut found);
     assert_eq!(documented_fields("`policy-agent observe`"), found);
+}
+
+#[test]
+fn every_field_of_flows_and_policies_stands_in_the_reference() {
+    let mut found = BTreeSet::new();
+    let flow = serde_json::to_value(tables::tests::flow()).unwrap();
+    fields(&flow, "", &mut found);
+    assert_eq!(documented_fields("`policy-agent flows`"), found);
+    let policy = tables::PolicyShown {
+        policy: String::new(),
+        ingress: vec![String::new()],
+        egress: vec![String::new()],
+    };
+    let mut found = BTreeSet::new();
+    fields(&serde_json::to_value(policy).unwrap(), "", &mut found);
+    assert_eq!(documented_fields("`policy-agent policies`"), found);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod documented;
 mod explain;
 #[cfg(test)]
 mod fixture;
+mod flows;
 pub mod lint;
 mod matrix;
 mod observe;
@@ -64,8 +65,10 @@ enum Command {
     Check(check::CheckArgs),
     Lint(lint::LintArgs),
     Explain(explain::ExplainArgs),
+    Flows(flows::FlowsArgs),
     Matrix(matrix::MatrixArgs),
     Observe(observe::ObserveArgs),
+    Policies(flows::PoliciesArgs),
     Revision(revision::RevisionArgs),
     Completions(completions::CompletionsArgs),
     Manual(completions::ManualArgs),
@@ -84,6 +87,8 @@ pub fn main(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Lint(arguments) => printed(lint::run(&arguments)),
         Command::Explain(arguments) => printed(explain::run(arguments)),
         Command::Matrix(arguments) => printed(matrix::run(&arguments)),
+        Command::Flows(arguments) => printed(flows::flows(&arguments)),
+        Command::Policies(arguments) => printed(flows::policies(&arguments)),
         Command::Observe(arguments) => printed(observe::run(&arguments)),
         Command::Revision(arguments) => printed(revision::run(&arguments)),
         Command::Completions(arguments) => printed(completions::completions(&arguments)),

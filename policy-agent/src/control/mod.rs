@@ -10,5 +10,7 @@ mod protocol;
 mod server;
 
 pub use client::{Replies, ask, follow};
-pub use protocol::{ControlError, Explain, MOST_REQUEST, Observe, Request, Sight, read_request};
+pub use protocol::{
+    ControlError, Explain, Flows, MOST_REQUEST, Observe, Request, Sight, read_request,
+};
 pub(crate) use server::{Answers, Client, listen};

@@ -25,6 +25,18 @@ pub enum Request {
     Explain(Explain),
     /// What packets met.
     Observe(Observe),
+    /// The flow tables.
+    Flows(Flows),
+    /// The policies, and whom they isolate.
+    Policies,
+}
+
+/// Which flows are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Flows {
+    /// Those of this pod; `None`: of all.
+    pub pod: Option<String>,
 }
 
 /// Which packets are wanted, in the words of the command line.

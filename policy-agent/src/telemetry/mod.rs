@@ -3,6 +3,7 @@
 pub mod drops;
 mod logging;
 pub mod observed;
+pub mod tables;
 mod writer;
 
 pub use logging::{LogFormat, init};

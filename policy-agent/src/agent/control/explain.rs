@@ -15,7 +15,7 @@ use policy_core::model::Protocol;
 
 use super::Desk;
 use crate::{
-    agent::questions::{Outline, Question},
+    agent::questions::{Ask, Outline, Question},
     ask::{Answer, Compared, Packet, PartyArgument, Place},
     control::Explain,
     datapath::{At, BothWays, Came, Echo, Probe, ProbeError, Probed, Transport},
@@ -63,13 +63,13 @@ impl Desk {
     }
 
     fn ask_loop(&self, asked: &Asked, question: &Explain) -> Result<Outline, String> {
-        self.outline(|reply| Question {
+        let question = Question {
             from: asked.from.clone(),
             to: asked.to.clone(),
             packet: asked.packet,
             source: question.source,
-            reply,
-        })
+        };
+        self.ask(|reply| Ask::Packet(question, reply))
     }
 
     fn compare(

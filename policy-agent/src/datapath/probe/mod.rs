@@ -8,6 +8,7 @@ mod frame;
 mod maps;
 mod quiet;
 mod shares;
+mod ticks;
 mod twin;
 
 pub use frame::{Echo, Probed, Transport};
@@ -17,6 +18,7 @@ use policy_ebpf::{Decision, Origin, from_pod, to_pod};
 
 use super::{generation::TableSizes, kernel::test_run::TestOrigin, pins::PinDir};
 use maps::Maps;
+use ticks::Ticks;
 use twin::Twin;
 
 /// The tables cannot be asked.
@@ -108,9 +110,21 @@ pub enum Came {
 #[derive(Default)]
 pub struct Probe {
     twin: Option<Twin>,
+    ticks: Option<Ticks>,
 }
 
 impl Probe {
+    /// The programs' time: jiffies, and how many make a second.
+    ///
+    /// # Errors
+    /// The kernel or the loader refuses the program that tells it.
+    pub fn clock(&mut self) -> Result<(u64, u32), ProbeError> {
+        match &self.ticks {
+            Some(ticks) => ticks.now(),
+            None => self.ticks.insert(Ticks::load()?).now(),
+        }
+    }
+
     /// Loads what asking needs, unless it is there: the kernel verifies the programs once more.
     ///
     /// # Errors

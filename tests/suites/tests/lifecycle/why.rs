@@ -17,7 +17,9 @@ use policy_harness::{
 };
 use serde_json::Value;
 
-use crate::scene::{DENY_ALL, FROM_CLIENT, SILENCE, Scene, TO_WEB, eventually, in_every_setting};
+use crate::scene::{
+    DENY_ALL, FROM_CLIENT, SILENCE, SOON, Scene, TO_WEB, eventually, in_every_setting,
+};
 
 const ALLOWED: i32 = 0;
 const DENIED: i32 = 1;
@@ -249,6 +251,42 @@ fn drops_are_told_as_they_come_and_a_flood_hides_none() {
         eventually("the flood is told too", || {
             ingress().contains("80/udp: policy")
         });
+    });
+}
+
+#[test]
+fn flows_and_policies_are_shown_with_the_names_of_who_has_a_part_in_them() {
+    in_every_setting(&[], |scene| {
+        scene.pod("shop/web", "app: web", 10);
+        scene.pod("shop/client", "app: client", 20);
+        scene.policy("from-client", FROM_CLIENT);
+        let mut open = scene.connect("shop/client", "shop/web", true);
+        let lines = |command: &str, words: &[&str]| -> Vec<Value> {
+            let words = [words, &["--output", "json"]].concat();
+            let text = scene.cluster.agent.subcommand(command, &words).unwrap();
+            let lines = text.lines().map(serde_json::from_str);
+            lines.collect::<Result<_, _>>().unwrap()
+        };
+        let flow = || {
+            let mut flows = lines("flows", &["--pod", "shop/web"]).into_iter();
+            flows.find(|flow| flow["protocol"] == "tcp" && flow["peer_pod"] == "shop/client")
+        };
+        let shown = flow().unwrap();
+        assert_eq!(shown["opened_by"], "peer");
+        assert_eq!(shown["pod_port"], 80);
+        assert_eq!(shown["state"], "established");
+        assert_eq!(shown["verdict"], "allowed");
+        assert_eq!(shown["is_current"], true);
+        assert!(shown["idle_ms"].as_u64().unwrap() < 60_000, "{shown}");
+        assert_eq!(shown["policies"], serde_json::json!(["shop/from-client"]));
+        assert_eq!(
+            lines("policies", &[]),
+            [
+                serde_json::json!({"policy": "shop/from-client", "ingress": ["shop/web"], "egress": []})
+            ]
+        );
+        drop(scene.cluster.agent.output("flows", &[]).unwrap());
+        assert_eq!(open.exchange(SOON).unwrap(), Outcome::Allowed);
     });
 }
 

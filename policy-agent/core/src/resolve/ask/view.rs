@@ -107,6 +107,13 @@ impl Resolver {
         self.facts.owner(address).map(|pod| &pod.name)
     }
 
+    /// Every policy, of whomever, in no order.
+    pub fn policies(&self) -> impl Iterator<Item = &ObjectName> {
+        let namespaces = self.facts.namespaces.values();
+        let all = namespaces.flat_map(|namespace| namespace.policies.values());
+        all.map(|policy| &policy.name)
+    }
+
     /// The addresses that a pod has, without those that another pod won.
     pub fn addresses_of(&self, pod: &ObjectName) -> Vec<IpAddr> {
         let id = self.facts.pod_id(pod);
