@@ -193,8 +193,6 @@ struct Agent {
     /// Programs need not ask the flow tables of the generation before any more.
     is_carry_over: bool,
     conflicts: Vec<String>,
-    /// Why nothing that an earlier run knew of interfaces is believed.
-    refused_memory: Option<String>,
     pace: Pace,
     published: Published,
     #[cfg(feature = "health")]
@@ -315,12 +313,11 @@ impl Agent {
     fn new(options: &AgentOptions, pins: &Pins, source: &Source) -> Result<Self, AgentError> {
         let now = Instant::now();
         let found = memory::Found::open(pins)?;
-        let refused_memory = found.refused.clone();
         let earlier = pins.endpoints()?;
         let mechanism = options.attach.mechanism();
         let attacher = Attacher::new(pins.clone(), mechanism);
         let mut binder = pins::binder(&options.node_name, &earlier);
-        let memory = memory::Memory::of(found, &mut binder);
+        let memory = memory::Memory::of(found, attacher.gone()?, &mut binder);
         Ok(Self {
             unknown: options.unknown,
             mechanism,
@@ -370,7 +367,6 @@ impl Agent {
             observers: observers::Observers::default(),
             is_carry_over: false,
             conflicts: Vec::new(),
-            refused_memory,
             pace: Pace::default(),
             published: Published::new(source.contact()),
             #[cfg(feature = "health")]

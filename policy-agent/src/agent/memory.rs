@@ -5,6 +5,8 @@
 //! believed to be the namespace it was only while nothing speaks against it, and doubt closes; what cannot be
 //! read is not the same as nothing.
 
+mod found;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -13,13 +15,14 @@ use std::{
 
 use policy_core::bind::Binder;
 
+pub(super) use self::found::Found;
 use super::{
-    Agent, AgentError,
+    Agent,
     endpoints::{key, leads_into},
 };
 use crate::{
-    datapath::{About, MOST_FIRST, Memory as Record, MemoryMap, PinDirError, Pins},
-    netns::{Mark, boot_id},
+    datapath::{About, MOST_FIRST, Memory as Record, MemoryMap, PinDirError},
+    netns::Mark,
     node::{Interface, Sandbox},
 };
 
@@ -31,6 +34,10 @@ pub(super) struct Memory {
     written: BTreeMap<About, Record>,
     /// The network namespace in which the interfaces are.
     node: Record,
+    /// Why nothing of an earlier run's is believed.
+    pub(super) refused: Option<String>,
+    /// The indexes of interfaces that are gone for certain.
+    gone: BTreeSet<u32>,
     /// Interfaces as an earlier run knew them, until the first list has come.
     earlier: BTreeMap<u32, Record>,
     /// Whose the namespaces of these numbers were, until they are seen or end.
@@ -45,82 +52,15 @@ pub(super) struct Memory {
     has_failed: bool,
 }
 
-/// What was found of an earlier run's, before anything of it is believed.
-#[derive(Debug)]
-pub(super) struct Found {
-    map: MemoryMap,
-    read: Result<BTreeMap<About, Record>, String>,
-    node: Record,
-    /// Why nothing of an earlier run's is believed.
-    pub(super) refused: Option<String>,
-}
-
-impl Found {
-    /// Reads it. The pins of another network namespace than this thread's say nothing of interfaces here:
-    /// they are let go of.
-    pub(super) fn open(pins: &Pins) -> Result<Self, AgentError> {
-        let node = Record {
-            mark: Mark::own().map_err(AgentError::Namespace)?,
-            boot: boot_id().map_err(AgentError::Namespace)?,
-            ..Record::default()
-        };
-        let (mut map, mut read) = MemoryMap::open(pins)?;
-        let before = read.as_ref().ok().and_then(|all| all.get(&About::Node));
-        let is_another =
-            |before: &&Record| before.boot != node.boot || before.mark.is_another(&node.mark, &[]);
-        let mut refused = None;
-        if let Some(before) = before.filter(is_another) {
-            let left = pins.leave(number(&before.mark))?;
-            refused = Some(strange(&before.mark, &node.mark, left));
-            (map, read) = MemoryMap::open(pins)?;
-        }
-        pins.come_back(number(&node.mark))?;
-        if let Some(refused) = &refused {
-            tracing::error!("{refused}");
-        }
-        // Before anything else is pinned, so that no later run takes it for another namespace's.
-        if let Ok(read) = &mut read
-            && !read.contains_key(&About::Node)
-        {
-            map.put(About::Node, &node)?;
-            map.publish()?;
-            read.insert(About::Node, node.clone());
-        }
-        Ok(Self {
+impl Memory {
+    /// Takes what an earlier run remembered, and tells the binder of pods. `gone`: interfaces that it had
+    /// programs on and that are not there any more.
+    pub(super) fn of(found: Found, gone: BTreeSet<u32>, binder: &mut Binder) -> Self {
+        let Found {
             map,
             read,
             node,
             refused,
-        })
-    }
-}
-
-/// A number for a namespace that others of this start of the machine do not have, as far as that is known.
-fn number(mark: &Mark) -> u64 {
-    match mark.cookie {
-        0 => mark.inode,
-        cookie => cookie,
-    }
-}
-
-fn strange(before: &Mark, now: &Mark, left: usize) -> String {
-    let links = match left {
-        0 => "nothing of it is there any more".into(),
-        left => format!("{left} links are still on its interfaces and stay until `cleanup`"),
-    };
-    format!(
-        "what an earlier run decided was for interfaces of another network namespace (netns {}, this one is {}): \
-         nothing of it is believed, whose each interface is is decided anew; {links}",
-        number(before),
-        number(now)
-    )
-}
-
-impl Memory {
-    /// Takes what an earlier run remembered, and tells the binder of pods.
-    pub(super) fn of(found: Found, binder: &mut Binder) -> Self {
-        let Found {
-            map, read, node, ..
         } = found;
         let written = read.unwrap_or_else(|damage| {
             tracing::error!(
@@ -134,6 +74,8 @@ impl Memory {
             map,
             written,
             node,
+            refused,
+            gone,
             earlier: BTreeMap::new(),
             owners: BTreeMap::new(),
             lost: BTreeMap::new(),
@@ -200,11 +142,18 @@ impl Agent {
     /// Matches the interfaces that are there at the start with what an earlier run knew of them.
     pub(super) fn recall(&mut self, interfaces: &[Interface]) {
         let earlier = std::mem::take(&mut self.memory.earlier);
+        let gone = std::mem::take(&mut self.memory.gone);
+        for ifindex in &gone {
+            self.is_another_interface(*ifindex);
+        }
         let mut proven = BTreeSet::new();
         for interface in interfaces {
             let Some(record) = earlier.get(&interface.ifindex) else {
                 continue;
             };
+            if gone.contains(&interface.ifindex) {
+                continue;
+            }
             let sandbox = interface.sandbox.as_ref();
             // Only when the namespace of a number has ended, another one has it; and a pod gives none a name.
             let is_anew = |sandbox: &Sandbox| {
@@ -263,7 +212,8 @@ impl Agent {
         }
         for interface in interfaces {
             let number = interface.sandbox.as_ref().map(|sandbox| sandbox.number);
-            let is_new = !earlier.contains_key(&interface.ifindex);
+            let is_new =
+                gone.contains(&interface.ifindex) || !earlier.contains_key(&interface.ifindex);
             let is_pods =
                 |number: &i32| proven.contains(number) && self.memory.owners.contains_key(number);
             if is_new && number.as_ref().is_some_and(is_pods) {
@@ -273,7 +223,7 @@ impl Agent {
         }
     }
 
-    /// The interface that an earlier run knew by this index is gone, and so is its namespace.
+    /// The interface that an earlier run knew by this index is gone.
     fn is_another_interface(&mut self, ifindex: u32) {
         // Nothing is decided before the start is known: there is nothing to be told.
         self.binder.interface_removed(ifindex);

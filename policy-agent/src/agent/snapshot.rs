@@ -223,7 +223,7 @@ impl Agent {
                 enforcing: self.phase == Phase::Enforcing,
                 state: state(self.phase, self.loaded).into(),
                 attach: mechanism(self.mechanism).into(),
-                decided_anew: self.refused_memory.clone(),
+                decided_anew: self.memory.refused.clone(),
                 age_ms: 0,
                 lost_log_lines: 0,
             },
