@@ -239,6 +239,8 @@ pub async fn run(
     let mut node_task = tokio::spawn(watcher.run(sender));
     let mut agent = Agent::new(&options, &pins, &source)?;
     let (desk, mut questions) = control::Desk::new(&options, &agent);
+    let desk = std::sync::Arc::new(desk);
+    control::watch(std::sync::Arc::clone(&desk)).map_err(AgentError::Thread)?;
     crate::control::listen(&options.pins.socket(), desk)?;
     #[cfg(feature = "health")]
     if let Some(address) = options.health {

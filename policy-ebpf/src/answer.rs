@@ -10,7 +10,7 @@ use crate::{
     lookup::Tables,
     packet::Bytes,
     question::{Answer, Question},
-    rules::{ask_as_opened, identify, is_isolated, written},
+    rules::{ask_as_opened, identify, is_isolated},
 };
 
 /// What the rules say of a connection opened in `direction`. `is_first`: the packet opens it, so
@@ -45,7 +45,7 @@ pub(crate) fn answer<F: Family, W: Tables<F>, B: ?Sized + Bytes>(
 }
 
 /// As [`answer`], from the tables.
-#[inline(never)]
+#[inline(always)]
 fn consult<F: Family, W: Tables<F>, B: ?Sized + Bytes>(
     world: &W,
     case: &Case<'_, F, B>,
@@ -67,7 +67,7 @@ fn consult<F: Family, W: Tables<F>, B: ?Sized + Bytes>(
         direction,
         identity,
         case.segment.protocol(),
-        written(case.judged_port(direction)),
+        case.judged_port(direction),
     );
     // What goes to this host may be translated to a pod that the rules do not allow.
     let may_be_translated = matches!(direction, Direction::Egress)

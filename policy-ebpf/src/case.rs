@@ -4,8 +4,13 @@ use policy_common::{Direction, Endpoint, Flow};
 
 use crate::{
     family::Family,
+    flows::{
+        life::{has_handshake, sender},
+        phase::exchange,
+    },
     neighbour::Neighbour,
     packet::{Bytes, IpPacket, Segment, transport::Kind},
+    port::Port,
     steps::Steps,
 };
 
@@ -49,17 +54,17 @@ impl<F: Family, B: Bytes + ?Sized> Case<'_, F, B> {
         F::key(self.endpoint.id, self.segment.protocol(), pod, peer)
     }
 
-    /// The port that the rules judge for a connection opened in `direction`, host byte order.
+    /// The port that the rules judge for a connection opened in `direction`.
     #[inline(always)]
-    pub(crate) fn judged_port(&self, direction: Direction) -> Option<u16> {
+    pub(crate) fn judged_port(&self, direction: Direction) -> Port {
         if !self.segment.has_ports() {
-            return None;
+            return Port::NONE;
         }
-        Some(u16::from_be_bytes(if direction == self.direction {
+        Port::of_be_bytes(if direction == self.direction {
             self.segment.destination_port()
         } else {
             self.segment.source_port()
-        }))
+        })
     }
 
     /// The packet begins a connection whatever came before.
@@ -70,10 +75,15 @@ impl<F: Family, B: Bytes + ?Sized> Case<'_, F, B> {
 }
 
 impl<F: Family, B: Steps + ?Sized> Case<'_, F, B> {
-    /// Moves a flow on by the packet. `is_due`: the entry is written anyway.
+    /// Moves a flow on by the packet. `is_due`: the entry is written anyway. What has no handshake needs no
+    /// function of its own for that.
     #[inline(always)]
     pub(crate) fn step(&self, flow: &mut Flow, is_due: bool) {
-        self.frame
-            .step(self.packet, self.segment, self.direction, flow, is_due);
+        if has_handshake(self.segment.protocol()) {
+            self.frame
+                .step(self.packet, self.segment, self.direction, flow, is_due);
+        } else {
+            exchange(flow, sender(self.direction), is_due);
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     family::Family,
     flows::shares::Charge,
     origin::Link,
+    port::Port,
     question::{Answer, Question},
 };
 
@@ -65,7 +66,7 @@ pub trait Policy {
         rule: &RuleKey,
         default_ports: PortSetId,
         protocol: u8,
-        port: Option<u16>,
+        port: Port,
     ) -> Verdict;
     /// PORT_SETS.
     fn port_set(&self, set: PortSetId) -> Option<&PortSet>;

@@ -20,8 +20,9 @@ use crate::{
         ethernet::{self, ethertype},
         protocol,
     },
+    port::Port,
     read::read,
-    rules::{ask_as_opened, identify, written},
+    rules::{ask_as_opened, identify},
     steps::Steps,
 };
 
@@ -146,8 +147,11 @@ where
     };
     let identity = identify(world, source, direction, 0, Neighbour::ANYBODY, peer);
     let has_ports = frame.opaque(segment.has_ports().into()) != 0;
-    let port = has_ports.then_some(u16::from_be_bytes(segment.destination_port()));
-    let port = written(port);
+    let port = if has_ports {
+        Port::of_be_bytes(segment.destination_port())
+    } else {
+        Port::NONE
+    };
     let answer = ask_as_opened(world, source, direction, identity, packet.protocol(), port);
     // An answer to who opened a connection to the pod needs no rule.
     if !answer.verdict().allows() && !belongs(world, source, &packet, segment) {

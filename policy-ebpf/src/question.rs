@@ -2,6 +2,8 @@
 
 use policy_common::{Direction, EndpointId, IdentityId, Verdict};
 
+use crate::port::Port;
+
 /// What is asked of the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question<F> {
@@ -11,8 +13,8 @@ pub struct Question<F> {
     pub direction: Direction,
     /// IP protocol number.
     pub protocol: u8,
-    /// The port that the rules judge, host byte order; nothing for protocols without ports.
-    pub port: Option<u16>,
+    /// The port that the rules judge.
+    pub port: Port,
     /// The other end.
     pub peer: F,
 }

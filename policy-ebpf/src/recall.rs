@@ -58,15 +58,14 @@ pub fn is_same<const WORDS: usize>(one: &[u64; WORDS], other: &[u64; WORDS]) -> 
 /// Everything of a question but the peer.
 #[inline(always)]
 fn asked<F>(question: &Question<F>) -> u64 {
-    let port = match question.port {
-        Some(port) => u64::from(port) | 1 << 16,
-        None => 0,
-    };
     let direction = match question.direction {
         Direction::Ingress => 0,
         Direction::Egress => 1 << 24,
     };
-    u64::from(question.endpoint.0) | u64::from(question.protocol) << 16 | direction | port << 32
+    u64::from(question.endpoint.0)
+        | u64::from(question.protocol) << 16
+        | direction
+        | question.port.word() << 32
 }
 
 /// A question as words: different for different questions.

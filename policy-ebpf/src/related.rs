@@ -7,7 +7,8 @@ use crate::{
     lookup::{Addresses, Clock, Flows, Policy},
     neighbour::Neighbour,
     packet::{Bytes, IpPacket, Wire, protocol, quote::Quote},
-    rules::{ask_as_opened, identify, written},
+    port::Port,
+    rules::{ask_as_opened, identify},
 };
 
 /// Whether a pod may send this error: only about a packet that it received.
@@ -76,7 +77,11 @@ where
         Direction::Ingress => pod.1,
         Direction::Egress => peer.1,
     };
-    let port = written(has_ports.then_some(u16::from_be_bytes(port)));
+    let port = if has_ports {
+        Port::of_be_bytes(port)
+    } else {
+        Port::NONE
+    };
     ask_as_opened(world, endpoint, opened, identity, quote.protocol, port)
         .verdict()
         .allows()

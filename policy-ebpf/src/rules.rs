@@ -1,7 +1,5 @@
 //! The question to the rules: which identity is the peer, and what does the ruleset say of it.
 
-use core::hint::black_box;
-
 use policy_common::{
     Direction, Endpoint, IdentityId, PortKey, PortSet, PortSetId, RuleKey, Verdict,
     limits::INLINE_PORTS,
@@ -11,20 +9,9 @@ use crate::{
     family::Family,
     lookup::{Addresses, Policy},
     neighbour::Neighbour,
+    port::Port,
     question::Answer,
 };
-
-/// The same port, in registers that are written whether there is one or not: a program that is short of
-/// registers puts them on its stack while it looks up an identity, and the verifier refuses one that nobody
-/// wrote.
-#[inline(always)]
-pub(crate) fn written(port: Option<u16>) -> Option<u16> {
-    const NONE: u32 = u32::MAX;
-    match black_box(port.map_or(NONE, u32::from)) {
-        NONE => None,
-        port => Some(port as u16),
-    }
-}
 
 /// Whether a policy covers the direction.
 #[inline(always)]
@@ -88,7 +75,7 @@ pub fn ask_as_opened<W: Policy>(
     opened: Direction,
     identity: IdentityId,
     protocol: u8,
-    port: Option<u16>,
+    port: Port,
 ) -> Answer {
     if is_isolated(endpoint, opened) {
         ask(world, endpoint, opened, identity, protocol, port)
@@ -97,8 +84,7 @@ pub fn ask_as_opened<W: Policy>(
     }
 }
 
-/// What the rules of a direction say of an identity, a protocol and a port (host byte order;
-/// nothing for protocols without ports).
+/// What the rules of a direction say of an identity, a protocol and a port.
 #[inline(always)]
 pub fn ask<W: Policy>(
     world: &W,
@@ -106,7 +92,7 @@ pub fn ask<W: Policy>(
     direction: Direction,
     identity: IdentityId,
     protocol: u8,
-    port: Option<u16>,
+    port: Port,
 ) -> Answer {
     let rules = match direction {
         Direction::Ingress => endpoint.ingress,
@@ -127,7 +113,7 @@ pub fn verdict<W: Policy>(
     rule: &RuleKey,
     default_ports: PortSetId,
     protocol: u8,
-    port: Option<u16>,
+    port: Port,
 ) -> Verdict {
     match world.rule(rule).unwrap_or(default_ports) {
         PortSetId::DENY_ALL => Verdict::DENY,
@@ -141,13 +127,13 @@ pub fn verdict<W: Policy>(
 }
 
 #[inline(always)]
-fn inline(set: &PortSet, protocol: u8, port: Option<u16>) -> Verdict {
+fn inline(set: &PortSet, protocol: u8, port: Port) -> Verdict {
     for index in 0..INLINE_PORTS {
         if index as u32 >= set.count {
             break;
         }
         let entry = &set.inline[index];
-        let ports_match = match port {
+        let ports_match = match port.number() {
             Some(port) => port & entry.mask == entry.port,
             None => entry.mask == 0,
         };
@@ -159,8 +145,8 @@ fn inline(set: &PortSet, protocol: u8, port: Option<u16>) -> Verdict {
 }
 
 #[inline(always)]
-fn in_trie<W: Policy>(world: &W, set: PortSetId, protocol: u8, port: Option<u16>) -> Verdict {
-    let (port, bits) = match port {
+fn in_trie<W: Policy>(world: &W, set: PortSetId, protocol: u8, port: Port) -> Verdict {
+    let (port, bits) = match port.number() {
         Some(port) => (port, PortKey::PORT_BITS),
         None => (0, PortKey::PROTOCOL_BITS),
     };

@@ -5,17 +5,19 @@
 
 mod explain;
 mod observe;
+mod opened;
 mod tables;
 
 use std::{
     io,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         mpsc::{RecvTimeoutError, sync_channel},
     },
     time::Duration,
 };
 
+pub(super) use opened::watch;
 use policy_common::Config;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -81,7 +83,7 @@ impl Desk {
     }
 }
 
-impl Answers for Desk {
+impl Answers for Arc<Desk> {
     fn answer(&self, request: Request, client: &mut Client) -> io::Result<()> {
         match request {
             Request::Status => client.say(&self.published.get()),

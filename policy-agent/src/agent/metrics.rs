@@ -115,8 +115,15 @@ impl Metrics {
     /// The text of a scrape. Reads maps: not for the loop's thread.
     pub(super) fn scrape(&self) -> String {
         let mut registry = Registry::with_prefix("policy_agent");
-        self.packets(&mut registry);
-        self.tables(&mut registry);
+        let are_read = self.packets(&mut registry) & self.tables(&mut registry);
+        let maps: Gauge = Gauge::default();
+        maps.set(are_read.into());
+        registry.register(
+            "maps_readable",
+            "Whether this scrape could read the maps: without, packets and tables are missing",
+            maps,
+        );
+        grace(&mut registry);
         state(&mut registry, &self.published.get());
         registry.register_with_unit(
             "change_to_kernel",
@@ -135,10 +142,11 @@ impl Metrics {
         text
     }
 
-    /// What the programs counted.
-    fn packets(&self, registry: &mut Registry) {
+    /// What the programs counted; whether that could be read.
+    fn packets(&self, registry: &mut Registry) -> bool {
         let (packets, bytes) = (Counters64::default(), Counters64::default());
         let counters = Counters::pinned(&self.pins).and_then(|counters| counters.all());
+        let are_read = counters.is_ok();
         for (direction, reason, counter) in counters.unwrap_or_default() {
             let verdict = if reason.is_drop() {
                 "denied"
@@ -164,12 +172,15 @@ impl Metrics {
             Unit::Bytes,
             bytes,
         );
+        are_read
     }
 
-    /// How full the tables are.
-    fn tables(&self, registry: &mut Registry) {
+    /// How full the tables are; whether that could be read.
+    fn tables(&self, registry: &mut Registry) -> bool {
         let (entries, most) = (Gauges::default(), Gauges::default());
-        for fill in self.fills() {
+        let fills = self.fills();
+        let are_read = !fills.is_empty();
+        for fill in fills {
             let labels = vec![("table", fill.name)];
             entries.get_or_create(&labels).set(fill.entries as f64);
             most.get_or_create(&labels).set(fill.most as f64);
@@ -180,6 +191,7 @@ impl Metrics {
             entries,
         );
         registry.register("table_capacity", "Elements that fit into a table", most);
+        are_read
     }
 
     fn fills(&self) -> Vec<MapFill> {
@@ -193,6 +205,26 @@ impl Metrics {
             }
         }
     }
+}
+
+/// Waits until no program runs any more that began before.
+fn grace(registry: &mut Registry) {
+    let (waits, waited) = datapath::grace_waits();
+    let (count, seconds): (Counter, Counter<f64, std::sync::atomic::AtomicU64>) =
+        Default::default();
+    count.inc_by(waits);
+    seconds.inc_by(waited.as_secs_f64());
+    registry.register(
+        "grace_waits",
+        "Waits until no program ran any more that began before",
+        count,
+    );
+    registry.register_with_unit(
+        "grace_waited",
+        "How long these waits took in all",
+        Unit::Seconds,
+        seconds,
+    );
 }
 
 /// What the loop published last.

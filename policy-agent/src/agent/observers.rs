@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use crate::telemetry::observed::{Filter, Observed};
+use crate::{
+    ask::Verdict,
+    telemetry::observed::{Filter, Observed},
+};
 
 /// Packets that are remembered.
 const MOST_REMEMBERED: usize = 4_096;
@@ -95,17 +98,33 @@ struct State {
     observers: Vec<Weak<Queue>>,
 }
 
+impl State {
+    fn last(&self, filter: &Filter, last: usize) -> Vec<Arc<Observed>> {
+        let all = self.last.all().into_iter().map(|(_, packet)| packet);
+        let mut wanted: Vec<_> = all.filter(|packet| filter.wants(packet)).collect();
+        wanted.drain(..wanted.len().saturating_sub(last));
+        wanted
+    }
+
+    /// Whether an observer wants what is allowed.
+    fn want_allowed(&self) -> bool {
+        let mut observers = self.observers.iter().filter_map(Weak::upgrade);
+        observers.any(|observer| observer.filter.verdict != Some(Verdict::Denied))
+    }
+}
+
 /// Where packets are told.
 #[derive(Clone, Debug)]
-pub(super) struct Observers(Arc<Mutex<State>>);
+pub(super) struct Observers(Arc<(Mutex<State>, Condvar)>);
 
 impl Default for Observers {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(State {
+        let state = State {
             told: 0,
             last: Fair::new(MOST_REMEMBERED),
             observers: Vec::new(),
-        })))
+        };
+        Self(Arc::new((Mutex::new(state), Condvar::new())))
     }
 }
 
@@ -114,10 +133,22 @@ impl Default for Observers {
 pub(super) struct Observer(Arc<Queue>);
 
 impl Observers {
+    /// Whether somebody wants what is allowed.
+    pub(super) fn want_allowed(&self) -> bool {
+        lock(&self.0.0).want_allowed()
+    }
+
+    /// Waits until somebody wants what is allowed.
+    pub(super) fn await_allowed(&self) {
+        let (state, came) = &*self.0;
+        let nobody = |state: &mut State| !state.want_allowed();
+        drop(came.wait_while(lock(state), nobody));
+    }
+
     /// Tells of a packet.
     pub(super) fn tell(&self, packet: Observed) {
         let packet = Arc::new(packet);
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.0.0);
         state.told += 1;
         let number = state.told;
         state.last.push(number, &packet);
@@ -135,6 +166,11 @@ impl Observers {
         });
     }
 
+    /// The last packets that a filter wants.
+    pub(super) fn last(&self, filter: &Filter, last: usize) -> Vec<Arc<Observed>> {
+        lock(&self.0.0).last(filter, last)
+    }
+
     /// The last packets that a filter wants, and an observer of all that come after them; `None`: there are as
     /// many as there may be.
     pub(super) fn observe(
@@ -142,16 +178,14 @@ impl Observers {
         filter: Filter,
         last: usize,
     ) -> Option<(Vec<Arc<Observed>>, Observer)> {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.0.0);
         state
             .observers
             .retain(|observer| observer.strong_count() > 0);
         if state.observers.len() >= MOST_OBSERVERS {
             return None;
         }
-        let all = state.last.all().into_iter().map(|(_, packet)| packet);
-        let mut wanted: Vec<_> = all.filter(|packet| filter.wants(packet)).collect();
-        wanted.drain(..wanted.len().saturating_sub(last));
+        let wanted = state.last(&filter, last);
         let queue = Arc::new(Queue {
             filter,
             waiting: Mutex::new(Fair::new(MOST_WAITING)),
@@ -159,6 +193,7 @@ impl Observers {
             lost: AtomicU64::new(0),
         });
         state.observers.push(Arc::downgrade(&queue));
+        self.0.1.notify_all();
         Some((wanted, Observer(queue)))
     }
 }
@@ -200,7 +235,7 @@ mod tests {
             to: Some("shop/quiet".parse().unwrap()),
             ..Filter::default()
         };
-        let (last, _) = observers.observe(quiet, 5).unwrap();
+        let last = observers.last(&quiet, 5);
         assert_eq!(last.len(), 1, "it is remembered too");
     }
 

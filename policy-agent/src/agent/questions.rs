@@ -62,7 +62,10 @@ pub(super) struct ToName {
 #[derive(Clone, Debug)]
 pub(super) struct Named {
     pub(super) pod: Option<String>,
+    pub(super) interface: String,
     pub(super) peer: Option<String>,
+    /// The other side is this host.
+    pub(super) is_host: bool,
     pub(super) policies: Vec<String>,
 }
 
@@ -124,9 +127,21 @@ impl Agent {
         let policies = self.attribution.policies(flow.endpoint, direction);
         Named {
             pod: self.attribution.pod(flow.endpoint).map(ToString::to_string),
+            interface: self.interface_of(flow.endpoint),
             peer: self.resolver.pod_at(flow.peer).map(ToString::to_string),
+            is_host: self.host_addresses.contains(&flow.peer),
             policies: policies.iter().map(ToString::to_string).collect(),
         }
+    }
+
+    /// The name of an endpoint's interface; empty when it is gone.
+    fn interface_of(&self, endpoint: EndpointId) -> String {
+        let mut ports = self.ports.iter();
+        let port = ports.find(|(_, port)| {
+            let fact = port.fact.as_ref();
+            fact.is_some_and(|fact| fact.id == endpoint)
+        });
+        port.map_or_else(String::new, |(ifindex, _)| self.ports.name(ifindex))
     }
 
     fn policies(&self) -> Vec<PolicyShown> {

@@ -115,7 +115,7 @@ fn the_daemon_set_starts_this_release_with_arguments_that_there_are() {
     Arguments::command().try_get_matches_from(words).unwrap();
     // The probes ask where it answers.
     let health = container["args"].as_array().unwrap().iter();
-    let health = health.filter_map(|word| word.as_str()?.strip_prefix("--health="));
+    let health = health.filter_map(|word| word.as_str()?.strip_prefix("--listen="));
     let health: Vec<&str> = health.collect();
     for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
         let asked = &container[probe]["httpGet"];

@@ -16,7 +16,8 @@ use crate::{
 
 /// Shows which packets of this node's pods were dropped, why, and by which policies
 ///
-/// Asks the running agent. The other side is named as it was when the packet came. Every drop that has a line
+/// Asks the running agent. With --follow also new flows of isolated pods that are allowed, unless --verdict
+/// denied is given. The other side is named as it was when the packet came. Every drop that has a line
 /// in the log is one here (run --drop-rate); `suppressed` counts those of the pod before it that have none.
 ///
 /// Exits with 2 when no agent answers.

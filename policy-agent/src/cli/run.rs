@@ -99,7 +99,7 @@ pub(super) struct RunArgs {
     /// a port
     #[cfg(feature = "health")]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = loopback)]
-    health: Option<std::net::SocketAddr>,
+    listen: Option<std::net::SocketAddr>,
     /// Let full tables of policy grow while all of them together take at most so many MiB. Without
     /// it: 512 where no size of such a table is given, else 0, that is, not at all
     #[arg(long, value_name = "MIB", help_heading = "Sizes of the tables")]
@@ -185,7 +185,7 @@ pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         check_mac: !arguments.allow_any_link_address,
         config,
         #[cfg(feature = "health")]
-        health: arguments.health,
+        health: arguments.listen,
         sizes: arguments.sizes,
         memory_limit: arguments
             .memory_limit

@@ -40,6 +40,7 @@ pub use hooks::{
     has_tcx, interface_name,
 };
 pub use kernel::{
+    grace::grace_waits,
     hz::HzError,
     part::PartError,
     table::TableError,

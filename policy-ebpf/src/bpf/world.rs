@@ -7,7 +7,7 @@ use policy_common::{
     limits::POD_LINKS,
 };
 use policy_ebpf::{
-    Link,
+    Link, Port,
     lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall},
     question::{Answer, Question},
     recall::{Role, is_same, slot, words_v4, words_v6},
@@ -124,12 +124,11 @@ impl Policy for Kernel {
         rule: &RuleKey,
         default_ports: PortSetId,
         protocol: u8,
-        port: Option<u16>,
+        port: Port,
     ) -> Verdict {
         let (ruleset, identity) = (rule.ruleset.0.into(), rule.identity.0.into());
-        let port = port.map_or(NO_PORT, u64::from);
         let ports = default_ports.0.into();
-        Verdict(rule_says(ruleset, identity, ports, protocol.into(), port) as u8)
+        Verdict(rule_says(ruleset, identity, ports, protocol.into(), port.word()) as u8)
     }
 
     #[inline(always)]
@@ -142,9 +141,6 @@ impl Policy for Kernel {
         maps::PORTS.get(&Key::new(bits, key)).copied()
     }
 }
-
-/// No port of any packet.
-const NO_PORT: u64 = u64::MAX;
 
 /// A global function: the verifier follows it once.
 #[unsafe(no_mangle)]
@@ -160,9 +156,14 @@ extern "C" fn rule_says(
         ruleset: RulesetId(ruleset as u32),
         identity: IdentityId(identity as u32),
     };
-    let port = (port != NO_PORT).then_some(port as u16);
     let default_ports = PortSetId(default_ports as u32);
-    let verdict = rules::verdict(&Kernel, &rule, default_ports, protocol as u8, port);
+    let verdict = rules::verdict(
+        &Kernel,
+        &rule,
+        default_ports,
+        protocol as u8,
+        Port::of_word(port),
+    );
     verdict.0.into()
 }
 

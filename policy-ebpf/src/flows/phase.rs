@@ -83,7 +83,7 @@ pub const fn advance(
 
 /// Protocols without a handshake: an answer is all there is.
 #[inline(always)]
-const fn exchange(flow: &mut Flow, side: u8, is_due: bool) {
+pub(crate) const fn exchange(flow: &mut Flow, side: u8, is_due: bool) {
     if side != flow.state.opener {
         flow.state.phase = FlowState::PHASE_ESTABLISHED;
     }

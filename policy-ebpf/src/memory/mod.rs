@@ -24,7 +24,7 @@ use policy_common::{
 };
 
 use crate::{
-    Link,
+    Link, Port,
     lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall},
     rules,
 };
@@ -206,7 +206,7 @@ impl Policy for MemoryWorld {
         rule: &RuleKey,
         default_ports: PortSetId,
         protocol: u8,
-        port: Option<u16>,
+        port: Port,
     ) -> Verdict {
         rules::verdict(self, rule, default_ports, protocol, port)
     }

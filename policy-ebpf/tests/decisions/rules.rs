@@ -1,7 +1,7 @@
 //! What rules say, of peers of every kind and both families.
 
 use policy_common::{
-    Endpoint, IdentityId, PortKey, PortSet, PortSetId,
+    Endpoint, IdentityId, PortEntry, PortKey, PortSet, PortSetId,
     Reason::{Allowed, NotIsolated, Policy, UnknownEndpoint},
     Verdict,
 };
@@ -49,6 +49,33 @@ fn a_rule_with_ports_does_not_allow_protocols_without_ports() {
         node.receives(&ip(FRIEND[0], OWN[0], SCTP, &sctp(1, 2, 1))),
         Allowed
     );
+}
+
+#[test]
+fn port_zero_is_a_port() {
+    const NOBODYS: PortSetId = PortSetId(8);
+    let mut node = Node::new();
+    let mut set = PortSet {
+        count: 2,
+        ..PortSet::default()
+    };
+    for (entry, protocol) in set.inline.iter_mut().zip([TCP, 50]) {
+        *entry = PortEntry {
+            mask: 0xffff,
+            protocol,
+            verdict: Verdict::ALLOW,
+            ..PortEntry::default()
+        };
+    }
+    node.world.port_sets.insert(NOBODYS, set);
+    node.rule(IdentityId(21), NOBODYS);
+    for family in 0..2 {
+        let asks = |protocol, content: &[u8]| ip(CLIENT[family], OWN[family], protocol, content);
+        assert_eq!(node.receives(&asks(TCP, &tcp(4000, 0, SYN))), Allowed);
+        assert_eq!(node.receives(&asks(TCP, &tcp(4000, 1, SYN))), Policy);
+        // Port 0 of a protocol without ports is none.
+        assert_eq!(node.receives(&asks(50, &[0; 8])), Policy);
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use policy_common::{
     AddressEntry, Direction, Endpoint, EndpointId, IdentityId, PortSetId, RuleKey, V4, V6,
 };
 use policy_ebpf::{
+    Port,
     lookup::Addresses,
     memory::MemoryWorld,
     rules::{ask_as_opened, identify},
@@ -131,7 +132,7 @@ impl Tables {
             direction,
             identity,
             protocol,
-            port,
+            port.map_or(Port::NONE, Port::of),
         )
         .verdict()
         .allows()

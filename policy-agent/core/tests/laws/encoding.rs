@@ -17,7 +17,7 @@ use policy_core::{
     plan::{EndpointEntry, Op, PortRange, PortSetEntry},
     resolve::Resolver,
 };
-use policy_ebpf::{memory::MemoryWorld, rules::ask};
+use policy_ebpf::{Port, memory::MemoryWorld, rules::ask};
 use proptest::{collection::vec, prelude::*};
 
 /// Executes one operation. `epoch` is what an endpoint gets that needs a new one.
@@ -258,7 +258,15 @@ fn with_set(entries: &[PortSetEntry]) -> (Tables, Endpoint) {
 fn says((tables, endpoint): &(Tables, Endpoint), protocol: u8, port: Option<u16>) -> Verdict {
     let direction = Direction::Ingress;
     let world = tables.world();
-    ask(world, endpoint, direction, IdentityId(20), protocol, port).verdict()
+    ask(
+        world,
+        endpoint,
+        direction,
+        IdentityId(20),
+        protocol,
+        port.map_or(Port::NONE, Port::of),
+    )
+    .verdict()
 }
 
 /// More entries, of a protocol that nobody asks about: the set stands in the trie.

@@ -20,16 +20,19 @@ impl Desk {
             Ok(filter) => filter,
             Err(why) => return client.refuse(why),
         };
-        let Some((last, observer)) = self.observers.observe(filter, wanted.last) else {
-            return client.refuse("the agent has as many observers as it tells");
-        };
         let say = |client: &mut Client, packets: Vec<Arc<Observed>>| {
             packets.into_iter().try_for_each(|packet| {
                 client.say(&Sight::Packet(Box::new(Observed::clone(&packet))))
             })
         };
+        if !wanted.follow {
+            return say(client, self.observers.last(&filter, wanted.last));
+        }
+        let Some((last, observer)) = self.observers.observe(filter, wanted.last) else {
+            return client.refuse("the agent has as many observers as it tells");
+        };
         say(client, last)?;
-        while wanted.follow && !client.is_gone() {
+        while !client.is_gone() {
             let (news, lost) = observer.news(LOOK);
             if lost > 0 {
                 client.say(&Sight::Lost(lost))?;

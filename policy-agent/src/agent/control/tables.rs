@@ -60,7 +60,10 @@ impl Desk {
     }
 
     /// Who has a part in these flows, and by which policies.
-    fn names(&self, entries: &[FlowEntry]) -> Result<Vec<crate::agent::questions::Named>, String> {
+    pub(super) fn names(
+        &self,
+        entries: &[FlowEntry],
+    ) -> Result<Vec<crate::agent::questions::Named>, String> {
         let wanted = entries.iter().map(|entry| ToName {
             endpoint: entry.endpoint,
             peer: entry.peer,

@@ -105,6 +105,8 @@ fn a_scrape_says_what_the_state_is() {
     for (series, value) in [
         ("policy_agent_ready", 1.0),
         ("policy_agent_enforcing", 1.0),
+        // Nothing is pinned there.
+        ("policy_agent_maps_readable", 0.0),
         ("policy_agent_build_info{version=\"9.9.9\"}", 1.0),
         ("policy_agent_endpoints{isolated=\"ingress\"}", 1.0),
         ("policy_agent_endpoints{isolated=\"both\"}", 1.0),

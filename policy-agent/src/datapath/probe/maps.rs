@@ -12,7 +12,7 @@ use policy_common::{
     V4, V6, Verdict, limits::POD_LINKS, names,
 };
 use policy_ebpf::{
-    Link,
+    Link, Port,
     lines::{Found, Key, WORDS, line_of, read},
     lookup::{Addresses, Clock, Flows, Fragments, Full, Memory, Policy, Recall},
     rules,
@@ -269,7 +269,7 @@ impl Policy for Maps {
         rule: &RuleKey,
         default_ports: PortSetId,
         protocol: u8,
-        port: Option<u16>,
+        port: Port,
     ) -> Verdict {
         rules::verdict(self, rule, default_ports, protocol, port)
     }

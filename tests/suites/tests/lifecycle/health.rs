@@ -56,7 +56,7 @@ impl Scene {
 }
 
 fn health<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
-    [&["--health", ADDRESS], arguments].concat()
+    [&["--listen", ADDRESS], arguments].concat()
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn nobody_answers_for_an_agent_that_was_not_told_to_or_not_on_the_loopback() {
     let outside = scene
         .cluster
         .agent
-        .output("run", &["--health", "0.0.0.0:9471"]);
+        .output("run", &["--listen", "0.0.0.0:9471"]);
     let outside = outside.unwrap();
     assert_eq!(outside.status.code(), Some(2));
     let said = String::from_utf8_lossy(&outside.stderr);

@@ -7,6 +7,7 @@ use std::{
 
 use aya::maps::{HashMap, Map, MapData};
 use policy_agent::{
+    ask::Verdict,
     control::{self, Observe, Request, Sight},
     datapath::PinDir,
 };
@@ -251,6 +252,45 @@ fn drops_are_told_as_they_come_and_a_flood_hides_none() {
         eventually("the flood is told too", || {
             ingress().contains("80/udp: policy")
         });
+    });
+}
+
+#[test]
+fn new_flows_that_are_allowed_are_told_while_somebody_follows() {
+    in_every_setting(&[], |scene| {
+        scene.pod("shop/web", "app: web", 10);
+        scene.pod("shop/client", "app: client", 20);
+        scene.policy("from-client", FROM_CLIENT);
+        let before = scene.connect("shop/client", "shop/web", false);
+        let socket = PinDir::new(scene.cluster.agent.pin_path()).socket();
+        let allowed = Request::Observe(Observe {
+            verdict: Some(Verdict::Allowed),
+            to: Some("shop/web".into()),
+            follow: true,
+            ..Observe::default()
+        });
+        let mut sights = control::follow::<Sight>(&socket, &allowed)
+            .unwrap()
+            .unwrap();
+        // The tables are read before the first comparison: until one is told of, more are opened.
+        let mut open = Vec::new();
+        let told = std::thread::scope(|threads| {
+            let told = threads.spawn(|| sights.next().unwrap().unwrap());
+            while !told.is_finished() {
+                assert!(open.len() < 200, "in vain");
+                open.push(scene.connect("shop/client", "shop/web", true));
+                std::thread::sleep(SILENCE);
+            }
+            told.join().unwrap()
+        });
+        let Sight::Packet(packet) = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(packet.peer_pod.as_deref(), Some("shop/client"));
+        assert_eq!(packet.peer_ip, Some(scene.address("shop/client", true)));
+        assert_eq!((packet.port, packet.reason.as_str()), (Some(80), "allowed"));
+        assert_eq!(packet.policies, ["shop/from-client"]);
+        drop(before);
     });
 }
 

@@ -36,7 +36,7 @@ const AT_LEAST: [(&str, u64); 19] = [
     ("owed", 75),
     ("phases", 288),
     ("reopening", 30),
-    ("rules", 14),
+    ("rules", 19),
     // Random ones: some 9,000.
     ("sequences", 3_000),
     ("unpoliced", 274),
