@@ -325,7 +325,17 @@ fn flows_and_policies_are_shown_with_the_names_of_who_has_a_part_in_them() {
                 serde_json::json!({"policy": "shop/from-client", "ingress": ["shop/web"], "egress": []})
             ]
         );
-        drop(scene.cluster.agent.output("flows", &[]).unwrap());
+        let bundled = |name: &str, more: &[&str]| {
+            let file = scene.cluster.manifests().with_file_name(name);
+            let words = [&[file.to_str().unwrap()], more].concat();
+            scene.cluster.agent.subcommand("bundle", &words).unwrap();
+            String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned()
+        };
+        let address = scene.address("shop/web", false).to_string();
+        let masked = bundled("masked.tar", &[]);
+        assert!(!masked.contains(&address) && masked.contains("shop/from-client"));
+        assert!(masked.contains("enforcing"), "the log is in it");
+        assert!(bundled("plain.tar", &["--addresses"]).contains(&address));
         assert_eq!(open.exchange(SOON).unwrap(), Outcome::Allowed);
     });
 }
