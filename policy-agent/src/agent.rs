@@ -314,8 +314,7 @@ async fn ended(task: &mut JoinHandle<Result<(), node::NodeError>>) -> AgentError
 impl Agent {
     fn new(options: &AgentOptions, pins: &Pins, source: &Source) -> Result<Self, AgentError> {
         let now = Instant::now();
-        let found = memory::Found::open(pins)?;
-        let earlier = pins.endpoints()?;
+        let (found, earlier) = memory::Found::open(pins)?;
         let mechanism = options.attach.mechanism();
         let attacher = Attacher::new(pins.clone(), mechanism);
         let mut binder = pins::binder(&options.node_name, &earlier);

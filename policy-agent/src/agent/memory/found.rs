@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use policy_common::Endpoint;
+
 use super::super::AgentError;
 use crate::{
     datapath::{About, Memory as Record, MemoryMap, Pins},
@@ -18,9 +20,9 @@ pub(in crate::agent) struct Found {
 }
 
 impl Found {
-    /// Reads it. The pins of another network namespace than this thread's say nothing of interfaces here:
+    /// Reads it, and the endpoints of the generation in force. The pins of another network namespace than this thread's say nothing of interfaces here:
     /// they are let go of.
-    pub(in crate::agent) fn open(pins: &Pins) -> Result<Self, AgentError> {
+    pub(in crate::agent) fn open(pins: &Pins) -> Result<(Self, Vec<Endpoint>), AgentError> {
         let node = Record {
             mark: Mark::own().map_err(AgentError::Namespace)?,
             boot: boot_id().map_err(AgentError::Namespace)?,
@@ -48,12 +50,13 @@ impl Found {
             map.publish()?;
             read.insert(About::Node, node.clone());
         }
-        Ok(Self {
+        let found = Self {
             map,
             read,
             node,
             refused,
-        })
+        };
+        Ok((found, pins.endpoints()?))
     }
 }
 
