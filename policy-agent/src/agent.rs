@@ -314,11 +314,11 @@ async fn ended(task: &mut JoinHandle<Result<(), node::NodeError>>) -> AgentError
 impl Agent {
     fn new(options: &AgentOptions, pins: &Pins, source: &Source) -> Result<Self, AgentError> {
         let now = Instant::now();
-        let earlier = pins.endpoints()?;
+        let (found, earlier) = memory::Found::open(pins)?;
         let mechanism = options.attach.mechanism();
         let attacher = Attacher::new(pins.clone(), mechanism);
         let mut binder = pins::binder(&options.node_name, &earlier);
-        let memory = memory::Memory::open(pins, &mut binder)?;
+        let memory = memory::Memory::of(found, attacher.gone()?, &mut binder);
         Ok(Self {
             unknown: options.unknown,
             mechanism,

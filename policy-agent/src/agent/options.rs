@@ -86,6 +86,9 @@ pub enum AgentError {
     /// The node's network cannot be followed.
     #[error("following the node's network")]
     Node(#[from] NodeError),
+    /// The network namespace of this process cannot be told from others.
+    #[error("finding out which network namespace this is")]
+    Namespace(#[source] std::io::Error),
     /// A thread could not be started.
     #[error("starting a thread")]
     Thread(#[source] std::io::Error),

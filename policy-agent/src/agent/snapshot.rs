@@ -68,6 +68,9 @@ pub struct AgentStatus {
     pub state: String,
     /// `tcx` or `clsact`.
     pub attach: String,
+    /// Why nothing that an earlier run decided of interfaces is believed, if that is so.
+    #[serde(default)]
+    pub decided_anew: Option<String>,
     /// How old the snapshot is, in milliseconds; from [`STALE_MS`] on the agent's loop is held up.
     pub age_ms: u64,
     /// Log lines that were lost because nobody read them.
@@ -220,6 +223,7 @@ impl Agent {
                 enforcing: self.phase == Phase::Enforcing,
                 state: state(self.phase, self.loaded).into(),
                 attach: mechanism(self.mechanism).into(),
+                decided_anew: self.memory.refused.clone(),
                 age_ms: 0,
                 lost_log_lines: 0,
             },
@@ -275,6 +279,9 @@ impl Agent {
             waiting = snapshot.waiting,
             "status"
         );
+        if let Some(why) = &snapshot.agent.decided_anew {
+            tracing::warn!("{why}");
+        }
         for one in &snapshot.unenforced {
             tracing::warn!(
                 pod = one.pod,

@@ -169,6 +169,9 @@ fn write_text(out: &mut impl io::Write, report: &Report, pins: &PinDir) -> io::R
         if let Some(stale) = snapshot.stale() {
             writeln!(out, "{stale}")?;
         }
+        if let Some(why) = &agent.decided_anew {
+            writeln!(out, "{}", Printable(why))?;
+        }
         if agent.lost_log_lines > 0 {
             writeln!(out, "log lines lost: {}", agent.lost_log_lines)?;
         }

@@ -64,6 +64,7 @@ impl<const LINK: usize> Steps for Frame<LINK> {
         match control {
             NO => LinkControl::No,
             YES => LinkControl::Yes,
+            ROUTER => LinkControl::Router,
             _ => LinkControl::Forged,
         }
     }
@@ -145,6 +146,7 @@ const NOBODY: u64 = 0;
 const NO: u64 = 0;
 const YES: u64 = 1;
 const FORGED: u64 = 2;
+const ROUTER: u64 = 3;
 
 const FOLLOWED: u64 = 0;
 const MALFORMED: u64 = 1;
@@ -212,6 +214,7 @@ where
         LinkControl::No => NO,
         LinkControl::Yes => YES,
         LinkControl::Forged => FORGED,
+        LinkControl::Router => ROUTER,
     }
 }
 

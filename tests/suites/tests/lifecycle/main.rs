@@ -29,6 +29,7 @@ mod node_origin;
 mod position;
 mod probes;
 mod random;
+mod renewed;
 mod resolver;
 mod restart;
 mod scene;
