@@ -13,6 +13,7 @@ pub mod convert;
 pub mod datapath;
 pub mod lint;
 pub mod netlink;
+pub mod netns;
 pub mod node;
 pub mod source;
 pub mod telemetry;

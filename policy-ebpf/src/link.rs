@@ -27,6 +27,8 @@ pub enum LinkControl {
     Yes,
     /// Neighbour discovery in another's name.
     Forged,
+    /// What only routers say, and no pod is one.
+    Router,
 }
 
 /// The router alert that goes with a report (RFC 2113; RFC 2711, here with what pads it).
@@ -66,34 +68,37 @@ pub fn message<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
     if F::VERSION == 6 {
         return icmpv6(world, frame, packet, segment, sender);
     }
-    if is_igmp(frame, packet, sender.is_some()) {
-        LinkControl::Yes
-    } else {
-        LinkControl::No
-    }
+    igmp(frame, packet, sender.is_some())
 }
 
 #[inline(always)]
-fn is_igmp<F: Wire, B: Bytes + ?Sized>(frame: &B, packet: &IpPacket<F>, from_pod: bool) -> bool {
+fn igmp<F: Wire, B: Bytes + ?Sized>(
+    frame: &B,
+    packet: &IpPacket<F>,
+    from_pod: bool,
+) -> LinkControl {
     let at = packet.transport();
     let behind = B::LINK_HEADER + 20;
     let has_bare_header = at == behind
         || (at == behind + 4 && frame.bytes(behind).is_some_and(|all| all == ALERT_V4));
-    packet.hop_limit() == 1
+    let is_link_control = packet.hop_limit() == 1
         && packet.destination.is_multicast()
         && !packet.has_fragment_header()
         && has_bare_header
-        && padding::is_blank(frame, packet.end())
-        && may_say(listener::igmp(frame, at, packet.end()), from_pod)
+        && padding::is_blank(frame, packet.end());
+    if !is_link_control {
+        return LinkControl::No;
+    }
+    about_groups(listener::igmp(frame, at, packet.end()), from_pod)
 }
 
-/// Only routers ask, and no pod is one.
+/// Where it arrives, nobody knows any more whether a router asks or a pod that nothing isolates.
 #[inline(always)]
-fn may_say(message: listener::Message, from_pod: bool) -> bool {
+fn about_groups(message: listener::Message, from_pod: bool) -> LinkControl {
     match message {
-        listener::Message::Other => false,
-        listener::Message::Query => !from_pod,
-        listener::Message::Report => true,
+        listener::Message::Other => LinkControl::No,
+        listener::Message::Query if from_pod => LinkControl::Router,
+        listener::Message::Query | listener::Message::Report => LinkControl::Yes,
     }
 }
 
@@ -109,9 +114,10 @@ fn icmpv6<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
         return LinkControl::No;
     }
     let kind = segment.icmp_type();
-    let is_control = if icmp::is_listener_discovery(kind) {
-        is_mld(frame, packet, kind, sender.is_some())
-    } else if icmp::is_neighbour_discovery(kind) && packet.hop_limit() == 255 {
+    if icmp::is_listener_discovery(kind) {
+        return mld(frame, packet, kind, sender.is_some());
+    }
+    let is_control = if icmp::is_neighbour_discovery(kind) && packet.hop_limit() == 255 {
         // Every router lowers the hop limit: 255 proves a neighbour.
         if let Some(endpoint) = sender
             && is_forged(world, frame, packet, kind, endpoint)
@@ -130,24 +136,25 @@ fn icmpv6<F: Wire, W: Addresses<F>, B: Bytes + ?Sized>(
 }
 
 #[inline(always)]
-fn is_mld<F: Wire, B: Bytes + ?Sized>(
+fn mld<F: Wire, B: Bytes + ?Sized>(
     frame: &B,
     packet: &IpPacket<F>,
     kind: u8,
     from_pod: bool,
-) -> bool {
-    packet.hop_limit() == 1
+) -> LinkControl {
+    let is_link_control = packet.hop_limit() == 1
         && packet.destination.is_multicast()
         && packet.destination.is_link_scope()
         && packet.transport() == B::LINK_HEADER + 40 + 8
         && frame
             .bytes(B::LINK_HEADER + 40 + 2)
             .is_some_and(|options| options == ALERT_V6)
-        && packet.end() == frame.length()
-        && may_say(
-            listener::mld(frame, packet.transport(), packet.end(), kind),
-            from_pod,
-        )
+        && packet.end() == frame.length();
+    if !is_link_control {
+        return LinkControl::No;
+    }
+    let message = listener::mld(frame, packet.transport(), packet.end(), kind);
+    about_groups(message, from_pod)
 }
 
 /// Whether a message of neighbour discovery is that and nothing else.

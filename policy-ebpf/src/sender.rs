@@ -88,6 +88,7 @@ where
         LinkControl::No => None,
         LinkControl::Yes => Some(Reason::LinkControl),
         LinkControl::Forged => Some(Reason::NeighbourSender),
+        LinkControl::Router => Some(Reason::RouterMessage),
     }
 }
 

@@ -30,6 +30,7 @@ use super::{
 use crate::{
     control::{Answers, Client, Request},
     datapath::{PinDir, Probe},
+    telemetry,
 };
 
 /// Questions that may wait for the loop.
@@ -92,6 +93,7 @@ impl Answers for Arc<Desk> {
                 Err(why) => client.refuse(why),
             },
             Request::Flows(wanted) => self.flows(wanted.pod.as_deref(), client),
+            Request::Log => client.say(&telemetry::last_lines()),
             Request::Policies => self.policies(client),
             Request::Observe(wanted) => self.observe(wanted, client),
         }

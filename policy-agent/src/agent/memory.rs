@@ -5,6 +5,8 @@
 //! believed to be the namespace it was only while nothing speaks against it, and doubt closes; what cannot be
 //! read is not the same as nothing.
 
+mod found;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -13,12 +15,14 @@ use std::{
 
 use policy_core::bind::Binder;
 
+pub(super) use self::found::Found;
 use super::{
     Agent,
     endpoints::{key, leads_into},
 };
 use crate::{
-    datapath::{About, MOST_FIRST, Memory as Record, MemoryMap, PinDirError, Pins},
+    datapath::{About, MOST_FIRST, Memory as Record, MemoryMap, PinDirError},
+    netns::Mark,
     node::{Interface, Sandbox},
 };
 
@@ -28,24 +32,36 @@ pub(super) struct Memory {
     map: MemoryMap,
     /// What stands in the map.
     written: BTreeMap<About, Record>,
+    /// The network namespace in which the interfaces are.
+    node: Record,
+    /// Why nothing of an earlier run's is believed.
+    pub(super) refused: Option<String>,
+    /// The indexes of interfaces that are gone for certain.
+    gone: BTreeSet<u32>,
     /// Interfaces as an earlier run knew them, until the first list has come.
     earlier: BTreeMap<u32, Record>,
     /// Whose the namespaces of these numbers were, until they are seen or end.
     owners: BTreeMap<i32, u64>,
-    /// The numbers of the namespaces that were those of pods without an interface.
-    lost: BTreeMap<u64, i32>,
+    /// The namespaces that were those of pods without an interface.
+    lost: BTreeMap<u64, (i32, Mark)>,
     /// Names of interfaces by the tags of their pods.
     names: BTreeMap<u64, String>,
     /// The numbers of namespaces that were seen, as the binder calls them.
-    numbers: BTreeMap<Arc<str>, i32>,
+    numbers: BTreeMap<Arc<str>, (i32, Mark)>,
     is_stale: bool,
     has_failed: bool,
 }
 
 impl Memory {
-    /// Reads what an earlier run remembered, and tells the binder of pods.
-    pub(super) fn open(pins: &Pins, binder: &mut Binder) -> Result<Self, PinDirError> {
-        let (map, read) = MemoryMap::open(pins)?;
+    /// Takes what an earlier run remembered, and tells the binder of pods. `gone`: interfaces that it had
+    /// programs on and that are not there any more.
+    pub(super) fn of(found: Found, gone: BTreeSet<u32>, binder: &mut Binder) -> Self {
+        let Found {
+            map,
+            read,
+            node,
+            refused,
+        } = found;
         let written = read.unwrap_or_else(|damage| {
             tracing::error!(
                 "what an earlier run remembered of interfaces cannot be read ({damage}): those that were not \
@@ -57,6 +73,9 @@ impl Memory {
         let mut memory = Self {
             map,
             written,
+            node,
+            refused,
+            gone,
             earlier: BTreeMap::new(),
             owners: BTreeMap::new(),
             lost: BTreeMap::new(),
@@ -72,14 +91,15 @@ impl Memory {
                 }
                 About::Pod(tag) => {
                     binder.was_spent(*tag, &record.addresses);
-                    memory.lost.insert(*tag, record.netns);
+                    memory.lost.insert(*tag, (record.netns, record.mark));
                 }
+                About::Node => {}
             }
             if record.tag != 0 {
                 memory.names.insert(record.tag, record.name.clone());
             }
         }
-        Ok(memory)
+        memory
     }
 
     /// Interfaces or pods changed.
@@ -90,8 +110,8 @@ impl Memory {
     /// A namespace has ended: its number says nothing any more.
     pub(super) fn ended(&mut self, number: i32) {
         self.owners.remove(&number);
-        self.lost.retain(|_, one| *one != number);
-        self.numbers.retain(|_, one| *one != number);
+        self.lost.retain(|_, one| one.0 != number);
+        self.numbers.retain(|_, one| one.0 != number);
         self.is_stale = true;
     }
 
@@ -122,16 +142,33 @@ impl Agent {
     /// Matches the interfaces that are there at the start with what an earlier run knew of them.
     pub(super) fn recall(&mut self, interfaces: &[Interface]) {
         let earlier = std::mem::take(&mut self.memory.earlier);
+        let gone = std::mem::take(&mut self.memory.gone);
+        for ifindex in &gone {
+            self.is_another_interface(*ifindex);
+        }
         let mut proven = BTreeSet::new();
         for interface in interfaces {
             let Some(record) = earlier.get(&interface.ifindex) else {
                 continue;
             };
+            if gone.contains(&interface.ifindex) {
+                continue;
+            }
+            let sandbox = interface.sandbox.as_ref();
+            // Only when the namespace of a number has ended, another one has it; and a pod gives none a name.
+            let is_anew = |sandbox: &Sandbox| {
+                sandbox.number == record.netns
+                    && record.mark.is_another(&sandbox.mark, &sandbox.names)
+            };
+            if sandbox.is_some_and(is_anew) {
+                self.is_another_interface(interface.ifindex);
+                continue;
+            }
             let is_same = |sandbox: &Sandbox| {
                 (sandbox.number, sandbox.ifindex) == (record.netns, record.peer)
             };
             let port = self.ports.entry(interface.ifindex);
-            if interface.sandbox.as_ref().is_some_and(is_same) {
+            if sandbox.is_some_and(is_same) {
                 proven.insert(record.netns);
                 if record.owner != 0 {
                     self.memory.owners.insert(record.netns, record.owner);
@@ -154,16 +191,29 @@ impl Agent {
                 (port.moved, port.recorded) = (true, true);
             }
         }
-        let of_interfaces = earlier.values().map(|record| (record.netns, record.owner));
-        let of_pods = self.memory.lost.iter().map(|(tag, number)| (*number, *tag));
-        for (number, owner) in of_interfaces.chain(of_pods) {
-            if number >= 0 && owner != 0 {
+        // A number that is another namespace's for certain says nothing of whose it was.
+        let sandboxes = interfaces.iter().filter_map(|one| one.sandbox.as_ref());
+        let now: BTreeMap<i32, &Sandbox> = sandboxes.map(|one| (one.number, one)).collect();
+        let is_over = |number: i32, mark: &Mark| {
+            let now = now.get(&number);
+            now.is_some_and(|now| mark.is_another(&now.mark, &now.names))
+        };
+        let of_interfaces = earlier.values();
+        let of_interfaces = of_interfaces.map(|one| (one.netns, one.mark, one.owner));
+        self.memory
+            .lost
+            .retain(|_, (number, mark)| !is_over(*number, mark));
+        let of_pods = self.memory.lost.iter();
+        let of_pods = of_pods.map(|(tag, (number, mark))| (*number, *mark, *tag));
+        for (number, mark, owner) in of_interfaces.chain(of_pods) {
+            if number >= 0 && owner != 0 && !is_over(number, &mark) {
                 self.memory.owners.entry(number).or_insert(owner);
             }
         }
         for interface in interfaces {
             let number = interface.sandbox.as_ref().map(|sandbox| sandbox.number);
-            let is_new = !earlier.contains_key(&interface.ifindex);
+            let is_new =
+                gone.contains(&interface.ifindex) || !earlier.contains_key(&interface.ifindex);
             let is_pods =
                 |number: &i32| proven.contains(number) && self.memory.owners.contains_key(number);
             if is_new && number.as_ref().is_some_and(is_pods) {
@@ -173,13 +223,22 @@ impl Agent {
         }
     }
 
+    /// The interface that an earlier run knew by this index is gone.
+    fn is_another_interface(&mut self, ifindex: u32) {
+        // Nothing is decided before the start is known: there is nothing to be told.
+        self.binder.interface_removed(ifindex);
+        self.own.gone(ifindex);
+        self.ports.remove(ifindex);
+        self.ids.release(ifindex);
+    }
+
     /// An interface leads into this sandbox: tells the binder what an earlier run knew of it.
     pub(super) fn recall_sandbox(&mut self, sandbox: &Sandbox) {
         let netns = key(sandbox);
         let known = self
             .memory
             .numbers
-            .insert(Arc::clone(&netns), sandbox.number);
+            .insert(Arc::clone(&netns), (sandbox.number, sandbox.mark));
         if known.is_none()
             && let Some(tag) = self.memory.owners.remove(&sandbox.number)
         {
@@ -216,7 +275,7 @@ impl Agent {
     }
 
     fn memorable(&self) -> BTreeMap<About, Record> {
-        let mut wanted = BTreeMap::new();
+        let mut wanted = BTreeMap::from([(About::Node, self.memory.node.clone())]);
         for (ifindex, port) in self.ports.iter() {
             let Some(interface) = &port.interface else {
                 continue;
@@ -239,23 +298,27 @@ impl Agent {
                 tag,
                 owner: sandbox.map_or(0, |sandbox| self.binder.owner(&key(sandbox))),
                 netns: sandbox.map_or(-1, |sandbox| sandbox.number),
+                mark: sandbox.map_or_else(Mark::default, |sandbox| sandbox.mark),
                 peer: sandbox.map_or(0, |sandbox| sandbox.ifindex),
                 is_late: port.is_late,
                 is_moved: port.moved,
                 is_unremembered: is_cut || self.binder.is_unremembered(ifindex),
                 name: interface.name.to_string(),
                 addresses,
+                ..Record::default()
             };
             wanted.insert(about, record);
         }
         for (tag, addresses) in self.binder.spent() {
             let mut numbers = self.binder.sandboxes_of(tag);
-            let number = numbers.find_map(|netns| self.memory.numbers.get(netns));
-            let number = number.or_else(|| self.memory.lost.get(&tag));
+            let netns = numbers.find_map(|netns| self.memory.numbers.get(netns));
+            let netns = netns.or_else(|| self.memory.lost.get(&tag)).copied();
+            let (number, mark) = netns.unwrap_or((-1, Mark::default()));
             let record = Record {
                 tag,
                 owner: tag,
-                netns: number.copied().unwrap_or(-1),
+                netns: number,
+                mark,
                 name: self.lost_name(tag).unwrap_or_else(|| self.memory.name(tag)),
                 addresses: addresses.to_vec(),
                 ..Record::default()

@@ -29,6 +29,8 @@ pub struct AgentOptions {
     /// The name of this node, `spec.nodeName` of its pods; empty when it is not known: then any pod
     /// may be here.
     pub node_name: String,
+    /// Ranges from which the cluster gives Services their addresses.
+    pub service_cidrs: Vec<ipnet::IpNet>,
     /// Where maps, links and the lock are.
     pub pins: PinDir,
     /// Another agent may enforce in this network namespace, from another pin directory.
@@ -86,6 +88,9 @@ pub enum AgentError {
     /// The node's network cannot be followed.
     #[error("following the node's network")]
     Node(#[from] NodeError),
+    /// The network namespace of this process cannot be told from others.
+    #[error("finding out which network namespace this is")]
+    Namespace(#[source] std::io::Error),
     /// A thread could not be started.
     #[error("starting a thread")]
     Thread(#[source] std::io::Error),

@@ -173,10 +173,15 @@ fn is_link_local(address: &IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use policy_common::{V4, V6};
 
     use super::*;
-    use crate::node::{InterfaceKind, NetnsKey, Sandbox};
+    use crate::{
+        netns::Mark,
+        node::{InterfaceKind, NetnsKey, Sandbox},
+    };
 
     fn interface(addresses: &[&str]) -> Interface {
         Interface {
@@ -190,6 +195,8 @@ mod tests {
                 netns: NetnsKey(1),
                 number: 1,
                 name: None,
+                mark: Mark::default(),
+                names: Arc::default(),
                 ifindex: 2,
                 mac: Some([2, 0, 0, 0, 0, 7]),
                 addresses: parsed(addresses),

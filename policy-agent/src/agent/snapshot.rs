@@ -40,6 +40,9 @@ pub struct Snapshot {
     pub refused: Vec<String>,
     /// Objects that are in force in an earlier form than their source's, with the reason.
     pub kept: Vec<String>,
+    /// Where egress to Services is judged.
+    #[serde(default)]
+    pub services: ServicesStatus,
     /// Addresses that several pods claim.
     pub conflicts: Vec<String>,
     /// Tables that could not be brought up to date.
@@ -68,10 +71,24 @@ pub struct AgentStatus {
     pub state: String,
     /// `tcx` or `clsact`.
     pub attach: String,
+    /// Why nothing that an earlier run decided of interfaces is believed, if that is so.
+    #[serde(default)]
+    pub decided_anew: Option<String>,
     /// How old the snapshot is, in milliseconds; from [`STALE_MS`] on the agent's loop is held up.
     pub age_ms: u64,
     /// Log lines that were lost because nobody read them.
     pub lost_log_lines: u64,
+}
+
+/// What is known of Services.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServicesStatus {
+    /// Ranges and single addresses, without those inside others.
+    pub ranges: usize,
+    /// Whether egress to them is judged by who stands behind them, and not by these addresses.
+    pub judged_behind: bool,
+    /// An interface by which packets may leave the node unjudged, which keeps it from being so.
+    pub open_exit: Option<String>,
 }
 
 /// One endpoint.
@@ -220,6 +237,7 @@ impl Agent {
                 enforcing: self.phase == Phase::Enforcing,
                 state: state(self.phase, self.loaded).into(),
                 attach: mechanism(self.mechanism).into(),
+                decided_anew: self.memory.refused.clone(),
                 age_ms: 0,
                 lost_log_lines: 0,
             },
@@ -229,6 +247,7 @@ impl Agent {
             ignored: ignored.chain(self.other_ways()).collect(),
             refused: self.source.refused().collect(),
             kept: self.source.kept().to_vec(),
+            services: self.services.status(),
             conflicts: self.conflicts.clone(),
             failures: self.failures.clone(),
             refused_writes: self.refused_writes,
@@ -275,6 +294,9 @@ impl Agent {
             waiting = snapshot.waiting,
             "status"
         );
+        if let Some(why) = &snapshot.agent.decided_anew {
+            tracing::warn!("{why}");
+        }
         for one in &snapshot.unenforced {
             tracing::warn!(
                 pod = one.pod,

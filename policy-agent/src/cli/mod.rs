@@ -2,6 +2,7 @@
 //!
 //! Owns arguments and exit codes; must not know how anything is done.
 
+mod bundle;
 mod check;
 mod cleanup;
 mod completions;
@@ -63,6 +64,7 @@ enum Command {
     Status(status::StatusArgs),
     Cleanup(cleanup::CleanupArgs),
     Check(check::CheckArgs),
+    Bundle(bundle::BundleArgs),
     Lint(lint::LintArgs),
     Explain(explain::ExplainArgs),
     Flows(flows::FlowsArgs),
@@ -83,6 +85,7 @@ pub fn main(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Run(arguments) => run::run(arguments),
         Command::Status(arguments) => printed(status::run(&arguments)),
         Command::Cleanup(arguments) => cleanup::run(&arguments),
+        Command::Bundle(arguments) => printed(bundle::run(&arguments)),
         Command::Check(arguments) => printed(check::run(&arguments)),
         Command::Lint(arguments) => printed(lint::run(&arguments)),
         Command::Explain(arguments) => printed(explain::run(arguments)),

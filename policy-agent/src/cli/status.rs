@@ -169,6 +169,9 @@ fn write_text(out: &mut impl io::Write, report: &Report, pins: &PinDir) -> io::R
         if let Some(stale) = snapshot.stale() {
             writeln!(out, "{stale}")?;
         }
+        if let Some(why) = &agent.decided_anew {
+            writeln!(out, "{}", Printable(why))?;
+        }
         if agent.lost_log_lines > 0 {
             writeln!(out, "log lines lost: {}", agent.lost_log_lines)?;
         }
@@ -197,6 +200,24 @@ fn write_text(out: &mut impl io::Write, report: &Report, pins: &PinDir) -> io::R
         for watch in &source.watches {
             writeln!(out, "  {}", Printable(watch))?;
         }
+    }
+    let services = &snapshot.services;
+    if services.ranges > 0 {
+        let judged = match &services.open_exit {
+            _ if services.judged_behind => "egress is judged by who stands behind them".to_owned(),
+            Some(open) => {
+                format!(
+                    "egress is judged by their own addresses, because packets leave by {open} unjudged"
+                )
+            }
+            None => "egress is judged by their own addresses".to_owned(),
+        };
+        writeln!(
+            out,
+            "services: {} ranges; {}",
+            services.ranges,
+            Printable(&judged)
+        )?;
     }
     writeln!(out, "\nendpoints: {}", snapshot.endpoints.len())?;
     for endpoint in &snapshot.endpoints {

@@ -29,6 +29,8 @@ pub enum Request {
     Flows(Flows),
     /// The policies, and whom they isolate.
     Policies,
+    /// The last lines of the log.
+    Log,
 }
 
 /// Which flows are wanted.

@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use ipnet::IpNet;
 
 use super::{link::InterfaceKind, namespace::NetnsKey};
+use crate::netns::Mark;
 
 /// One interface of the host's network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,10 @@ pub struct Sandbox {
     pub number: i32,
     /// The namespace's name under the directory of names, when it had one as it was first seen.
     pub name: Option<Arc<str>>,
+    /// What tells the namespace from others in later runs too, as far as it could be found.
+    pub mark: Mark,
+    /// [`name_mark`](crate::netns::name_mark) of all names that it had then.
+    pub names: Arc<[u64]>,
     /// Index of the other end, in its namespace.
     pub ifindex: u32,
     /// Ethernet address of the other end.

@@ -5,7 +5,8 @@
 //! pods, policies, maps, programs.
 //!
 //! Invariant: nothing that a pod writes into its namespace changes which interface is which; its
-//! addresses are passed on for finding the pod and for nothing else. No namespace is entered.
+//! addresses are passed on for finding the pod and for nothing else. No namespace is entered but by a thread
+//! that asks for its cookie and ends.
 //!
 //! Everything works on the network namespace of the thread that opens it, so that tests can give
 //! it a host of their own.

@@ -1,11 +1,14 @@
 //! The network namespaces that have a number here: an identity that is never reused, and a name.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     fs::{self, File, OpenOptions},
     io,
-    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{MetadataExt as _, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,6 +17,7 @@ use super::{
     message::{Message, attributes, push, u32_at},
     socket::Requests,
 };
+use crate::netns::{Asking, Mark, name_mark};
 
 /// `struct rtgenmsg`, padded; `NETNSA_NSID` and `NETNSA_FD` (linux/net_namespace.h).
 const RTGENMSG: usize = 4;
@@ -35,6 +39,16 @@ impl fmt::Display for NetnsKey {
 pub(super) struct Known {
     pub(super) key: NetnsKey,
     pub(super) name: Option<Arc<str>>,
+    /// What tells it from others for longer, and [`name_mark`] of all its names.
+    pub(super) mark: Mark,
+    pub(super) names: Arc<[u64]>,
+}
+
+/// What the directory of names has of one namespace.
+#[derive(Clone, Debug, Default)]
+struct Named {
+    names: BTreeSet<Arc<str>>,
+    inode: u64,
 }
 
 /// The namespaces that have been seen.
@@ -42,7 +56,8 @@ pub(super) struct Namespaces {
     directory: PathBuf,
     known: HashMap<i32, Known>,
     /// The names as they were when they were first wanted in this reading.
-    names: Option<HashMap<i32, Arc<str>>>,
+    names: Option<HashMap<i32, Named>>,
+    asking: Asking,
     last: u64,
     /// This thread's own, and its number here, which the kernel gives when it first has to name it.
     own: File,
@@ -56,6 +71,7 @@ impl Namespaces {
             directory,
             known: HashMap::new(),
             names: None,
+            asking: Asking::here(),
             last: 0,
             own: File::open("/proc/thread-self/ns/net")?,
             own_number: None,
@@ -82,14 +98,31 @@ impl Namespaces {
             return known.clone();
         }
         self.last += 1;
+        // A name is for people, and a mark for later runs: without them, or without the right to read them,
+        // all else works.
+        let directory = &self.directory;
+        let named = self
+            .names
+            .get_or_insert_with(|| names(requests, directory).unwrap_or_default())
+            .get(&number)
+            .cloned()
+            .unwrap_or_default();
+        let name = named.names.first().cloned();
+        let mark = Mark {
+            cookie: name.as_deref().map_or(0, |name| {
+                let file = open(&self.directory.join(name)).ok();
+                // It may be another's meanwhile.
+                let file = file.filter(|file| number_of(requests, file).ok() == Some(Some(number)));
+                file.map_or(0, |file| self.asking.cookie(&file))
+            }),
+            inode: named.inode,
+            name: name.as_deref().map_or(0, name_mark),
+        };
         let known = Known {
             key: NetnsKey(self.last),
-            // A name is for people: without one, or without the right to read it, all else works.
-            name: self
-                .names
-                .get_or_insert_with(|| names(requests, &self.directory).unwrap_or_default())
-                .get(&number)
-                .cloned(),
+            name,
+            mark,
+            names: named.names.iter().map(|name| name_mark(name)).collect(),
         };
         self.known.insert(number, known.clone());
         known
@@ -110,22 +143,29 @@ pub(super) fn decode_number(message: &Message<'_>) -> Option<i32> {
 }
 
 /// The names of all namespaces that have a number here: one question for each name.
-fn names(requests: &mut Requests, directory: &Path) -> io::Result<HashMap<i32, Arc<str>>> {
-    let mut names = HashMap::new();
+fn names(requests: &mut Requests, directory: &Path) -> io::Result<HashMap<i32, Named>> {
+    let mut all: HashMap<i32, Named> = HashMap::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         // Names come and go while the directory is read, and `ip netns add` makes the file first.
-        // Whatever else lies there must not hold up the reader.
-        let mut options = OpenOptions::new();
-        options.read(true).custom_flags(libc::O_NONBLOCK);
-        let Ok(file) = options.open(entry.path()) else {
+        let Ok(file) = open(&entry.path()) else {
             continue;
         };
         if let Ok(Some(number)) = number_of(requests, &file) {
-            names.insert(number, entry.file_name().to_string_lossy().into());
+            let named = all.entry(number).or_default();
+            named.inode = file.metadata().map_or(0, |data| data.ino());
+            let name = entry.file_name().to_string_lossy().into();
+            named.names.insert(name);
         }
     }
-    Ok(names)
+    Ok(all)
+}
+
+/// Opens the file of a name. Whatever else lies there must not hold up the reader.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    options.open(path)
 }
 
 /// The number of a namespace here, negative where it has none.

@@ -313,6 +313,8 @@ impl View {
                     netns: known.key,
                     number,
                     name: known.name,
+                    mark: known.mark,
+                    names: known.names,
                     ifindex,
                     mac,
                     addresses,

@@ -7,4 +7,4 @@ pub mod tables;
 mod writer;
 
 pub use logging::{LogFormat, init};
-pub use writer::{flush, lost_lines, say};
+pub use writer::{flush, last_lines, lost_lines, say};

@@ -5,9 +5,10 @@
 //! is room again.
 
 use std::{
+    collections::VecDeque,
     io::{self, Write},
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
@@ -23,6 +24,13 @@ const MOST_LINES: usize = 4_096;
 /// lost while others waited, after which it looks anyway.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// Bytes of the last lines that are remembered.
+const TAIL_BYTES: usize = 256 << 10;
+
+static TAIL: Mutex<Tail> = Mutex::new(Tail {
+    lines: VecDeque::new(),
+    bytes: 0,
+});
 static LOST: AtomicU64 = AtomicU64::new(0);
 static WRITER: OnceLock<QueuedWriter> = OnceLock::new();
 
@@ -91,11 +99,37 @@ impl QueuedWriter {
     }
 }
 
+/// The last lines, the oldest first.
+pub fn last_lines() -> Vec<String> {
+    let tail = TAIL.lock().unwrap_or_else(PoisonError::into_inner);
+    tail.lines.iter().cloned().collect()
+}
+
+/// Lines that are remembered.
+#[derive(Debug)]
+struct Tail {
+    lines: VecDeque<String>,
+    bytes: usize,
+}
+
+fn remember(line: &[u8]) {
+    let mut tail = TAIL.lock().unwrap_or_else(PoisonError::into_inner);
+    tail.bytes += line.len();
+    tail.lines
+        .push_back(String::from_utf8_lossy(line).into_owned());
+    while tail.bytes > TAIL_BYTES
+        && let Some(oldest) = tail.lines.pop_front()
+    {
+        tail.bytes = tail.bytes.saturating_sub(oldest.len());
+    }
+}
+
 fn write(mut sink: impl Write, queue: &Receiver<Vec<u8>>, queued: &AtomicU64, mut said: u64) {
     loop {
         match queue.recv_timeout(LOOK) {
             // Nobody is there to whom it could be said that the sink fails.
             Ok(line) => {
+                remember(&line);
                 drop(sink.write_all(&line));
                 queued.fetch_sub(1, Ordering::Release);
             }

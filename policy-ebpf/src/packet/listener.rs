@@ -1,9 +1,10 @@
 //! What hosts and routers say about multicast groups: IGMP (RFC 1112, 2236, 3376) and MLD (RFC 2710,
-//! 3810). Every message that is read here is well formed and short, and names groups only.
+//! 3810). Every message that is read here is well formed and short, and names groups only: sources that a
+//! host wants or not are sixteen bytes of its choice each, so that a report that has some is ordinary traffic.
 
 use super::Bytes;
 
-/// Records of a report, and sources of a query or a record: a host on a pod's link has few.
+/// Records of a report, and sources of a query: a host on a pod's link has few.
 const MOST: usize = 8;
 
 /// IGMP types: query, and reports and leaves of versions 1 and 2, and of version 3.
@@ -39,12 +40,10 @@ pub fn igmp<B: Bytes + ?Sized>(frame: &B, at: usize, end: usize) -> Message {
     } else if kind == IGMP_REPORT_3 {
         reports::<4, B>(frame, at, end)
     } else if kind == IGMP_REPORTS[0] || kind == IGMP_REPORTS[1] || kind == IGMP_REPORTS[2] {
-        let is_one = at + 8 == end && is_group::<4, B>(frame, at + 4);
-        if is_one {
-            Message::Report
-        } else {
-            Message::Other
-        }
+        let Some([_, delay, ..]) = frame.bytes::<4>(at) else {
+            return Message::Other;
+        };
+        one_group::<4, B>(frame, at + 4, end, delay == 0)
     } else {
         Message::Other
     }
@@ -57,14 +56,27 @@ pub fn mld<B: Bytes + ?Sized>(frame: &B, at: usize, end: usize, kind: u8) -> Mes
         MLD_QUERY => query::<16, B>(frame, end, at + 8),
         MLD_REPORT_2 => reports::<16, B>(frame, at, end),
         MLD_REPORT | MLD_DONE => {
-            let is_one = at + 24 == end && is_group::<16, B>(frame, at + 8);
-            if is_one {
-                Message::Report
-            } else {
-                Message::Other
-            }
+            let Some([_, code, _, _, a, b, c, d]) = frame.bytes(at) else {
+                return Message::Other;
+            };
+            one_group::<16, B>(frame, at + 8, end, code | a | b | c | d == 0)
         }
         _ => Message::Other,
+    }
+}
+
+/// A report about the group at the end of a message, whose other fields mean nothing in a report.
+#[inline(always)]
+fn one_group<const A: usize, B: Bytes + ?Sized>(
+    frame: &B,
+    group: usize,
+    end: usize,
+    is_blank: bool,
+) -> Message {
+    if is_blank && group + A == end && is_group::<A, B>(frame, group) {
+        Message::Report
+    } else {
+        Message::Other
     }
 }
 
@@ -89,38 +101,32 @@ fn query<const A: usize, B: Bytes + ?Sized>(frame: &B, end: usize, group: usize)
     }
 }
 
-/// A report of many records.
+/// A report of many records: which groups a host is in, and which it left.
 #[inline(always)]
 fn reports<const A: usize, B: Bytes + ?Sized>(frame: &B, at: usize, end: usize) -> Message {
     let Some([_, reserved, _, _, more, reserved_too, many, count]) = frame.bytes(at) else {
         return Message::Other;
     };
-    if reserved | more | reserved_too | many != 0 {
+    let count = usize::from(count);
+    let is_whole = count <= MOST && at + 8 + count * (4 + A) == end;
+    if !is_whole || reserved | more | reserved_too | many != 0 {
         return Message::Other;
     }
-    let mut next = at + 8;
     for record in 0..MOST {
-        if record >= usize::from(count) {
+        if record >= count {
             break;
         }
+        let next = at + 8 + record * (4 + A);
         let Some([kind, auxiliary, many, sources]) = frame.bytes(next) else {
             return Message::Other;
         };
-        if !matches!(kind, 1..=6)
-            || auxiliary | many != 0
-            || usize::from(sources) > MOST
-            || !is_group::<A, B>(frame, next + 4)
-        {
+        // Without sources the other kinds say nothing.
+        let says_which = matches!(kind, 2..=4) && auxiliary | many | sources == 0;
+        if !says_which || !is_group::<A, B>(frame, next + 4) {
             return Message::Other;
         }
-        let length = 4 + A + usize::from(sources) * A;
-        next = frame.opaque((next + length) as u64) as usize & 0xffff;
     }
-    if usize::from(count) <= MOST && next == end {
-        Message::Report
-    } else {
-        Message::Other
-    }
+    Message::Report
 }
 
 /// Whether a multicast address stands here.

@@ -1,6 +1,6 @@
 //! Reports about multicast groups pass, and carry nothing else.
 
-use policy_common::Reason::{LinkControl, Policy};
+use policy_common::Reason::{LinkControl, Policy, RouterMessage};
 
 use crate::{
     frames::{ALERT, Header, ICMPV6, PLAIN, icmp, ip_with, listener_report},
@@ -55,7 +55,12 @@ fn a_report_about_groups_names_groups_and_nothing_else() {
     assert_eq!(old(&group, 131), LinkControl);
     assert_eq!(old(&group, 132), LinkControl);
     assert_eq!(old(&[&group[..], b"SECRET"].concat(), 131), Policy);
-    assert_eq!(old(&group, 130), Policy, "only routers ask");
+    for at in 0..4 {
+        let mut dirty = group.clone();
+        dirty[at] = 1;
+        assert_eq!(old(&dirty, 131), Policy, "byte {at} is nobody's");
+    }
+    assert_eq!(old(&group, 130), RouterMessage, "only routers ask");
     let data: (u8, &[u8]) = (0, &[0, 1, 5, 2, 0, 0, 1, 8, 83, 69, 67, 82, 69, 84, 0, 0]);
     for extensions in [&[data][..], &[], &[ALERT, ALERT]] {
         let header = Header {
@@ -132,9 +137,10 @@ fn igmp_names_groups_and_nothing_else() {
         "no group"
     );
     assert_eq!(says(&alert, b"SECRETSE"), Policy);
+    assert_eq!(says(&alert, &[0x16, 9, 0, 0, 239, 1, 2, 3]), Policy);
     assert_eq!(
         says(&alert, &[0x11, 0, 0, 0, 0, 0, 0, 0]),
-        Policy,
+        RouterMessage,
         "only routers ask"
     );
     let mut padded = ip_with(
@@ -148,4 +154,77 @@ fn igmp_names_groups_and_nothing_else() {
     assert_eq!(node.sends(&padded), LinkControl);
     padded[59] = 1;
     assert_eq!(node.sends(&padded), Policy);
+}
+
+/// Reports of versions 2 and 3 with a record of this kind and these sources, in either family.
+fn with_sources(node: &Node, kind: u8, count: u8) -> [(Vec<u8>, bool); 2] {
+    let sources = usize::from(count);
+    let header = Header {
+        hops: 1,
+        extensions: &[ALERT],
+        ..PLAIN
+    };
+    let mut rest = vec![0, 0, 0, 1, kind, 0, 0, count];
+    rest.extend(v6("ff02::1:ff00:9").0);
+    rest.extend(b"SECRET9876543210".repeat(sources));
+    let mld = ip_with(header, "fe80::9", "ff02::16", ICMPV6, &icmp(143, 0, &rest));
+    let mut igmp = vec![0x22, 0, 0, 0, 0, 0, 0, 1, kind, 0, 0, count, 239, 1, 2, 3];
+    igmp.extend(b"SECR".repeat(sources));
+    let header = Header {
+        hops: 1,
+        options: &[0x94, 4, 0, 0],
+        ..PLAIN
+    };
+    let igmp = ip_with(header, OWN[0], "224.0.0.22", 2, &igmp);
+    [mld, igmp].map(|frame| {
+        let passes = node.sends(&frame) == LinkControl;
+        (frame, passes)
+    })
+}
+
+#[test]
+fn a_report_with_sources_is_ordinary_traffic_on_its_way_out_and_in() {
+    let node = Node::new();
+    for kind in 0..=7 {
+        for sources in 0..=8 {
+            let is_plain = sources == 0 && (2..=4).contains(&kind);
+            for (frame, passes) in with_sources(&node, kind, sources) {
+                assert_eq!(passes, is_plain, "kind {kind}, {sources} sources");
+                if !is_plain {
+                    assert_eq!(node.sends(&frame), Policy);
+                    assert_eq!(node.receives(&frame), Policy);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_pod_asks_about_groups_though_nothing_isolates_it() {
+    let free = Node::new().with(0);
+    let [mld, igmp] = [
+        ip_with(
+            Header {
+                hops: 1,
+                extensions: &[ALERT],
+                ..PLAIN
+            },
+            "fe80::9",
+            "ff02::1",
+            ICMPV6,
+            &icmp(130, 0, &[0; 20]),
+        ),
+        ip_with(
+            Header { hops: 1, ..PLAIN },
+            OWN[0],
+            "224.0.0.1",
+            2,
+            &[0x11, 0, 0, 0, 0, 0, 0, 0],
+        ),
+    ];
+    assert_eq!(free.sends(&mld), RouterMessage);
+    assert_eq!(free.sends(&igmp), RouterMessage);
+    for (frame, passes) in with_sources(&free, 4, 0) {
+        assert!(passes && free.sends(&frame) == LinkControl);
+    }
 }

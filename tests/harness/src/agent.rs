@@ -136,6 +136,11 @@ impl Agent {
         Self::sharing(self, self.pins.clone(), directory.join("agent.log"))
     }
 
+    /// From its next start on it runs in this host, with the same pins.
+    pub fn move_to(&mut self, host: &Netns) {
+        self.host = host.handle();
+    }
+
     fn sharing(first: &Self, pins: PinDir, log: PathBuf) -> Self {
         Self {
             host: first.host.clone(),

@@ -3,7 +3,7 @@
 //! Invariant: when a function that changes something returns, the change is in force.
 
 use std::{
-    fs,
+    fs, mem,
     net::IpAddr,
     path::PathBuf,
     thread,
@@ -50,6 +50,14 @@ impl Cluster {
             node,
             directory,
         })
+    }
+
+    /// Another node without pods takes the place of this one, which is returned; manifests and pins stay.
+    /// The agent must not run.
+    pub fn renew_node(&mut self) -> Result<Node> {
+        let node = self.node.another()?;
+        self.agent.move_to(&node.host);
+        Ok(mem::replace(&mut self.node, node))
     }
 
     /// The directory that the agent follows.

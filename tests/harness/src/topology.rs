@@ -134,6 +134,11 @@ impl Node {
         })
     }
 
+    /// Another one like it, without pods.
+    pub fn another(&self) -> Result<Self> {
+        Self::new(&self.prefix, self.wiring)
+    }
+
     /// How its pods are connected.
     #[must_use]
     pub fn wiring(&self) -> Wiring {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use policy_common::Reason;
+
 use super::*;
 use crate::{
     agent::{EndpointStatus, Isolation, SourceStatus},
@@ -47,25 +49,68 @@ fn scrape(measured: &Measured) -> String {
     Metrics::new(published, measured.clone(), nowhere).scrape()
 }
 
-#[test]
-fn every_metric_stands_in_the_reference() {
+fn document(path: &str) -> String {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let reference = std::fs::read_to_string(root.join("docs/reference.md")).unwrap();
+    std::fs::read_to_string(root.join(path)).unwrap()
+}
+
+/// The metrics of the reference, and their kinds.
+fn documented() -> BTreeMap<String, String> {
+    let reference = document("docs/reference.md");
     let section = reference.split("\n## Metrics\n").nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
     let rows = section.lines().filter(|line| line.starts_with("| `"));
-    let documented: BTreeMap<String, String> = rows
-        .flat_map(|row| {
-            let cells: Vec<_> = row.split(" | ").collect();
-            let names = cells[0]
-                .split('`')
-                .filter(|name| name.starts_with("policy_agent_"));
-            let kind = cells[1].to_owned();
-            names
-                .map(|name| (name.to_owned(), kind.clone()))
-                .collect::<Vec<_>>()
-        })
+    rows.flat_map(|row| {
+        let cells: Vec<_> = row.split(" | ").collect();
+        let names = cells[0]
+            .split('`')
+            .filter(|name| name.starts_with("policy_agent_"));
+        let kind = cells[1].to_owned();
+        names
+            .map(|name| (name.to_owned(), kind.clone()))
+            .collect::<Vec<_>>()
+    })
+    .collect()
+}
+
+#[test]
+fn dashboard_and_alerts_ask_for_metrics_and_reasons_that_there_are() {
+    let alerts = document("deploy/prometheus/alerts.yaml");
+    let rules: serde_json::Value = serde_yaml_ng::from_str(&alerts).unwrap();
+    let rules = rules["groups"][0]["rules"].as_array().unwrap().iter();
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&document("deploy/prometheus/dashboard.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
+    let asked: Vec<&str> = rules
+        .chain(targets)
+        .map(|one| one["expr"].as_str().unwrap())
         .collect();
+    assert!(asked.len() > 20);
+    let documented = documented();
+    for text in asked {
+        let words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+        for word in words.filter(|word| word.starts_with("policy_agent_")) {
+            let of = |end: &str, kind: &str| {
+                let name = word.strip_suffix(end);
+                name.is_some_and(|name| documented.get(name).is_some_and(|is| is == kind))
+            };
+            let is_known = of("_total", "counter") || of("_bucket", "histogram") || of("", "gauge");
+            assert!(is_known, "{word} in {text}");
+        }
+        for reasons in text.split("reason=").skip(1) {
+            let reasons = reasons.split('"').nth(1).unwrap();
+            for reason in reasons.split('|') {
+                let mut all = Reason::ALL.iter();
+                assert!(all.any(|one| one.name() == reason), "{reason} in {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_metric_stands_in_the_reference() {
+    let documented = documented();
     let measured = Measured::default();
     measured.denied(&[ObjectName::new("shop", "web")]);
     let text = scrape(&measured);

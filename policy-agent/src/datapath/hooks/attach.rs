@@ -4,15 +4,17 @@
 //! attached; must not know policy. Invariant: an interface that has the programs keeps them through
 //! restarts and upgrades – links and filters are replaced in place, never taken off first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use aya::util::KernelVersion;
+use aya::{programs::ProgramInfo, util::KernelVersion};
 
 use super::{
     super::{
         generation::Programs,
+        kernel::sys,
         pins::{self, Pins},
     },
+    chain::chain,
     clsact,
     error::{AttachError, gone, interface},
     hook::{Hook, Interface, current_index},
@@ -141,6 +143,36 @@ impl Attacher {
             );
         }
         Ok(records)
+    }
+
+    /// The indexes under which an earlier run attached programs to interfaces that are gone: what has such
+    /// an index now is another one, or somebody took all of them off.
+    ///
+    /// # Errors
+    /// The pin directory cannot be read.
+    pub fn gone(&self) -> Result<BTreeSet<u32>, AttachError> {
+        let mut indexes = BTreeMap::<u32, bool>::new();
+        for (index, hook) in self.records()? {
+            let is_there = indexes.entry(index).or_default();
+            *is_there = *is_there || self.is_there(index, hook);
+        }
+        indexes.retain(|_, is_there| !*is_there);
+        Ok(indexes.into_keys().collect())
+    }
+
+    /// Whether what is recorded of a hook is on the interface that has the index now.
+    fn is_there(&self, index: u32, hook: Hook) -> bool {
+        let link = sys::open_pin(&self.link_pin(index, hook));
+        if link.is_ok_and(|link| sys::link_interface(&link).is_ok_and(|one| one == index)) {
+            return true;
+        }
+        let Ok(filter) = ProgramInfo::from_pin(self.filter_pin(index, hook)) else {
+            return false;
+        };
+        chain(index, hook.direction()).is_ok_and(|chain| {
+            let mut ids = chain.entries.iter().filter_map(|entry| entry.prog_id);
+            ids.any(|id| id == filter.id())
+        })
     }
 
     /// Interfaces that have clsact filters of ours, as far as it is remembered.

@@ -1,19 +1,13 @@
 //! This thread's network namespace, by the number that programs see too.
 
-#![expect(unsafe_code, reason = "getsockopt(2) takes pointers")]
-
-use std::{
-    io,
-    os::{
-        fd::{AsRawFd as _, RawFd},
-        unix::net::UnixDatagram,
-    },
-};
+use std::io;
 
 use aya::{
     programs::{ProgramError, ProgramType},
     sys::{BpfHelper, is_helper_supported},
 };
+
+use crate::netns::own_cookie;
 
 /// The namespace could not be told.
 #[derive(Debug, thiserror::Error)]
@@ -39,25 +33,5 @@ pub(crate) fn cookie() -> Result<u64, NetnsError> {
     if !may_ask {
         return Ok(0);
     }
-    Ok(cookie_of(UnixDatagram::unbound()?.as_raw_fd())?)
-}
-
-fn cookie_of(socket: RawFd) -> io::Result<u64> {
-    let mut cookie = 0_u64;
-    let mut length = size_of::<u64>() as libc::socklen_t;
-    // SAFETY: both pointers are of live variables, and the length is that of the first.
-    let result = unsafe {
-        libc::getsockopt(
-            socket,
-            libc::SOL_SOCKET,
-            libc::SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut length,
-        )
-    };
-    if result == 0 {
-        Ok(cookie)
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    Ok(own_cookie()?)
 }

@@ -22,6 +22,7 @@ const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_LINK_DETACH: libc::c_long = 34;
@@ -97,6 +98,50 @@ struct TestRun {
     data_out: u64,
     repeat: u32,
     duration: u32,
+}
+
+/// `union bpf_attr` as `BPF_OBJ_GET_INFO_BY_FD` reads it.
+#[repr(C)]
+struct GetInfo {
+    fd: u32,
+    length: u32,
+    info: u64,
+}
+
+/// The start of `struct bpf_link_info`, of a link to an interface.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    padding: u32,
+    ifindex: u32,
+    attach_type: u32,
+}
+
+/// The index of the interface of a TCX link, in the network namespace in which that is; 0: it is gone.
+pub(crate) fn link_interface(link: &OwnedFd) -> io::Result<u32> {
+    let mut info = LinkInfo::default();
+    let attributes = GetInfo {
+        fd: link.as_raw_fd().cast_unsigned(),
+        length: size_of::<LinkInfo>() as u32,
+        info: (&raw mut info) as u64,
+    };
+    // SAFETY: the kernel reads the structure, and writes as many bytes as it says to the other one; both
+    // outlive the call, as the descriptor does.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_OBJ_GET_INFO_BY_FD,
+            &raw const attributes,
+            size_of::<GetInfo>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(info.ifindex)
 }
 
 /// Runs a program once on a packet and returns what the program returned.

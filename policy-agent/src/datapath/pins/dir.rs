@@ -3,7 +3,7 @@
 //! Owns paths under `--pin-path`. Maps stand under
 //! their names, TCX links under `links/`, the programs of clsact filters under `filters/`, both as
 //! `<interface index>-<program>`; `next/` holds maps on their way to their names, `before/` what programs
-//! of the generation before need. Only reads: who changes something has [`Pins`].
+//! of the generation before need, `elsewhere/` what runs on in other network namespaces. Only reads: who changes something has [`Pins`].
 
 use std::{
     fs,
@@ -159,9 +159,20 @@ impl PinDir {
         self.path.join("before")
     }
 
+    /// What is attached in other network namespaces than the agent's.
+    pub(super) fn elsewhere(&self) -> PathBuf {
+        self.path.join("elsewhere")
+    }
+
     /// The directories in it.
-    pub(super) fn directories(&self) -> [PathBuf; 4] {
-        [self.links(), self.filters(), self.next(), self.before()]
+    pub(super) fn directories(&self) -> [PathBuf; 5] {
+        [
+            self.links(),
+            self.filters(),
+            self.next(),
+            self.before(),
+            self.elsewhere(),
+        ]
     }
 }
 

@@ -15,7 +15,10 @@ use bytemuck::{Pod, Zeroable};
 use policy_common::names;
 
 use super::{PinDirError, Pins, remove, rename};
-use crate::datapath::kernel::{abi::Abi, element::gone};
+use crate::{
+    datapath::kernel::{abi::Abi, element::gone},
+    netns::Mark,
+};
 
 /// Elements that there may be; room is taken only by those that there are.
 const MOST: u32 = 1 << 16;
@@ -31,6 +34,9 @@ pub enum About {
     Interface(u32),
     /// The pod of this tag, which had an interface.
     Pod(u64),
+    /// The network namespace in which the interfaces have these indexes: [`Memory::mark`], and
+    /// [`Memory::boot`].
+    Node,
 }
 
 /// What is remembered of an interface into another network namespace, or of a pod that lost its own.
@@ -42,6 +48,10 @@ pub struct Memory {
     pub owner: u64,
     /// The number of the namespace here; negative: it is not known.
     pub netns: i32,
+    /// What tells the namespace from others that have its number later.
+    pub mark: Mark,
+    /// Of [`About::Node`], which start of the machine it was.
+    pub boot: u128,
     /// The index of the other end, in its namespace.
     pub peer: u32,
     /// It was added to a pod that ran.
@@ -62,6 +72,7 @@ const UNREMEMBERED: u32 = 4;
 
 const INTERFACE: u32 = 1;
 const POD: u32 = 2;
+const NODE: u32 = 3;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -82,6 +93,10 @@ struct Value {
     families: [u8; MOST_FIRST],
     name: [u8; libc::IFNAMSIZ],
     addresses: [[u8; 16]; MOST_FIRST],
+    cookie: u64,
+    inode: u64,
+    netns_name: u64,
+    boot: [u64; 2],
     /// Over the key and everything before it.
     check: u64,
 }
@@ -99,6 +114,11 @@ impl Key {
                 ifindex: 0,
                 tag,
             },
+            About::Node => Self {
+                kind: NODE,
+                ifindex: 0,
+                tag: 0,
+            },
         }
     }
 
@@ -106,6 +126,7 @@ impl Key {
         match (self.kind, self.ifindex, self.tag) {
             (INTERFACE, ifindex, 0) => Some(About::Interface(ifindex)),
             (POD, 0, tag) => Some(About::Pod(tag)),
+            (NODE, 0, 0) => Some(About::Node),
             _ => None,
         }
     }
@@ -121,6 +142,11 @@ impl Value {
             flags: u32::from(memory.is_late) * LATE
                 + u32::from(memory.is_moved) * MOVED
                 + u32::from(memory.is_unremembered) * UNREMEMBERED,
+            cookie: memory.mark.cookie,
+            inode: memory.mark.inode,
+            netns_name: memory.mark.name,
+            #[expect(clippy::cast_possible_truncation, reason = "each has half of the bits")]
+            boot: [(memory.boot >> 64) as u64, memory.boot as u64],
             ..Self::default()
         };
         for (place, byte) in value.name.iter_mut().zip(memory.name.bytes()) {
@@ -170,6 +196,12 @@ impl Value {
             tag: self.tag,
             owner: self.owner,
             netns: self.netns,
+            mark: Mark {
+                cookie: self.cookie,
+                inode: self.inode,
+                name: self.netns_name,
+            },
+            boot: (u128::from(self.boot[0]) << 64) | u128::from(self.boot[1]),
             peer: self.peer,
             is_late: self.flags & LATE != 0,
             is_moved: self.flags & MOVED != 0,

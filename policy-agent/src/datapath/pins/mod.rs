@@ -4,6 +4,7 @@
 
 mod bpffs;
 mod dir;
+mod elsewhere;
 mod endpoints;
 mod error;
 mod file;

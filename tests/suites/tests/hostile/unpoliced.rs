@@ -17,7 +17,7 @@ use policy_harness::{
     topology::{BRIDGE, INSIDE},
     traffic::{Outcome, Protocol, Server, probe},
     wire::{
-        Ethernet, Ipv4, Ipv6, arp, icmp,
+        Ethernet, Ipv4, Ipv6, arp, checksum, icmp,
         ip::{self, BROADCAST, Extension},
         transport, udp,
     },
@@ -35,6 +35,11 @@ pub(crate) const CASES: &[Case] = &[
         "nothing travels in discovery and group reports on the link",
         in_discovery,
         All,
+    ),
+    (
+        "nothing travels in the sources of group reports and queries",
+        in_sources,
+        Bridged,
     ),
     (
         "a source route with addresses left is dropped",
@@ -139,13 +144,7 @@ fn in_discovery(scene: &mut Scene) {
     }
     let token = scene.token();
     let rest = [&[0, 0, 0, 1, 4, 0, 0, 0][..], &ALL_NODES.octets(), &token].concat();
-    let message = icmp::message(link_own.into(), REPORTS.into(), 143, 0, &rest);
-    let header = Ipv6 {
-        hop_limit: 1,
-        ..Ipv6::new(link_own, REPORTS, icmp::ICMPV6)
-    };
-    let header = header.with(Extension::Plain(0, vec![5, 2, 0, 0, 1, 0]));
-    let frame = Ethernet::new(mac, [0x33, 0x33, 0, 0, 0, 0x16]).ip(&header.packet(&message));
+    let frame = listener_message(mac, link_own, 143, &rest);
     scene.frames_are_dropped("MLD", (CAGED, WEB), &[frame], &token, denied);
 
     let token = scene.token();
@@ -156,6 +155,81 @@ fn in_discovery(scene: &mut Scene) {
     };
     let frame = Ethernet::new(mac, [1, 0, 0x5e, 1, 2, 3]).ip(&header.packet(&report));
     scene.frames_are_dropped("IGMP", (CAGED, WEB), &[frame], &token, denied);
+}
+
+/// A message about groups to the link, as its types have it.
+fn listener_message(mac: [u8; 6], source: Ipv6Addr, kind: u8, rest: &[u8]) -> Vec<u8> {
+    let message = icmp::message(source.into(), REPORTS.into(), kind, 0, rest);
+    let header = Ipv6 {
+        hop_limit: 1,
+        ..Ipv6::new(source, REPORTS, icmp::ICMPV6)
+    };
+    let header = header.with(Extension::Plain(0, vec![5, 2, 0, 0, 1, 0]));
+    Ethernet::new(mac, [0x33, 0x33, 0, 0, 0, 0x16]).ip(&header.packet(&message))
+}
+
+fn in_sources(scene: &mut Scene) {
+    let group = [239, 1, 2, 3];
+    let igmp = |scene: &Scene, from, payload: &[u8]| {
+        let header = Ipv4 {
+            ttl: 1,
+            ..Ipv4::new(own_v4(scene, from), group.into(), 2)
+        };
+        let mut message = payload.to_vec();
+        let sum = checksum(&[&message]).to_be_bytes();
+        message[2..4].copy_from_slice(&sum);
+        Ethernet::new(scene.pod(from).mac, [1, 0, 0x5e, 1, 2, 3]).ip(&header.packet(&message))
+    };
+    // Nothing isolates the friend's egress: what it says is judged where it arrives, and no pod is a router.
+    for (from, reports, queries) in [
+        (
+            CAGED,
+            leaving(CAGED, Reason::Policy),
+            leaving(CAGED, Reason::RouterMessage),
+        ),
+        (
+            FRIEND,
+            reaching(WEB, Reason::Policy),
+            leaving(FRIEND, Reason::RouterMessage),
+        ),
+    ] {
+        let (mac, own) = (scene.pod(from).mac, link_local(scene, from));
+        for (is_query, denied) in [(false, reports), (true, queries)] {
+            let token = scene.token();
+            let mut sources = token.clone();
+            sources.resize(token.len().next_multiple_of(16), 0);
+            let count = u8::try_from(sources.len() / 16).unwrap();
+            let (kind, rest) = if is_query {
+                (
+                    130,
+                    [
+                        &[0; 4][..],
+                        &ALL_NODES.octets(),
+                        &[2, 125, 0, count],
+                        &sources,
+                    ]
+                    .concat(),
+                )
+            } else {
+                let record = [0, 0, 0, 1, 5, 0, 0, count];
+                (143, [&record[..], &ALL_NODES.octets(), &sources].concat())
+            };
+            let frame = listener_message(mac, own, kind, &rest);
+            scene.frames_are_dropped("MLD", (from, WEB), &[frame], &token, denied);
+            let token = scene.token();
+            let mut sources = token.clone();
+            sources.resize(token.len().next_multiple_of(4), 0);
+            let count = u8::try_from(sources.len() / 4).unwrap();
+            let message = if is_query {
+                [&[0x11, 0, 0, 0][..], &group, &[2, 125, 0, count], &sources].concat()
+            } else {
+                let record = [0x22, 0, 0, 0, 0, 0, 0, 1, 5, 0, 0, count];
+                [&record[..], &group, &sources].concat()
+            };
+            let frame = igmp(scene, from, &message);
+            scene.frames_are_dropped("IGMP", (from, WEB), &[frame], &token, denied);
+        }
+    }
 }
 
 fn source_route(scene: &mut Scene) {

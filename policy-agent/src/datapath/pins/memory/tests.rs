@@ -10,6 +10,12 @@ fn memory() -> Memory {
         tag: 7,
         owner: 8,
         netns: 3,
+        mark: Mark {
+            cookie: 5,
+            inode: 6,
+            name: 9,
+        },
+        boot: 1 << 100 | 1,
         peer: 2,
         is_late: true,
         is_moved: false,
@@ -31,7 +37,12 @@ fn what_is_remembered_is_read_by_the_next_run() {
     let pins = pins("read");
     let (mut map, earlier) = MemoryMap::open(&pins).unwrap();
     assert_eq!(earlier, Ok(BTreeMap::new()));
-    for about in [About::Interface(9), About::Pod(9), About::Pod(1)] {
+    for about in [
+        About::Interface(9),
+        About::Pod(9),
+        About::Pod(1),
+        About::Node,
+    ] {
         map.put(about, &memory()).unwrap();
     }
     let (_, unpublished) = MemoryMap::open(&pins).unwrap();
@@ -40,7 +51,7 @@ fn what_is_remembered_is_read_by_the_next_run() {
     map.remove(About::Pod(1)).unwrap();
     map.remove(About::Pod(1)).unwrap();
     let (_, later) = MemoryMap::open(&pins).unwrap();
-    let expected = [About::Interface(9), About::Pod(9)].map(|about| (about, memory()));
+    let expected = [About::Interface(9), About::Pod(9), About::Node].map(|about| (about, memory()));
     assert_eq!(later, Ok(expected.into()));
     pins.remove_all().unwrap();
 }
