@@ -130,6 +130,7 @@ impl Answer {
                 place: Place { family, end },
                 pod: &one.pod,
                 is_egress: one.direction == "egress",
+                is_to_host: one.why == Some(Why::Host),
                 source: of.source,
                 destination: of.destination,
             })
@@ -175,6 +176,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) place: Place,
     pub(crate) pod: &'a str,
     pub(crate) is_egress: bool,
+    pub(crate) is_to_host: bool,
     pub(crate) source: Option<std::net::IpAddr>,
     pub(crate) destination: Option<std::net::IpAddr>,
 }

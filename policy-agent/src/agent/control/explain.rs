@@ -28,6 +28,9 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// The first of the source ports of which one that no connection has is taken, and how many are tried.
 const FIRST_PORT: u16 = 61_001;
 const MOST_PORTS: u16 = 64;
+/// Why nothing is said of a packet to a Service.
+const OWED: &str = "this is a Service's address: who stands behind it is known, and judged, where the node has \
+    translated it; ask about a backend";
 
 /// What is asked, read.
 struct Asked {
@@ -92,6 +95,10 @@ impl Desk {
             for end in outline.answer.ends() {
                 let both = hooks.at(end.pod, end.is_egress, end.source, end.destination);
                 let both = both.map_err(|error| causes(&error))?;
+                // To this host everything passes, and what it translates is judged at the pod that it reaches.
+                if end.is_egress && !end.is_to_host && both.is_some_and(|both| both.is_owed()) {
+                    return Err(OWED.into());
+                }
                 seen.extend(both.map(|both| (end.place, both)));
             }
         }

@@ -14,7 +14,7 @@ mod twin;
 pub use frame::{Echo, Probed, Transport};
 
 use policy_common::{Config, Direction, Endpoint, Reason};
-use policy_ebpf::{Decision, Origin, from_pod, to_pod};
+use policy_ebpf::{Decision, Origin, Stamp, from_pod, to_pod};
 
 use super::{generation::TableSizes, kernel::test_run::TestOrigin, pins::PinDir};
 use maps::Maps;
@@ -71,6 +71,13 @@ pub struct BothWays {
     pub program: Seen,
     /// What the program wrote into the packet for the hook behind it.
     pub stamp: u16,
+}
+
+impl BothWays {
+    /// Whether egress is still to be judged, where the packet's address is translated.
+    pub fn is_owed(&self) -> bool {
+        Stamp(self.stamp).is_owed()
+    }
 }
 
 /// Where a packet is looked at.

@@ -228,6 +228,13 @@ fn egress_to_a_service_is_judged_by_who_is_really_reached() {
         for open in other.iter_mut().chain(&mut outside) {
             assert_eq!(open.exchange(SILENCE).unwrap(), Outcome::Denied);
         }
+        for address in service(OTHER) {
+            let question = [CLIENT, &address, "80"];
+            let answer = scene.cluster.agent.output("explain", &question).unwrap();
+            let why = String::from_utf8_lossy(&answer.stderr);
+            assert!(why.contains("a Service's address"), "{why}");
+            assert_eq!(answer.status.code(), Some(2));
+        }
         let mark = scene.cluster.mark();
         reaches(scene, OUTSIDE, Outcome::Denied);
         let dropped = scene.cluster.dropped(mark, SOON, |drop| {
