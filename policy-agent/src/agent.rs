@@ -37,6 +37,7 @@ mod questions;
 mod readiness;
 mod reconcile;
 mod replies;
+mod services;
 mod shortage;
 mod snapshot;
 mod sources;
@@ -55,7 +56,6 @@ use futures_util::FutureExt as _;
 use policy_common::RulesetId;
 use policy_core::{
     bind::{Binder, EndpointIds},
-    model::Change,
     resolve::Resolver,
 };
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -73,7 +73,7 @@ use crate::{
 pub use controls::Controls;
 pub use options::{AgentError, AgentOptions, UnknownEndpoint};
 pub use snapshot::{
-    AgentStatus, EndpointStatus, Isolation, STALE_MS, Snapshot, UnenforcedInterface,
+    AgentStatus, EndpointStatus, Isolation, STALE_MS, ServicesStatus, Snapshot, UnenforcedInterface,
 };
 pub use sources::SourceStatus;
 pub use status::query;
@@ -147,6 +147,7 @@ struct Agent {
     check_mac: bool,
     host_addresses: BTreeSet<std::net::IpAddr>,
     locals: locals::Locals,
+    services: services::Services,
     /// The resolver was told something since the last commit.
     dirty: bool,
     collection: Collection,
@@ -339,6 +340,7 @@ impl Agent {
             check_mac: options.check_mac,
             host_addresses: BTreeSet::new(),
             locals: locals::Locals::default(),
+            services: services::Services::of(&options.service_cidrs),
             dirty: false,
             collection: Collection::default(),
             tables: Tables::start(options, pins)?,
@@ -373,21 +375,6 @@ impl Agent {
             #[cfg(feature = "health")]
             measured: metrics::Measured::default(),
         })
-    }
-
-    fn on_change(&mut self, change: Change) {
-        let events = match &change {
-            Change::Pod(pod) => self.binder.pod(pod),
-            Change::PodRemoved(name) => self.binder.pod_removed(name),
-            Change::Node(_) | Change::NodeRemoved(_) => return self.peer_node(change),
-            _ => Vec::new(),
-        };
-        let owners = self.owners(&change);
-        self.change(change);
-        self.note_former(owners);
-        for event in events {
-            self.on_bind(event);
-        }
     }
 }
 

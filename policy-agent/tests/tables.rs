@@ -61,6 +61,7 @@ fn endpoint(ifindex: u32, ruleset: u32, new_epoch: bool) -> Op {
         pod_tag: 77,
         mac: None,
         eui_64: false,
+        services_later: false,
         new_epoch,
     })
 }

@@ -125,6 +125,7 @@ fn endpoint(ifindex: u32) -> Op {
         pod_tag: 77,
         mac: None,
         eui_64: false,
+        services_later: false,
         new_epoch: true,
     })
 }

@@ -21,7 +21,7 @@ impl AddressEntry {
     pub const HOST: u16 = 1;
     /// The address belongs to another node. Reserved: what tunnels must not reach stands in LOCALS.
     pub const NODE: u16 = 2;
-    /// The address is a Service's. Reserved: nothing asks it yet.
+    /// The address is a Service's. Reserved: Services' addresses stand in SERVICES.
     pub const SERVICE: u16 = 4;
 
     /// Whether the address belongs to this host or to another node.

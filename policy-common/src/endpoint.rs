@@ -40,7 +40,7 @@ pub struct Endpoint {
     /// Number of the endpoint: the key again.
     pub id: EndpointId,
     /// `INGRESS_ISOLATED`, `EGRESS_ISOLATED`, `UNKNOWN`, `NO_SOURCE_CHECK`,
-    /// `INGRESS_BLOCKS`, `EGRESS_BLOCKS`, `MAC`, `EUI_64`.
+    /// `INGRESS_BLOCKS`, `EGRESS_BLOCKS`, `MAC`, `EUI_64`, `SERVICES`.
     pub flags: u16,
     /// The pod's IPv4 address, all zero when it has none.
     pub v4: V4,
@@ -81,6 +81,9 @@ impl Endpoint {
 
     /// The pod's link-local address is the one made of `mac` (RFC 4291, appendix A), and no other.
     pub const EUI_64: u16 = 128;
+
+    /// Where the pod's egress is isolated: SERVICES is asked for addresses without an entry.
+    pub const SERVICES: u16 = 256;
 
     /// 64-bit words of an element.
     pub const WORDS: usize = size_of::<Self>() / 8;

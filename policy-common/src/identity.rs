@@ -14,6 +14,9 @@ impl IdentityId {
     pub const HOST: Self = Self(1);
     /// The endpoint itself.
     pub const SELF: Self = Self(2);
+    /// Whoever stands behind a Service's address: nobody knows before the packet is translated, so that the
+    /// real one is judged afterwards. Differs from `HOST` in one bit.
+    pub const SERVICE: Self = Self(3);
     /// First number that is not reserved.
     pub const FIRST: Self = Self(16);
 }

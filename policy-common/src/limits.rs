@@ -16,6 +16,8 @@ pub const RULE_LINES: u32 = MAX_RULES / 8;
 pub const MAX_CIDRS: u32 = 65_536;
 /// Prefixes of each family that this node delivers locally.
 pub const MAX_LOCALS: u32 = 16_384;
+/// Prefixes of each family of Services' addresses.
+pub const MAX_SERVICES: u32 = 16_384;
 /// (ruleset, identity) pairs.
 pub const MAX_RULES: u32 = 262_144;
 /// Port sets.

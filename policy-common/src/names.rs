@@ -16,6 +16,10 @@ pub const CIDRS_V6: &str = "CIDRS_V6";
 pub const LOCALS_V4: &str = "LOCALS_V4";
 /// IPv6 prefix → 1, where this node delivers packets locally (LPM trie).
 pub const LOCALS_V6: &str = "LOCALS_V6";
+/// Prefixes of Services' IPv4 addresses.
+pub const SERVICES_V4: &str = "SERVICES_V4";
+/// Prefixes of Services' IPv6 addresses.
+pub const SERVICES_V6: &str = "SERVICES_V6";
 /// Lines of [`crate::RuleKey`] with a [`crate::PortSetId`] each (array).
 pub const RULES: &str = "RULES";
 /// IPv4 address → [`crate::AddressEntry`] (trie of whole addresses), where a line has no room.
@@ -103,6 +107,8 @@ pub const TO_POD_LAST: &str = "to_pod_last";
 pub const CLEAR_STAMP: &str = "clear_stamp";
 /// TC egress of bridges that have pods, where the host has IFBs: stamps packets of the host.
 pub const STAMP_HOST: &str = "stamp_host";
+/// TC egress of interfaces by which packets leave the node: judges what is still owed.
+pub const EXIT: &str = "exit";
 /// Returns the low half of jiffies to a frame of even length, the high half to one of odd length; run by
 /// the agent, which has no other way to learn the programs' time.
 pub const JIFFIES: &str = "jiffies";

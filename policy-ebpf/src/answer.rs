@@ -60,6 +60,7 @@ fn consult<F: Family, W: Tables<F>, B: ?Sized + Bytes>(
         came_by,
         case.neighbour,
         case.peer(),
+        true,
     );
     let answer = ask_as_opened(
         world,
@@ -69,9 +70,10 @@ fn consult<F: Family, W: Tables<F>, B: ?Sized + Bytes>(
         case.segment.protocol(),
         case.judged_port(direction),
     );
-    // What goes to this host may be translated to a pod that the rules do not allow.
+    // What goes to this host or to a Service may be translated to somebody whom the rules do not allow.
+    const { assert!(IdentityId::HOST.0 | 2 == IdentityId::SERVICE.0 && IdentityId::SELF.0 | 2 == 2) };
     let may_be_translated = matches!(direction, Direction::Egress)
-        && answer.identity() == IdentityId::HOST
+        && answer.identity().0 | 2 == IdentityId::SERVICE.0
         && is_isolated(case.endpoint, direction);
     if may_be_translated {
         answer.owed()

@@ -82,6 +82,8 @@ pub trait Addresses<F: Family> {
     fn cidr(&self, address: F) -> Option<IdentityId>;
     /// LOCALS: whether the kernel delivers packets to this address locally.
     fn is_local(&self, address: F) -> bool;
+    /// SERVICES: whether a Service has this address.
+    fn is_service(&self, address: F) -> bool;
 }
 
 /// The policy tables of both families: a pod with addresses of both is the same pod.

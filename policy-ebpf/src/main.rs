@@ -16,14 +16,20 @@ use aya_ebpf::{
 };
 use policy_common::{Direction, EndpointId, Reason, names};
 use policy_ebpf::{
-    Decision, Judgement, Stamp, Whence, from_pod,
+    Decision, Judgement, Link, Stamp, Whence, from_pod,
     lookup::Policy as _,
     owed,
     packet::{Bytes as _, ethernet},
     to_pod,
 };
 
-use crate::bpf::{frame::Frame, globals::config, maps, metadata, report, world::Kernel};
+use crate::bpf::{
+    frame::{Frame, Received},
+    globals::config,
+    leaving::Leaving,
+    maps, metadata, report,
+    world::Kernel,
+};
 
 /// TC ingress of a pod's host-side interface.
 #[classifier]
@@ -143,6 +149,39 @@ fn to_pod_owed(ctx: TcContext) -> i32 {
     )
 }
 
+/// TC egress of the interfaces by which packets leave this node: judges what is still owed, by what the packet
+/// says there, and takes the stamp off, which means nothing elsewhere.
+#[classifier]
+fn exit(ctx: TcContext) -> i32 {
+    let skb: *mut __sk_buff = ctx.as_ptr().cast();
+    let origin = metadata::origin(skb);
+    let stamp = Stamp(origin.stamp);
+    let link = if stamp.is_stamp() || origin.ingress_ifindex == 0 {
+        Link::NONE
+    } else {
+        Kernel.link(origin.ingress_ifindex)
+    };
+    let way = owed::way(&origin, link);
+    if way != 0 {
+        let frame = Leaving::of(skb);
+        let against = owed::against(&Kernel, &frame, way);
+        if against != 0 {
+            return finish(
+                &frame,
+                &Judgement {
+                    endpoint: Kernel.source_endpoint(EndpointId((against >> 16) as u16)),
+                    direction: Direction::Egress,
+                    decision: Decision(against),
+                },
+            );
+        }
+    }
+    if stamp.is_stamp() {
+        metadata::clear_stamp(skb);
+    }
+    TC_ACT_UNSPEC
+}
+
 /// Goes on in another program and does not come back, unless there is none.
 #[inline(always)]
 fn call(ctx: &TcContext, program: u32) {
@@ -219,7 +258,7 @@ fn last(action: i32) -> i32 {
 /// Counts and reports a judgement, and turns it into an action. Later programs on the interface run too,
 /// whatever they are.
 #[inline(always)]
-fn finish<const LINK: usize>(frame: &Frame<LINK>, judgement: &Judgement<'_>) -> i32 {
+fn finish<B: Received>(frame: &B, judgement: &Judgement<'_>) -> i32 {
     let judgement = Judgement {
         decision: Decision(frame.opaque(judgement.decision.0)),
         ..*judgement
@@ -227,7 +266,7 @@ fn finish<const LINK: usize>(frame: &Frame<LINK>, judgement: &Judgement<'_>) -> 
     report::count(judgement.direction, judgement.decision, frame.length());
     let is_event = judgement.decision.drops() && !report::is_suppressed(judgement.id());
     if is_event || config!(debug) != 0 {
-        report::report::<LINK>(
+        report::report::<B>(
             frame.skb(),
             judgement.endpoint,
             judgement.direction,

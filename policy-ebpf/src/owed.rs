@@ -145,7 +145,8 @@ where
         Ok(segment) => segment,
         Err(decision) => return decision,
     };
-    let identity = identify(world, source, direction, 0, Neighbour::ANYBODY, peer);
+    // A Service's address that nobody translated is an address as any other.
+    let identity = identify(world, source, direction, 0, Neighbour::ANYBODY, peer, false);
     let has_ports = frame.opaque(segment.has_ports().into()) != 0;
     let port = if has_ports {
         Port::of_be_bytes(segment.destination_port())
@@ -183,6 +184,8 @@ where
         };
         flow.state.epoch == source.epoch
             && flow.state.verdict.allows()
+            // Else it is what is still to be judged.
+            && !flow.state.verdict.is_owed()
             && !is_expired(&flow, segment.protocol(), world.now(), world.hz())
     });
     is_current.unwrap_or(false)

@@ -68,7 +68,7 @@ where
         return flow.state.verdict.allows();
     }
     let opened = opened_in(&flow.state);
-    let identity = identify(world, endpoint, opened, 0, Neighbour::ANYBODY, peer.0);
+    let identity = identify(world, endpoint, opened, 0, Neighbour::ANYBODY, peer.0, true);
     let has_ports = matches!(
         quote.protocol,
         protocol::TCP | protocol::UDP | protocol::SCTP

@@ -24,7 +24,8 @@ pub const fn is_isolated(endpoint: &Endpoint, direction: Direction) -> bool {
 
 /// The identity of the peer of a packet in this direction; `neighbour` is who stands behind it where its
 /// address is a link-local one and the connection is opened to the pod, and `came_by` the interface by which
-/// it came, if that counts.
+/// it came, if that counts. `is_judged_later`: who stands behind a Service's address, or this host's, is judged
+/// once more when it is known.
 #[inline(always)]
 pub fn identify<F: Family, W: Addresses<F>>(
     world: &W,
@@ -33,6 +34,7 @@ pub fn identify<F: Family, W: Addresses<F>>(
     came_by: u32,
     neighbour: Neighbour,
     peer: F,
+    is_judged_later: bool,
 ) -> IdentityId {
     // From outside, the pod's own address as source is a forgery unless the packet came out of the
     // pod's own interface.
@@ -56,6 +58,13 @@ pub fn identify<F: Family, W: Addresses<F>>(
         if let Some(identity) = behind.identity() {
             return identity;
         }
+    }
+    if is_judged_later
+        && matches!(direction, Direction::Egress)
+        && endpoint.has(Endpoint::SERVICES)
+        && world.is_service(peer)
+    {
+        return IdentityId::SERVICE;
     }
     let blocks = match direction {
         Direction::Ingress => Endpoint::INGRESS_BLOCKS,

@@ -274,4 +274,5 @@ const _: () = {
     assert!(Hook::ToPod as usize == 1);
     assert!(Hook::ClearStamp as usize == 2);
     assert!(Hook::StampHost as usize == 3);
+    assert!(Hook::Exit as usize == 4);
 };

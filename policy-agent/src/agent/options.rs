@@ -29,6 +29,8 @@ pub struct AgentOptions {
     /// The name of this node, `spec.nodeName` of its pods; empty when it is not known: then any pod
     /// may be here.
     pub node_name: String,
+    /// Ranges from which the cluster gives Services their addresses.
+    pub service_cidrs: Vec<ipnet::IpNet>,
     /// Where maps, links and the lock are.
     pub pins: PinDir,
     /// Another agent may enforce in this network namespace, from another pin directory.

@@ -15,6 +15,7 @@ use policy_core::{bind::BindProblem, model::EndpointFact};
 use super::{
     hook_state::{Cause, HookRecord, HookState},
     reconcile::{Hooks, Verb, Wanted, next_due, reconcile},
+    services::leads_out,
 };
 use crate::{
     datapath::Hook,
@@ -221,6 +222,8 @@ pub(super) struct Ports {
     lives: u64,
     /// Packets may be sent round by an IFB.
     pub(super) has_ifb: bool,
+    /// Something may leave the node whose egress is still to be judged.
+    pub(super) has_exits: bool,
     /// Filters bridge the wait for links where pods are isolated.
     pub(super) bridge: bool,
 }
@@ -301,6 +304,10 @@ impl Ports {
             endpoint,
             clear_stamp: !endpoint && on_pod_bridge,
             stamp_host: self.has_ifb && is_pod_bridge,
+            exit: self.has_exits
+                && !endpoint
+                && !is_pod_bridge
+                && port.interface.as_ref().is_some_and(leads_out),
             bridge: false,
         }
     }

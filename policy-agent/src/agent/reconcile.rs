@@ -33,6 +33,8 @@ pub(super) struct Wanted {
     pub(super) clear_stamp: bool,
     /// The program that stamps packets of the host.
     pub(super) stamp_host: bool,
+    /// The program that judges what leaves the node.
+    pub(super) exit: bool,
     /// Filters may bridge the wait for links.
     pub(super) bridge: bool,
 }
@@ -43,6 +45,7 @@ impl Wanted {
             Hook::FromPod | Hook::ToPod => self.endpoint,
             Hook::ClearStamp => self.clear_stamp,
             Hook::StampHost => self.stamp_host,
+            Hook::Exit => self.exit,
         }
     }
 }

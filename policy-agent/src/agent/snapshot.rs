@@ -40,6 +40,9 @@ pub struct Snapshot {
     pub refused: Vec<String>,
     /// Objects that are in force in an earlier form than their source's, with the reason.
     pub kept: Vec<String>,
+    /// Where egress to Services is judged.
+    #[serde(default)]
+    pub services: ServicesStatus,
     /// Addresses that several pods claim.
     pub conflicts: Vec<String>,
     /// Tables that could not be brought up to date.
@@ -75,6 +78,17 @@ pub struct AgentStatus {
     pub age_ms: u64,
     /// Log lines that were lost because nobody read them.
     pub lost_log_lines: u64,
+}
+
+/// What is known of Services.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServicesStatus {
+    /// Ranges and single addresses, without those inside others.
+    pub ranges: usize,
+    /// Whether egress to them is judged by who stands behind them, and not by these addresses.
+    pub judged_behind: bool,
+    /// An interface by which packets may leave the node unjudged, which keeps it from being so.
+    pub open_exit: Option<String>,
 }
 
 /// One endpoint.
@@ -233,6 +247,7 @@ impl Agent {
             ignored: ignored.chain(self.other_ways()).collect(),
             refused: self.source.refused().collect(),
             kept: self.source.kept().to_vec(),
+            services: self.services.status(),
             conflicts: self.conflicts.clone(),
             failures: self.failures.clone(),
             refused_writes: self.refused_writes,

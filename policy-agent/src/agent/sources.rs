@@ -10,6 +10,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use policy_core::model::Change;
+
 use super::Agent;
 use crate::source::{Event, Kept, Refusal, Revision, WatchStatus};
 
@@ -136,6 +138,22 @@ fn listed(lines: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
 }
 
 impl Agent {
+    fn on_change(&mut self, change: Change) {
+        let events = match &change {
+            Change::Pod(pod) => self.binder.pod(pod),
+            Change::PodRemoved(name) => self.binder.pod_removed(name),
+            Change::Node(_) | Change::NodeRemoved(_) => return self.peer_node(change),
+            Change::Service(_) | Change::ServiceRemoved(_) => return self.service(change),
+            _ => Vec::new(),
+        };
+        let owners = self.owners(&change);
+        self.change(change);
+        self.note_former(owners);
+        for event in events {
+            self.on_bind(event);
+        }
+    }
+
     pub(super) fn on_source(&mut self, event: Event) {
         match event {
             Event::Batch { changes, revision } => {

@@ -6,12 +6,13 @@
 //! that was queued is written before the tables are settled once.
 
 mod adoption;
+mod answer;
 mod events;
 mod messages;
+mod recheck;
 mod replace;
 
 use std::{
-    collections::BTreeSet,
     iter,
     sync::{
         Arc,
@@ -30,11 +31,12 @@ pub(super) use self::messages::{Reply, Request, State};
 use self::{
     adoption::Adoption,
     events::{IDLE_TICK, UNTOLD},
+    recheck::Recheck,
 };
 use super::{AgentError, AgentOptions, causes};
 use crate::datapath::{
-    Attacher, Datapath, EventReader, Failure, Generation, LoadOptions, Loaded, Mechanism,
-    NodeFacts, Pins, TableSizes,
+    Attacher, Datapath, EventReader, Generation, LoadOptions, Loaded, Mechanism, NodeFacts, Pins,
+    TableSizes,
 };
 
 /// Requests that one turn takes.
@@ -163,6 +165,7 @@ struct Worker {
     last_event: Option<Instant>,
     next_untold: Instant,
     adoption: Adoption,
+    recheck: Recheck,
 }
 
 impl Worker {
@@ -183,6 +186,7 @@ impl Worker {
                 Ok(Request::TunnelPorts(ports)) => node.tunnel_ports = ports,
                 Ok(Request::LocalRoutes(routes)) => node.local_routes = routes,
                 Ok(Request::Ifbs(ifbs)) => node.ifbs = ifbs,
+                Ok(Request::Services(services)) => node.services = services,
                 Ok(_) => {}
                 Err(_) => return Ok(()),
             }
@@ -206,7 +210,9 @@ impl Worker {
             last_event: None,
             next_untold: Instant::now() + UNTOLD,
             adoption: Adoption::default(),
+            recheck: Recheck::default(),
         };
+        worker.recheck.foresee(&wanted, Instant::now());
         if worker.adoption.begin(&earlier, &wanted, Instant::now()) {
             worker.adopt_first();
         }
@@ -221,7 +227,8 @@ impl Worker {
         let mut next_tick = Instant::now() + IDLE_TICK;
         loop {
             let now = Instant::now();
-            let due = self.adoption.due(now).unwrap_or(next_tick).min(next_tick);
+            let wanted = [self.adoption.due(now), self.recheck.due()];
+            let due = wanted.into_iter().flatten().fold(next_tick, Instant::min);
             let wait = due.saturating_duration_since(now);
             match inbox.recv_timeout(wait) {
                 Ok(first) => {
@@ -234,6 +241,9 @@ impl Worker {
             let now = Instant::now();
             if self.adoption.due(now).is_some_and(|due| due <= now) {
                 self.adopt_rest();
+            }
+            if self.recheck.due().is_some_and(|due| due <= now) {
+                self.recheck();
             }
             if now >= next_tick {
                 next_tick = now + self.tick(now);
@@ -271,27 +281,30 @@ impl Worker {
                 if self.adoption.foresee_all(&wanted, Instant::now()) {
                     self.adopt_first();
                 }
+                self.recheck.foresee(&wanted, Instant::now());
                 let limit = if may_grow { self.memory_limit } else { 0 };
                 let failures = self.now.tables.fit(&wanted, limit);
                 self.written(turn, &failures);
             }
             Request::TunnelPorts(ports) => {
-                if let Err(error) = self.now.tables.set_tunnel_ports(&ports) {
-                    self.reply(Reply::Failed(error.into()));
-                }
+                let told = self.now.tables.set_tunnel_ports(&ports);
+                self.must(told);
                 self.node.tunnel_ports = ports;
             }
             Request::LocalRoutes(routes) => {
-                if let Err(error) = self.now.tables.set_local_routes(&routes) {
-                    self.reply(Reply::Failed(error.into()));
-                }
+                let told = self.now.tables.set_local_routes(&routes);
+                self.must(told);
                 self.node.local_routes = routes;
             }
             Request::Ifbs(ifbs) => {
-                if let Err(error) = self.now.tables.set_ifbs(&ifbs) {
-                    self.reply(Reply::Failed(error.into()));
-                }
+                let told = self.now.tables.set_ifbs(&ifbs);
+                self.must(told);
                 self.node.ifbs = ifbs;
+            }
+            Request::Services(services) => {
+                let told = self.now.tables.set_services(&services);
+                self.must(told);
+                self.node.services = services;
             }
             // It is what this thread began with.
             Request::Enforce { .. } => {}
@@ -337,48 +350,12 @@ impl Worker {
         if self.adoption.foresee(&ops, Instant::now()) {
             self.adopt_first();
         }
+        self.recheck.foresee(&ops, Instant::now());
         let failures = self.now.tables.apply(&ops);
         if self.now.tables.is_exact() {
             self.written(turn, &failures);
         } else {
             self.reply(Reply::Incomplete);
         }
-    }
-
-    fn written(&mut self, turn: u64, failures: &[Failure]) {
-        let mut failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
-        failures.extend(self.settle().err().map(|failure| failure.to_string()));
-        let tables = &self.now.tables;
-        let is_exact = tables.is_exact();
-        self.reply(Reply::Applied {
-            turn,
-            state: State {
-                is_exact,
-                is_refused: tables.is_refused(),
-                failures,
-                waiting: tables.waiting(),
-                short: tables.short().to_vec(),
-                packed: tables.packed(),
-                sizes: *tables.sizes(),
-                growth: tables.grown(self.memory_limit),
-                held: if is_exact {
-                    BTreeSet::new()
-                } else {
-                    tables.held()
-                },
-            },
-        });
-    }
-
-    fn settle(&mut self) -> Result<(), Failure> {
-        self.unsettled = true;
-        self.now.tables.settle()?;
-        self.unsettled = false;
-        Ok(())
-    }
-
-    fn reply(&self, reply: Reply) {
-        // The loop may have ended: then this thread ends too.
-        drop(self.replies.send(reply));
     }
 }

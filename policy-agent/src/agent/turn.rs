@@ -16,6 +16,7 @@ impl Agent {
         self.write_locals();
         self.begin();
         self.remember();
+        self.write_services(now);
         self.commit(now);
         self.reconcile(now);
         self.settle_source();
@@ -45,6 +46,7 @@ impl Agent {
         self.collecting = false;
         self.dirty = false;
         let ops = self.resolver.commit();
+        self.want_exits();
         self.report_conflicts();
         self.send(ops, now);
     }
@@ -89,6 +91,7 @@ impl Agent {
         }
         self.recall_lost(Instant::now());
         let ops = self.resolver.commit();
+        self.want_exits();
         let wanted = self.renumber(ops);
         self.report_conflicts();
         self.attribution.record(&wanted, &self.resolver);

@@ -50,6 +50,10 @@ pub(super) struct RunArgs {
     /// Without it, any pod may be here
     #[arg(long, value_name = "NAME", env = "NODE_NAME", default_value = "")]
     node_name: String,
+    /// A range from which the cluster gives Services their addresses; once for each. Egress to them is judged
+    /// by the pod or the address that the node's proxy puts in their place
+    #[arg(long, value_name = "CIDR")]
+    service_cidr: Vec<ipnet::IpNet>,
     /// Directory on a BPF file system for maps and links; one agent per directory
     #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_PATH)]
     pin_path: PathBuf,
@@ -177,6 +181,7 @@ pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
             arguments.kubeconfig,
         ),
         node_name: arguments.node_name,
+        service_cidrs: arguments.service_cidr,
         pins: PinDir::new(arguments.pin_path).with_run_dir(arguments.run_dir),
         allow_second: arguments.allow_second_agent,
         wait: arguments.wait,

@@ -201,6 +201,24 @@ fn write_text(out: &mut impl io::Write, report: &Report, pins: &PinDir) -> io::R
             writeln!(out, "  {}", Printable(watch))?;
         }
     }
+    let services = &snapshot.services;
+    if services.ranges > 0 {
+        let judged = match &services.open_exit {
+            _ if services.judged_behind => "egress is judged by who stands behind them".to_owned(),
+            Some(open) => {
+                format!(
+                    "egress is judged by their own addresses, because packets leave by {open} unjudged"
+                )
+            }
+            None => "egress is judged by their own addresses".to_owned(),
+        };
+        writeln!(
+            out,
+            "services: {} ranges; {}",
+            services.ranges,
+            Printable(&judged)
+        )?;
+    }
     writeln!(out, "\nendpoints: {}", snapshot.endpoints.len())?;
     for endpoint in &snapshot.endpoints {
         let unknown = if report.running { "unknown pod" } else { "pod" };

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use policy_core::model::{NamespaceFact, NodeFact, ObjectName, PodFact, PolicyFact};
+use policy_core::model::{NamespaceFact, NodeFact, ObjectName, PodFact, PolicyFact, ServiceFact};
 use serde_json::Value;
 
 use super::{
@@ -27,7 +27,7 @@ pub enum Object {
     /// A Node.
     Node(NodeFact),
     /// A Service.
-    Service(ObjectName),
+    Service(ServiceFact),
     /// An object of a kind that no policy depends on.
     Ignored {
         /// Its `apiVersion`.

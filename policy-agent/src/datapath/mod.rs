@@ -30,7 +30,7 @@ mod pins;
 mod probe;
 
 pub use events::{DebugLines, EventReader};
-pub use flows::{FlowEntry, OpenFlow, SweepError, Sweeper, Swept, flows};
+pub use flows::{FlowEntry, ForbiddenFlow, OpenFlow, SweepError, Sweeper, Swept, flows};
 pub use generation::{
     Carry, Counters, Datapath, EMBEDDED, Failure, Filled, Generation, HostSockets, LoadError,
     LoadOptions, Loaded, MapFill, NodeFacts, Programs, TableSizes, TableWriter, fill,

@@ -157,7 +157,8 @@ pub(super) fn upsert(object: &Object) -> Option<Change> {
         Object::Pod(pod) => Some(Change::Pod(pod.clone())),
         Object::Policy(fact) => Some(Change::Policy(fact.clone())),
         Object::Node(fact) => Some(Change::Node(fact.clone())),
-        Object::Service(_) | Object::Ignored { .. } => None,
+        Object::Service(fact) => Some(Change::Service(fact.clone())),
+        Object::Ignored { .. } => None,
     }
 }
 
@@ -168,15 +169,16 @@ fn removal(key: &ObjectRef) -> Option<Change> {
         Kind::Pod => Some(Change::PodRemoved(key.name.clone())),
         Kind::NetworkPolicy => Some(Change::PolicyRemoved(key.name.clone())),
         Kind::Node => Some(Change::NodeRemoved(Arc::clone(&key.name.name))),
-        Kind::Service => None,
+        Kind::Service => Some(Change::ServiceRemoved(key.name.clone())),
     }
 }
 
-/// The namespace that an object lives in, or is; none of a Node.
+/// The namespace that an object lives in, or is; none of a Node, and none of a Service, which makes none be
+/// there.
 fn namespace_of(key: &ObjectRef) -> Option<Arc<str>> {
     match key.kind {
         Kind::Namespace => Some(Arc::clone(&key.name.name)),
-        Kind::Pod | Kind::Service | Kind::NetworkPolicy => Some(Arc::clone(&key.name.namespace)),
-        Kind::Node => None,
+        Kind::Pod | Kind::NetworkPolicy => Some(Arc::clone(&key.name.namespace)),
+        Kind::Node | Kind::Service => None,
     }
 }

@@ -95,6 +95,7 @@ pub(crate) fn endpoint(ifindex: u32) -> Op {
         pod_tag: 77,
         mac: None,
         eui_64: false,
+        services_later: false,
         // As a restart does: the flows' epoch is the endpoint's.
         new_epoch: false,
     })

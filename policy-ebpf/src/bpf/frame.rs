@@ -2,10 +2,22 @@
 
 use core::arch::asm;
 
-use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::TcContext};
-use policy_ebpf::packet::{Bytes, MAX_OFFSET};
+use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes};
+use policy_ebpf::{
+    packet::{Bytes, MAX_OFFSET},
+    steps::Steps,
+};
 
 use super::maps;
+
+/// A packet as a program gets it.
+pub(crate) trait Received: Steps {
+    /// That of this context.
+    fn of(skb: *mut __sk_buff) -> Self;
+
+    /// The program's context, as functions take it.
+    fn skb(&self) -> *mut __sk_buff;
+}
 
 /// The packet of a TC program on an interface whose link header has `LINK` bytes.
 pub(crate) struct Frame<const LINK: usize> {
@@ -21,18 +33,6 @@ impl<const LINK: usize> Frame<LINK> {
             skb,
             zero: super::globals::unknown_zero(),
         }
-    }
-
-    /// The program's context, as functions take it.
-    #[inline(always)]
-    pub(crate) const fn skb(&self) -> *mut __sk_buff {
-        self.skb
-    }
-
-    /// The program's context.
-    #[inline(always)]
-    pub(crate) fn context(&self) -> TcContext {
-        TcContext::new(self.skb)
     }
 
     /// Where the linear part begins and ends. Read anew each time: what earlier checks proved about
@@ -67,6 +67,18 @@ impl<const LINK: usize> Frame<LINK> {
             }
             Some(load(buffer))
         }
+    }
+}
+
+impl<const LINK: usize> Received for Frame<LINK> {
+    #[inline(always)]
+    fn of(skb: *mut __sk_buff) -> Self {
+        Self::new(skb)
+    }
+
+    #[inline(always)]
+    fn skb(&self) -> *mut __sk_buff {
+        self.skb
     }
 }
 
@@ -181,7 +193,7 @@ extern "C" fn byte_at(skb: *mut __sk_buff, offset: u64) -> u64 {
 ///
 /// `N` bytes from `start` must be readable packet data.
 #[inline(always)]
-unsafe fn load<const N: usize>(start: *const u8) -> [u8; N] {
+pub(super) unsafe fn load<const N: usize>(start: *const u8) -> [u8; N] {
     let mut bytes = [0u8; N];
     let to = bytes.as_mut_ptr();
     let mut done = 0;

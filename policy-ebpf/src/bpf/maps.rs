@@ -15,8 +15,8 @@ use policy_common::{
     NodeState, PodLinks, PortKey, PortSet, PortSetId, Reason, Recent, RuleKey, V4, V6, Verdict,
     limits::{
         EVENT_BYTES, LINES_V4, LINES_V6, MAX_ADDRESSES, MAX_BLOCKS, MAX_CIDRS, MAX_ENDPOINTS,
-        MAX_FLOWS, MAX_FRAGMENTS, MAX_LOCALS, MAX_PORT_SETS, MAX_PORTS, MAX_RULES, RULE_LINES,
-        TUNNEL_PORT_WORDS,
+        MAX_FLOWS, MAX_FRAGMENTS, MAX_LOCALS, MAX_PORT_SETS, MAX_PORTS, MAX_RULES, MAX_SERVICES,
+        RULE_LINES, TUNNEL_PORT_WORDS,
     },
     shares::{CHUNK_SLOTS, FIRST_SLOTS},
 };
@@ -54,7 +54,7 @@ pub(crate) struct Scratch {
     pub(crate) packet: [u64; 6],
     pub(crate) segment: u64,
     pub(crate) flow: [u64; 20],
-    pub(crate) bytes: [u64; 3],
+    pub(crate) bytes: [u64; 4],
     pub(crate) step: [u64; 4],
 }
 
@@ -108,6 +108,10 @@ pub(crate) static CIDRS_V6: LpmTrie<V6, IdentityId, { MAX_CIDRS as usize }> = Lp
 pub(crate) static LOCALS_V4: LpmTrie<V4, u32, { MAX_LOCALS as usize }> = LpmTrie::new();
 #[btf_map]
 pub(crate) static LOCALS_V6: LpmTrie<V6, u32, { MAX_LOCALS as usize }> = LpmTrie::new();
+#[btf_map]
+pub(crate) static SERVICES_V4: LpmTrie<V4, u32, { MAX_SERVICES as usize }> = LpmTrie::new();
+#[btf_map]
+pub(crate) static SERVICES_V6: LpmTrie<V6, u32, { MAX_SERVICES as usize }> = LpmTrie::new();
 #[btf_map]
 pub(crate) static RULES: Array<[u64; WORDS], { RULE_LINES as usize }, WRITTEN_IN_PLACE> =
     Array::new();

@@ -4,6 +4,7 @@ mod flow_table;
 pub(crate) mod frame;
 pub(crate) mod globals;
 mod known;
+pub(crate) mod leaving;
 mod lines;
 pub(crate) mod maps;
 pub(crate) mod metadata;

@@ -6,6 +6,7 @@ use aya_ebpf::{
     bindings::{__sk_buff, BPF_RB_NO_WAKEUP},
     helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns},
     maps::ring_buf::RingBufEntry,
+    programs::TcContext,
 };
 use policy_common::{Direction, Endpoint, EndpointId, Event, EventBudget, Reason, V4, V6};
 use policy_ebpf::{
@@ -19,7 +20,7 @@ use policy_ebpf::{
     read::read,
 };
 
-use super::{frame::Frame, globals::config, maps, metadata};
+use super::{frame::Received, globals::config, maps, metadata};
 
 /// Counts a packet.
 #[inline(always)]
@@ -86,13 +87,13 @@ fn now() -> u32 {
 /// Writes a debug line where they are on, and an event if the packet is dropped and the endpoint has not
 /// used up its budget. Not inlined, and told in registers: most packets need none of it.
 #[inline(never)]
-pub(crate) fn report<const LINK: usize>(
+pub(crate) fn report<B: Received>(
     skb: *mut __sk_buff,
     endpoint: Option<&Endpoint>,
     direction: Direction,
     decision: Decision,
 ) -> bool {
-    let (frame, origin) = (&Frame::<LINK>::new(skb), metadata::origin(skb));
+    let (frame, origin) = (&B::of(skb), metadata::origin(skb));
     let judgement = Judgement {
         endpoint,
         direction,
@@ -100,7 +101,7 @@ pub(crate) fn report<const LINK: usize>(
     };
     if config!(debug) != 0 {
         aya_log_ebpf::debug!(
-            &frame.context(),
+            &TcContext::new(skb),
             "{} ifindex {} from {} stamp {:x}: reason {} identity {}",
             judgement.direction.name(),
             origin.ifindex,
@@ -161,20 +162,20 @@ fn zeroed(entry: &mut RingBufEntry<Event>) -> &mut Event {
 
 /// Fills in what the packet says, as far as it can be read.
 #[inline(always)]
-fn describe<const LINK: usize>(frame: &Frame<LINK>, event: &mut Event) -> bool {
+fn describe<B: Received>(frame: &B, event: &mut Event) -> bool {
     let Some(ethertype) = ethernet::ethertype(frame) else {
         return false;
     };
     event.ethertype = ethertype.to_be_bytes();
     match ethertype {
-        ethertype::IPV4 => addresses::<V4, LINK>(frame, event),
-        ethertype::IPV6 => addresses::<V6, LINK>(frame, event),
+        ethertype::IPV4 => addresses::<V4, B>(frame, event),
+        ethertype::IPV6 => addresses::<V6, B>(frame, event),
         _ => false,
     }
 }
 
 #[inline(always)]
-fn addresses<F: Wire, const LINK: usize>(frame: &Frame<LINK>, event: &mut Event) -> bool {
+fn addresses<F: Wire, B: Received>(frame: &B, event: &mut Event) -> bool {
     let Ok((packet, segment)) = read::<F, _>(frame) else {
         return false;
     };

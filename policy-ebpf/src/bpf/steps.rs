@@ -7,7 +7,7 @@
 
 use core::arch::asm;
 
-use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::{bindings::__sk_buff, btf_maps::lpm_trie::Key};
 use policy_common::{Direction, Endpoint, Flow, V4, V6};
 use policy_ebpf::{
     family::Family,
@@ -19,10 +19,16 @@ use policy_ebpf::{
     steps::Steps,
 };
 
-use super::{frame::Frame, known::copy, maps, world::Kernel};
+use super::{
+    frame::{Frame, Received},
+    known::copy,
+    leaving::Leaving,
+    maps,
+    world::Kernel,
+};
 
 /// Frames of pods' interfaces: the functions are written for these only.
-type Received = Frame<{ ethernet::HEADER_LEN }>;
+type AtPod = Frame<{ ethernet::HEADER_LEN }>;
 
 impl<const LINK: usize> Steps for Frame<LINK> {
     #[inline(always)]
@@ -32,18 +38,7 @@ impl<const LINK: usize> Steps for Frame<LINK> {
             4 => follow_v4(self.skb()),
             _ => follow_v6(self.skb()),
         };
-        match outcome {
-            FOLLOWED => {
-                let scratch = maps::SCRATCH.get_ptr(0).ok_or(ParseError::Malformed)?;
-                let packet = kept().copied().ok_or(ParseError::Malformed)?;
-                // SAFETY: an array slot stays where it is and belongs to this processor until the program
-                // ends.
-                Ok((packet, Segment(unsafe { (*scratch).segment })))
-            }
-            EXTENSION_HEADERS => Err(ParseError::ExtensionHeaders),
-            ROUTING_HEADER => Err(ParseError::RoutingHeader),
-            _ => Err(ParseError::Malformed),
-        }
+        followed(outcome)
     }
 
     #[inline(always)]
@@ -140,6 +135,34 @@ impl<const LINK: usize> Steps for Frame<LINK> {
     }
 }
 
+/// Few packets are judged where they leave, and of these only what says where they go.
+impl Steps for Leaving {
+    #[inline(always)]
+    fn follow<F: Wire>(&self) -> Result<(IpPacket<F>, Segment), ParseError> {
+        followed(match F::VERSION {
+            4 => follow_leaving_v4(self.skb()),
+            _ => follow_leaving_v6(self.skb()),
+        })
+    }
+}
+
+/// What was found, by what a function says of it.
+#[inline(always)]
+fn followed<F: Family>(outcome: u64) -> Result<(IpPacket<F>, Segment), ParseError> {
+    match outcome {
+        FOLLOWED => {
+            let scratch = maps::SCRATCH.get_ptr(0).ok_or(ParseError::Malformed)?;
+            let packet = kept().copied().ok_or(ParseError::Malformed)?;
+            // SAFETY: an array slot stays where it is and belongs to this processor until the program
+            // ends.
+            Ok((packet, Segment(unsafe { (*scratch).segment })))
+        }
+        EXTENSION_HEADERS => Err(ParseError::ExtensionHeaders),
+        ROUTING_HEADER => Err(ParseError::RoutingHeader),
+        _ => Err(ParseError::Malformed),
+    }
+}
+
 /// No interface.
 const NOBODY: u64 = 0;
 
@@ -179,9 +202,9 @@ fn kept<'a, F: Family>() -> Option<&'a IpPacket<F>> {
 }
 
 #[inline(always)]
-fn follow<F: Wire>(skb: *mut __sk_buff) -> u64 {
-    let frame = Received::new(skb);
-    match F::parse(&frame, ethernet::HEADER_LEN) {
+fn follow<F: Wire, B: Received>(skb: *mut __sk_buff) -> u64 {
+    let frame = B::of(skb);
+    match F::parse(&frame, B::LINK_HEADER) {
         Ok(packet) => {
             let segment = transport::of(&frame, &packet);
             keep::<F>(&packet);
@@ -198,11 +221,21 @@ fn follow<F: Wire>(skb: *mut __sk_buff) -> u64 {
 }
 
 #[inline(always)]
+fn follow_at_pod<F: Wire>(skb: *mut __sk_buff) -> u64 {
+    follow::<F, AtPod>(skb)
+}
+
+#[inline(always)]
+fn follow_leaving<F: Wire>(skb: *mut __sk_buff) -> u64 {
+    follow::<F, Leaving>(skb)
+}
+
+#[inline(always)]
 fn message<F: Wire>(skb: *mut __sk_buff, segment: u64, sender: u64) -> u64
 where
     Kernel: Addresses<F>,
 {
-    let frame = Received::new(skb);
+    let frame = AtPod::new(skb);
     let Some(packet) = kept() else {
         return NO;
     };
@@ -223,7 +256,7 @@ fn is_related<F: Wire>(skb: *mut __sk_buff, here: u64, egress: u64) -> u64
 where
     Kernel: Tables<F>,
 {
-    let frame = Received::new(skb);
+    let frame = AtPod::new(skb);
     let (Some(packet), Some(endpoint)) = (kept(), Kernel.here(here as u32)) else {
         return NO;
     };
@@ -233,7 +266,7 @@ where
 
 #[inline(always)]
 fn may_complain<F: Wire>(skb: *mut __sk_buff) -> u64 {
-    let frame = Received::new(skb);
+    let frame = AtPod::new(skb);
     kept()
         .is_some_and(|packet| related::may_send::<F, _>(&frame, packet))
         .into()
@@ -270,7 +303,7 @@ extern "C" fn step(skb: *mut __sk_buff, segment: u64, layout: u64, datagram: u64
     let flow = unsafe { &mut *memory.cast::<Flow>() };
     let packet = IpPacket::of_words([layout, datagram]);
     phase::step(
-        &Received::new(skb),
+        &AtPod::new(skb),
         &packet,
         Segment(segment),
         Direction::of_bit(how),
@@ -299,7 +332,36 @@ macro_rules! step {
     };
 }
 
-step!(follow_v4, follow_v6, follow());
+/// As [`Addresses::is_service`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn has_service_v4(address: u64) -> u64 {
+    let key = Key::new(32, V4((address as u32).to_ne_bytes()));
+    maps::SERVICES_V4.get(&key).is_some().into()
+}
+
+/// The same, of both halves of an address.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn has_service_v6(first: u64, second: u64) -> u64 {
+    let key = Key::new(128, V6(bytemuck::cast([first, second])));
+    maps::SERVICES_V6.get(&key).is_some().into()
+}
+
+/// A function of its own: few packets ask.
+#[inline(always)]
+pub(super) fn is_service_v4(address: V4) -> bool {
+    has_service_v4(u32::from_ne_bytes(address.0).into()) != NO
+}
+
+#[inline(always)]
+pub(super) fn is_service_v6(address: V6) -> bool {
+    let [first, second] = bytemuck::cast(address.0);
+    has_service_v6(first, second) != NO
+}
+
+step!(follow_v4, follow_v6, follow_at_pod());
+step!(follow_leaving_v4, follow_leaving_v6, follow_leaving());
 step!(message_v4, message_v6, message(segment, sender));
 step!(is_related_v4, is_related_v6, is_related(here, egress));
 step!(may_complain_v4, may_complain_v6, may_complain());

@@ -18,7 +18,7 @@ use super::{
     flow_table::carried,
     globals::{config, control},
     known::{copy, learn},
-    lines, maps,
+    lines, maps, steps,
 };
 
 /// The kernel.
@@ -182,7 +182,7 @@ impl Fragments for Kernel {
 }
 
 macro_rules! tables {
-    ($family:ty, $key:ty, $find:ident, $cidrs:ident, $locals:ident, $flows:ident, $previous:ident,
+    ($family:ty, $key:ty, $find:ident, $cidrs:ident, $locals:ident, $services:ident, $flows:ident, $previous:ident,
      $known:ident, $answers:ident,
      $words:ident, $bits:literal) => {
         impl Addresses<$family> for Kernel {
@@ -199,6 +199,11 @@ macro_rules! tables {
             #[inline(always)]
             fn is_local(&self, address: $family) -> bool {
                 maps::$locals.get(&Key::new($bits, address)).is_some()
+            }
+
+            #[inline(always)]
+            fn is_service(&self, address: $family) -> bool {
+                steps::$services(address)
             }
         }
 
@@ -290,6 +295,7 @@ tables!(
     address_v4,
     CIDRS_V4,
     LOCALS_V4,
+    is_service_v4,
     FLOWS_V4,
     PREVIOUS_FLOWS_V4,
     KNOWN_FLOWS_V4,
@@ -303,6 +309,7 @@ tables!(
     address_v6,
     CIDRS_V6,
     LOCALS_V6,
+    is_service_v6,
     FLOWS_V6,
     PREVIOUS_FLOWS_V6,
     KNOWN_FLOWS_V6,

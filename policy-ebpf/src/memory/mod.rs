@@ -56,6 +56,10 @@ pub struct MemoryWorld {
     pub locals_v4: HashMap<(V4, u32), u32>,
     /// LOCALS_V6: prefixes with their lengths.
     pub locals_v6: HashMap<(V6, u32), u32>,
+    /// SERVICES_V4: prefixes with their lengths.
+    pub services_v4: HashMap<(V4, u32), u32>,
+    /// SERVICES_V6: prefixes with their lengths.
+    pub services_v6: HashMap<(V6, u32), u32>,
     /// RULES.
     pub rules: Lined<RuleKey>,
     /// PORT_SETS.
@@ -104,6 +108,8 @@ impl Default for MemoryWorld {
             cidrs_v6: HashMap::new(),
             locals_v4: HashMap::new(),
             locals_v6: HashMap::new(),
+            services_v4: HashMap::new(),
+            services_v6: HashMap::new(),
             rules: Lined::default(),
             port_sets: HashMap::new(),
             ports: HashMap::new(),
@@ -237,7 +243,8 @@ impl Fragments for MemoryWorld {
 }
 
 macro_rules! tables {
-    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $locals:ident, $flows:ident, $previous:ident, $bits:literal) => {
+    ($family:ty, $key:ty, $addresses:ident, $cidrs:ident, $locals:ident, $services:ident,
+     $flows:ident, $previous:ident, $bits:literal) => {
         impl Addresses<$family> for MemoryWorld {
             fn address(&self, address: $family) -> Option<AddressEntry> {
                 self.$addresses.get(&address)
@@ -249,6 +256,10 @@ macro_rules! tables {
 
             fn is_local(&self, address: $family) -> bool {
                 longest(&self.$locals, address.0, $bits, |net| net.0).is_some()
+            }
+
+            fn is_service(&self, address: $family) -> bool {
+                longest(&self.$services, address.0, $bits, |net| net.0).is_some()
             }
         }
 
@@ -286,6 +297,7 @@ tables!(
     addresses_v4,
     cidrs_v4,
     locals_v4,
+    services_v4,
     flows_v4,
     previous_flows_v4,
     32
@@ -296,6 +308,7 @@ tables!(
     addresses_v6,
     cidrs_v6,
     locals_v6,
+    services_v6,
     flows_v6,
     previous_flows_v6,
     128

@@ -25,6 +25,7 @@ mod phases;
 mod reopening;
 mod rules;
 mod sequences;
+mod services;
 mod short_way;
 mod talk;
 #[cfg_attr(in_kernel, path = "../../../tests/suites/tests/decisions/twin/mod.rs")]

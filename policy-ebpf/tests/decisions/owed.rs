@@ -15,16 +15,16 @@ use crate::{
     twin::Shot,
 };
 
-const BRIDGE: u32 = 9;
+pub(crate) const BRIDGE: u32 = 9;
 /// The pod that calls: it may use the other one's TCP 80 and nothing else.
-const CALLER: EndpointId = EndpointId(6);
-const CALLER_PORT: u32 = 12;
-const CALLER_ADDRESSES: [&str; 2] = ["10.0.0.6", "fd00::6"];
+pub(crate) const CALLER: EndpointId = EndpointId(6);
+pub(crate) const CALLER_PORT: u32 = 12;
+pub(crate) const CALLER_ADDRESSES: [&str; 2] = ["10.0.0.6", "fd00::6"];
 const RULESET: RulesetId = RulesetId(4);
 /// TCP 80 and UDP 53.
 const WEB: PortSetId = PortSetId(7);
 
-fn node() -> Node {
+pub(crate) fn node() -> Node {
     let mut node = Node::new().with(0);
     *node.endpoint() = Endpoint {
         bridge: BRIDGE,
@@ -50,6 +50,7 @@ fn node() -> Node {
     for (identity, ports) in [
         (IdentityId::HOST, PortSetId::ALLOW_ALL),
         (IdentityId::SELF, PortSetId::ALLOW_ALL),
+        (IdentityId::SERVICE, PortSetId::ALLOW_ALL),
         (IdentityId(20), WEB),
     ] {
         let ruleset = RULESET;
@@ -60,12 +61,12 @@ fn node() -> Node {
     node
 }
 
-fn caller(node: &mut Node) -> &mut Endpoint {
+pub(crate) fn caller(node: &mut Node) -> &mut Endpoint {
     node.world.endpoints.get_mut(&CALLER).expect("the caller")
 }
 
 /// What the caller's hook says of a frame, and the stamp that it leaves.
-fn sends(node: &Node, frame: &[u8]) -> (Reason, Stamp) {
+pub(crate) fn sends(node: &Node, frame: &[u8]) -> (Reason, Stamp) {
     let origin = Origin {
         ifindex: CALLER_PORT,
         ingress_ifindex: CALLER_PORT,
@@ -81,7 +82,12 @@ fn sends(node: &Node, frame: &[u8]) -> (Reason, Stamp) {
 }
 
 /// What is said of the caller's egress where a frame reaches the other pod, if anything.
-fn arrives(node: &Node, frame: &[u8], ingress_ifindex: u32, stamp: u16) -> Option<Reason> {
+pub(crate) fn arrives(
+    node: &Node,
+    frame: &[u8],
+    ingress_ifindex: u32,
+    stamp: u16,
+) -> Option<Reason> {
     judged(node, frame, ingress_ifindex, stamp).and_then(|decision| decision.reason())
 }
 

@@ -12,19 +12,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use http::Method;
 use nix::sys::signal::Signal;
 
 use crate::{
     Api, ControlPlane, binary, cgroup,
-    control_plane::Server,
+    control_plane::{SERVICES, Server},
     images,
     network::{self, Network},
     node::{self, Node},
     process::{Process, go_on},
 };
 
+/// An argument with which the agent is shipped.
+const WAITS: &str = "--wait";
 /// How many nodes there are.
 const NODES: u8 = 2;
 /// How long anything may take on a busy machine.
@@ -193,13 +195,28 @@ impl Cluster {
         run(self.plane.command("kubectl").args(arguments))
     }
 
-    /// Installs the agent as it is shipped, on nodes that have its image, and waits until it is ready.
+    /// Installs the agent as it is shipped, on nodes that have its image, with the ranges of this cluster's
+    /// Services, and waits until it is ready.
     ///
     /// # Errors
     /// It is not applied, or not ready in time.
     pub fn install_agent(&self) -> Result<()> {
         let base = deployment("kustomize");
-        self.kubectl(&["apply", "--kustomize", &base])?;
+        let base = self.kubectl(&["kustomize", &base])?;
+        let own = format!("- {WAITS}\n");
+        let (before, after) = base
+            .split_once(&own)
+            .with_context(|| format!("the agent is not started with {WAITS}"))?;
+        let indent = before.rsplit('\n').next().unwrap_or_default();
+        let ranges = SERVICES
+            .split(',')
+            .map(|range| format!("{indent}- --service-cidr={range}\n"));
+        let manifests = self.directory.join("agent.yaml");
+        fs::write(
+            &manifests,
+            format!("{before}{own}{}{after}", ranges.collect::<String>()),
+        )?;
+        self.kubectl(&["apply", "--filename", &manifests.display().to_string()])?;
         self.wait_for_agent()
     }
 

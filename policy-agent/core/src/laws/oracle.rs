@@ -26,6 +26,8 @@ pub struct Facts {
     pub endpoints: Vec<EndpointFact>,
     /// Addresses of this host.
     pub host: Vec<IpAddr>,
+    /// The list of Services' addresses that are judged later.
+    pub services: u64,
 }
 
 impl Facts {
@@ -56,7 +58,11 @@ impl Facts {
                 self.endpoints.retain(|known| known.ifindex != ifindex);
             }
             Change::HostAddresses(addresses) => self.host = addresses,
-            Change::Node(_) | Change::NodeRemoved(_) => {}
+            Change::Services(list) => self.services = list,
+            Change::Node(_)
+            | Change::NodeRemoved(_)
+            | Change::Service(_)
+            | Change::ServiceRemoved(_) => {}
         }
     }
 
@@ -70,7 +76,10 @@ impl Facts {
             .chain(pods)
             .chain(policies)
             .chain(endpoints)
-            .chain([Change::HostAddresses(self.host.clone())])
+            .chain([
+                Change::HostAddresses(self.host.clone()),
+                Change::Services(self.services),
+            ])
     }
 }
 

@@ -280,6 +280,7 @@ pub fn change() -> impl Strategy<Value = Change> {
         6 => endpoint().prop_map(Change::Endpoint),
         1 => INTERFACES.prop_map(Change::EndpointRemoved),
         1 => host().prop_map(Change::HostAddresses),
+        1 => (0_u64..3).prop_map(Change::Services),
     ]
 }
 

@@ -155,6 +155,7 @@ where
         endpoint.ifindex,
         policy_ebpf::neighbour::Neighbour::ELSEWHERE,
         peer,
+        false,
     )
 }
 

@@ -8,6 +8,7 @@ use super::{
     node::NodeFact,
     pod::{NamespaceFact, ObjectName, PodFact},
     policy::PolicyFact,
+    service::ServiceFact,
 };
 
 /// One change of the cluster or of this node. Changes carry whole objects: applying one twice is
@@ -30,12 +31,19 @@ pub enum Change {
     Node(NodeFact),
     /// A node is gone.
     NodeRemoved(Arc<str>),
+    /// A Service exists like this. No rule depends on one.
+    Service(ServiceFact),
+    /// A Service is gone.
+    ServiceRemoved(ObjectName),
     /// An interface of this node is (still) this endpoint.
     Endpoint(EndpointFact),
     /// The interface is gone, or no endpoint any more.
     EndpointRemoved(u32),
     /// All addresses of this host's interfaces, without loopback, replacing the last list.
     HostAddresses(Vec<IpAddr>),
+    /// Who is meant by Services' addresses is judged when they are translated, instead of the addresses as they are.
+    /// The number tells one list of them from another; 0: there are none, or nobody judges later.
+    Services(u64),
 }
 
 /// One host-side interface of a pod on this node.

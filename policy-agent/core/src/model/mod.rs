@@ -9,6 +9,7 @@ pub mod pod;
 pub mod policy;
 pub mod protocol;
 pub mod selector;
+pub mod service;
 pub mod shortfall;
 pub mod traffic;
 
@@ -19,5 +20,6 @@ pub use pod::{ContainerPort, NamespaceFact, ObjectName, PodFact, pod_tag};
 pub use policy::{IpBlock, PeerMatch, Peers, PolicyFact, PortMatch, Ports, Rule};
 pub use protocol::Protocol;
 pub use selector::{Labels, Requirement, Selector};
+pub use service::ServiceFact;
 pub use shortfall::{Lack, Unmet};
 pub use traffic::Traffic;

@@ -134,6 +134,10 @@ pub fn endpoint(entry: &EndpointEntry, epoch: u32) -> Endpoint {
     flag(entry.mac.is_some() && entry.eui_64, Endpoint::EUI_64);
     flag(has_blocks(entry.ingress), Endpoint::INGRESS_BLOCKS);
     flag(has_blocks(entry.egress), Endpoint::EGRESS_BLOCKS);
+    flag(
+        entry.egress.is_some() && entry.services_later,
+        Endpoint::SERVICES,
+    );
     if let Some(rules) = entry.ingress {
         value.ingress.ruleset = rules.ruleset;
         value.ingress.default_ports = rules.default_ports;
@@ -204,6 +208,7 @@ mod tests {
             pod_tag: 1,
             mac: None,
             eui_64: false,
+            services_later: false,
             new_epoch: true,
         };
         let value = endpoint(&entry, 42);

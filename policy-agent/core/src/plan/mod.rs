@@ -5,6 +5,7 @@ pub mod delta;
 pub mod encode;
 pub mod fit;
 pub mod op;
+mod said;
 pub mod writer;
 
 pub use crate::model::Peer;

@@ -139,6 +139,8 @@ pub struct EndpointEntry {
     pub mac: Option<[u8; 6]>,
     /// Its link-local address is the one made of `mac`, and no other.
     pub eui_64: bool,
+    /// Services' addresses are judged later, where egress is isolated.
+    pub services_later: bool,
     /// The endpoint needs a new epoch: the writer gives it the next one of the node's counter.
     pub new_epoch: bool,
 }

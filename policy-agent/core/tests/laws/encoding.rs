@@ -170,6 +170,7 @@ fn put_endpoint(world: &mut MemoryWorld, entry: &EndpointEntry, epoch: u32) {
     if let Some(rules) = entry.egress {
         endpoint.flags |= Endpoint::EGRESS_ISOLATED;
         endpoint.flags |= u16::from(rules.has_blocks) * Endpoint::EGRESS_BLOCKS;
+        endpoint.flags |= u16::from(entry.services_later) * Endpoint::SERVICES;
         endpoint.egress.ruleset = rules.ruleset;
         endpoint.egress.default_ports = rules.default_ports;
     }

@@ -93,6 +93,24 @@ fn an_address_of_the_host_is_judged_again_by_those_that_denied_it() {
 }
 
 #[test]
+fn a_list_of_services_has_those_judged_again_that_are_isolated_in_egress() {
+    let mut node = node();
+    assert_eq!(swaps(&node.change(Change::Services(1))), []);
+    node.change(Change::Policy(policy("a/egress", None, Some(vec![]))));
+    let later = |node: &Node| node.tables.contents().endpoints[&1].services_later;
+    assert!(later(&node));
+    for list in [2, 0, 3] {
+        let ops = node.change(Change::Services(list));
+        assert_eq!(swaps(&ops), [(1, true), (2, true)], "list {list}");
+        assert_eq!(later(&node), list != 0);
+        assert_eq!(swaps(&node.change(Change::Services(list))), []);
+    }
+    let ops = node.change(Change::PolicyRemoved(name("a/egress")));
+    assert_eq!(swaps(&ops), [(1, true), (2, true)]);
+    assert!(!later(&node), "it asks for no Service");
+}
+
+#[test]
 fn a_deleted_pod_leaves_an_unknown_endpoint() {
     let mut node = node();
     let ops = node.change(Change::PodRemoved(name("a/q")));

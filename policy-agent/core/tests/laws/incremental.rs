@@ -21,7 +21,15 @@ use proptest::{collection::vec, prelude::*};
 
 type Ports = Vec<PortSetEntry>;
 type Direction = Option<(u32, Ports, bool)>;
-type Endpoint = (EndpointId, Direction, Direction, Vec<IpAddr>, bool, u64);
+type Endpoint = (
+    EndpointId,
+    Direction,
+    Direction,
+    Vec<IpAddr>,
+    bool,
+    u64,
+    bool,
+);
 
 /// Tables with their numbers replaced: identities and rulesets by the order in which addresses and
 /// endpoints name them, port sets by what they hold.
@@ -83,6 +91,7 @@ fn canonical(tables: &Contents) -> Canonical {
                 addresses,
                 entry.unknown,
                 entry.pod_tag,
+                entry.services_later,
             );
             (ifindex, entry)
         })

@@ -10,6 +10,7 @@ mod handover;
 mod incremental;
 mod refine;
 mod room;
+mod said;
 mod sandboxes;
 mod shortage;
 mod waits;

@@ -151,7 +151,7 @@ fn what_all_rules_treat_alike_takes_the_room_of_one() {
     let rule = allow(blocks.collect(), Ports::All);
     let resolver = node([Change::Policy(policy("a/p", Some(vec![rule]), None))]);
     let mut kernel = Kernel::new();
-    let plan = kernel.settle(&want(&resolver), &rules(3)).unwrap();
+    let plan = kernel.settle(&want(&resolver), &rules(4)).unwrap();
     assert!(plan.short.is_empty() && !plan.is_exact);
     assert!(accepts_from(&kernel, 1, "20.0.40.1") && !accepts_from(&kernel, 1, "20.0.41.1"));
 }

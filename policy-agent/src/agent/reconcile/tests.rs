@@ -13,6 +13,7 @@ const POD: Wanted = Wanted {
     endpoint: true,
     clear_stamp: false,
     stamp_host: false,
+    exit: false,
     bridge: false,
 };
 
@@ -21,7 +22,7 @@ const HOOKS: usize = Hook::ALL.len();
 /// Of an interface that is a pod's.
 fn of_pod(from: HookRecord, to: HookRecord) -> Hooks {
     let other = HookRecord::default();
-    [from, to, other.clone(), other]
+    [from, to, other.clone(), other.clone(), other]
 }
 
 fn record(state: HookState) -> HookRecord {
@@ -213,10 +214,11 @@ fn weather() -> impl Strategy<Value = Weather> {
 }
 
 fn wanted() -> impl Strategy<Value = Wanted> {
-    any::<[bool; 4]>().prop_map(|[endpoint, clear_stamp, stamp_host, bridge]| Wanted {
+    any::<[bool; 5]>().prop_map(|[endpoint, clear_stamp, stamp_host, exit, bridge]| Wanted {
         endpoint,
         clear_stamp: clear_stamp && !endpoint,
         stamp_host: stamp_host && !endpoint,
+        exit: exit && !endpoint && !stamp_host,
         bridge,
     })
 }

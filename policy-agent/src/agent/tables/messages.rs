@@ -46,6 +46,8 @@ pub(in crate::agent) enum Request {
     LocalRoutes(Vec<IpNet>),
     /// Tell the programs which interfaces are IFBs.
     Ifbs(BTreeSet<u32>),
+    /// Tell the programs the addresses of Services.
+    Services(Vec<IpNet>),
     /// Go on in the larger tables of another generation, unless these hold everything by now.
     Replace {
         /// The turn's number.

@@ -7,12 +7,12 @@ use std::{
 
 use ipnet::IpNet;
 use policy_common::{Counter, Direction, Endpoint, EndpointId, Event, Reason};
-use policy_core::plan::Op;
+use policy_core::plan::{Op, Writer as _};
 
 use super::{
     super::{
         events::{DebugLines, EventReader},
-        flows::{SweepError, Sweeper, Swept},
+        flows::{ForbiddenFlow, SweepError, Sweeper, Swept},
         kernel::{
             part::PartError,
             table::TableError,
@@ -65,6 +65,24 @@ impl Generation {
         }
         self.carry = None;
         Ok(())
+    }
+}
+
+impl Generation {
+    /// Closes flows that their endpoints' rules forbid, as somebody else knows; returns how many were open.
+    ///
+    /// # Errors
+    /// The kernel refuses to read or write the maps. What was closed stays closed.
+    pub fn forbid(&mut self, flows: &[ForbiddenFlow]) -> Result<usize, SweepError> {
+        let mut closed = 0;
+        for flow in flows {
+            if let Some(endpoint) = self.tables.endpoint_at(flow.ifindex)?
+                && endpoint.id == flow.endpoint
+            {
+                closed += usize::from(self.flows.forbid(flow, endpoint.epoch)?);
+            }
+        }
+        Ok(closed)
     }
 }
 
@@ -122,6 +140,14 @@ impl Datapath {
     /// The kernel refuses to write the maps.
     pub fn set_local_routes(&mut self, routes: &[IpNet]) -> Result<(), TableError> {
         self.generation.tables.set_local_routes(routes)
+    }
+
+    /// Tells the programs the addresses of Services.
+    ///
+    /// # Errors
+    /// The kernel refuses to write the maps.
+    pub fn set_services(&mut self, services: &[IpNet]) -> Result<(), TableError> {
+        self.generation.tables.set_services(services)
     }
 
     /// See [`Sweeper::sweep`].

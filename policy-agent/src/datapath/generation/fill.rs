@@ -64,7 +64,7 @@ fn open(pin: &Path) -> Result<Map, MapError> {
 
 type Count = fn(Map) -> Result<u64, MapError>;
 
-const TABLES: [(&str, Count); 13] = [
+const TABLES: [(&str, Count); 15] = [
     (names::ENDPOINTS, hash::<u32, Endpoint>),
     (names::ADDRESSES_V4, lines::<V4>),
     (names::ADDRESSES_V6, lines::<V6>),
@@ -72,6 +72,8 @@ const TABLES: [(&str, Count); 13] = [
     (names::CIDRS_V6, trie::<V6, IdentityId>),
     (names::LOCALS_V4, trie::<V4, u32>),
     (names::LOCALS_V6, trie::<V6, u32>),
+    (names::SERVICES_V4, trie::<V4, u32>),
+    (names::SERVICES_V6, trie::<V6, u32>),
     (names::RULES, lines::<RuleKey>),
     (names::PORT_SETS, port_sets),
     (names::PORTS, trie::<PortKey, Verdict>),

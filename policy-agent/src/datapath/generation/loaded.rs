@@ -35,6 +35,8 @@ pub struct NodeFacts {
     pub local_routes: Vec<IpNet>,
     /// Its interfaces that are IFBs.
     pub ifbs: BTreeSet<u32>,
+    /// Addresses of Services.
+    pub services: Vec<IpNet>,
 }
 
 /// A generation whose tables are empty.
@@ -151,6 +153,7 @@ impl Loaded {
         tables.set_tunnel_ports(&node.tunnel_ports)?;
         tables.set_local_routes(&node.local_routes)?;
         tables.set_ifbs(&node.ifbs)?;
+        tables.set_services(&node.services)?;
         let mut refused = tables.apply(wanted);
         if !tables.is_exact() {
             refused = tables.fit(wanted, 0);

@@ -1,4 +1,4 @@
-//! LOCALS: what this node delivers locally.
+//! LOCALS: what this node delivers locally; SERVICES: the addresses of Services.
 //!
 //! Invariant: a prefix that cannot be written is not taken for one that leaves the node: then
 //! everything counts as local.
@@ -16,7 +16,7 @@ use super::super::kernel::{
 };
 
 /// The maps, and what stands in them.
-pub(super) struct Locals {
+pub(super) struct Prefixes {
     v4: Trie<V4, u32>,
     v6: Trie<V6, u32>,
     written: BTreeSet<IpNet>,
@@ -24,17 +24,56 @@ pub(super) struct Locals {
 
 /// Prefixes of one family; one place is kept for everything.
 const MOST: usize = limits::MAX_LOCALS as usize - 1;
+const _: () = assert!(limits::MAX_LOCALS == limits::MAX_SERVICES);
 
 /// The value of every prefix.
 const IS_LOCAL: u32 = 1;
 
-impl Locals {
-    pub(super) fn of(ebpf: &Ebpf) -> Result<Self, PartError> {
+impl Prefixes {
+    pub(super) fn locals(ebpf: &Ebpf) -> Result<Self, PartError> {
+        Self::of(ebpf, [names::LOCALS_V4, names::LOCALS_V6])
+    }
+
+    pub(super) fn services(ebpf: &Ebpf) -> Result<Self, PartError> {
+        Self::of(ebpf, [names::SERVICES_V4, names::SERVICES_V6])
+    }
+
+    fn of(ebpf: &Ebpf, [v4, v6]: [&'static str; 2]) -> Result<Self, PartError> {
         Ok(Self {
-            v4: open(ebpf, names::LOCALS_V4)?,
-            v6: open(ebpf, names::LOCALS_V6)?,
+            v4: open(ebpf, v4)?,
+            v6: open(ebpf, v6)?,
             written: BTreeSet::new(),
         })
+    }
+
+    /// Makes them say as many of these as there is room for, and nothing that they do not say: whether there
+    /// was room.
+    pub(super) fn put_some(&mut self, wanted: &[IpNet]) -> Result<bool, MapError> {
+        let wanted: BTreeSet<IpNet> = wanted.iter().copied().collect();
+        let gone: Vec<IpNet> = self.written.difference(&wanted).copied().collect();
+        for net in gone {
+            self.remove(net)?;
+        }
+        let mut room = [false, true].map(|is_v4| {
+            let written = self.written.iter();
+            let written = written.filter(|net| net.addr().is_ipv4() == is_v4);
+            MOST.saturating_sub(written.count())
+        });
+        let mut has_room = true;
+        for net in wanted {
+            if self.written.contains(&net) {
+                continue;
+            }
+            let room = &mut room[usize::from(net.addr().is_ipv4())];
+            match room.checked_sub(1) {
+                Some(rest) => {
+                    *room = rest;
+                    self.insert(net)?;
+                }
+                None => has_room = false,
+            }
+        }
+        Ok(has_room)
     }
 
     /// Makes them say this.

@@ -27,7 +27,7 @@ use super::{
         part::{PartError, open},
     },
     lined::Lined,
-    locals::Locals,
+    locals::Prefixes,
 };
 
 /// The bit of a word of POD_LINKS by whose interfaces packets of pods come.
@@ -41,7 +41,8 @@ pub(crate) struct Tables {
     addresses_v6: Lined<V6>,
     cidrs_v4: Trie<V4, IdentityId>,
     cidrs_v6: Trie<V6, IdentityId>,
-    locals: Locals,
+    locals: Prefixes,
+    services: Prefixes,
     rules: Lined<RuleKey>,
     port_sets: Slots<PortSet>,
     ports: Trie<PortKey, Verdict>,
@@ -79,7 +80,8 @@ impl Tables {
             addresses_v6: Lined::of(ebpf, names::ADDRESSES_V6, names::SPILLED_V6)?,
             cidrs_v4: open(ebpf, names::CIDRS_V4)?,
             cidrs_v6: open(ebpf, names::CIDRS_V6)?,
-            locals: Locals::of(ebpf)?,
+            locals: Prefixes::locals(ebpf)?,
+            services: Prefixes::services(ebpf)?,
             rules: Lined::of(ebpf, names::RULES, names::SPILLED_RULES)?,
             port_sets: open(ebpf, names::PORT_SETS)?,
             ports: open(ebpf, names::PORTS)?,
@@ -300,6 +302,11 @@ impl Tables {
     /// Makes LOCALS these prefixes.
     pub(crate) fn put_local_routes(&mut self, routes: &[IpNet]) -> Result<(), MapError> {
         self.locals.put(routes)
+    }
+
+    /// Makes SERVICES these prefixes, as far as there is room: whether there was.
+    pub(crate) fn put_services(&mut self, services: &[IpNet]) -> Result<bool, MapError> {
+        self.services.put_some(services)
     }
 
     /// Makes these interfaces the IFBs. Of two whose indices are the same but for a multiple of POD_LINKS

@@ -19,7 +19,12 @@ use super::super::kernel::part::{self, PartError};
 
 /// Programs that every generation needs, and what it can do without; what takes longest goes first.
 const NEEDED: [&str; 3] = [names::FROM_POD, names::TO_POD, names::JIFFIES];
-const OTHERS: [&str; 3] = [names::TO_POD_OWED, names::CLEAR_STAMP, names::STAMP_HOST];
+const OTHERS: [&str; 4] = [
+    names::TO_POD_OWED,
+    names::EXIT,
+    names::CLEAR_STAMP,
+    names::STAMP_HOST,
+];
 const STAND_INS: [&str; 2] = [names::FROM_POD_LAST, names::TO_POD_LAST];
 
 /// One program that is to be verified.

@@ -5,6 +5,7 @@
 //! at every step a packet is allowed only if the old or the new tables allow it.
 
 mod growth;
+mod said;
 mod slots;
 
 use std::{
@@ -281,6 +282,23 @@ impl TableWriter {
     pub fn set_local_routes(&mut self, routes: &[IpNet]) -> Result<(), TableError> {
         let written = self.tables.put_local_routes(routes);
         written.map_err(TableError::of(names::LOCALS_V4))
+    }
+
+    /// Tells the programs the addresses of Services, as far as there is room. What programs remember of them
+    /// is forgotten with the next endpoints that are written.
+    ///
+    /// # Errors
+    /// The kernel refuses to write the maps.
+    pub fn set_services(&mut self, services: &[IpNet]) -> Result<(), TableError> {
+        let written = self.tables.put_services(services);
+        if !written.map_err(TableError::of(names::SERVICES_V4))? {
+            tracing::warn!(
+                remedy = "give their range: --service-cidr",
+                "there are more addresses of Services than there is room for: egress to some is judged by \
+                 these addresses"
+            );
+        }
+        Ok(())
     }
 
     /// How many grace periods were waited for so far.

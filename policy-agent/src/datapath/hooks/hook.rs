@@ -14,6 +14,8 @@ pub enum Hook {
     ClearStamp,
     /// TC egress of a bridge that has pods, where this host has IFBs.
     StampHost,
+    /// TC egress of an interface by which packets leave the node.
+    Exit,
 }
 
 impl Hook {
@@ -22,11 +24,12 @@ impl Hook {
     pub const ENDPOINT: [Self; 2] = [Self::FromPod, Self::ToPod];
 
     /// Every hook.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::FromPod,
         Self::ToPod,
         Self::ClearStamp,
         Self::StampHost,
+        Self::Exit,
     ];
 
     /// The program's name.
@@ -36,6 +39,7 @@ impl Hook {
             Self::ToPod => names::TO_POD,
             Self::ClearStamp => names::CLEAR_STAMP,
             Self::StampHost => names::STAMP_HOST,
+            Self::Exit => names::EXIT,
         }
     }
 
@@ -44,7 +48,7 @@ impl Hook {
         match self {
             Self::FromPod => Some(names::FROM_POD_LAST),
             Self::ToPod => Some(names::TO_POD_LAST),
-            Self::ClearStamp | Self::StampHost => None,
+            Self::ClearStamp | Self::StampHost | Self::Exit => None,
         }
     }
 
@@ -52,7 +56,7 @@ impl Hook {
     pub const fn direction(self) -> TcAttachType {
         match self {
             Self::FromPod | Self::ClearStamp => TcAttachType::Ingress,
-            Self::ToPod | Self::StampHost => TcAttachType::Egress,
+            Self::ToPod | Self::StampHost | Self::Exit => TcAttachType::Egress,
         }
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct Maps {
     cidrs_v6: Trie<V6, IdentityId>,
     locals_v4: Trie<V4, u32>,
     locals_v6: Trie<V6, u32>,
+    services_v4: Trie<V4, u32>,
+    services_v6: Trie<V6, u32>,
     rules: Slots<[u64; WORDS]>,
     spilled_rules: Trie<RuleKey, PortSetId>,
     port_sets: Slots<PortSet>,
@@ -98,6 +100,8 @@ impl Maps {
             cidrs_v6: open(pins, names::CIDRS_V6)?,
             locals_v4: open(pins, names::LOCALS_V4)?,
             locals_v6: open(pins, names::LOCALS_V6)?,
+            services_v4: open(pins, names::SERVICES_V4)?,
+            services_v6: open(pins, names::SERVICES_V6)?,
             rules: open(pins, names::RULES)?,
             spilled_rules: open(pins, names::SPILLED_RULES)?,
             port_sets: open(pins, names::PORT_SETS)?,
@@ -306,8 +310,8 @@ impl Fragments for Maps {
 
 macro_rules! tables {
     ($family:ty, $key:ty, $bits:literal, $lines:ident,
-     $addresses:ident, $spilled:ident, $cidrs:ident, $locals:ident, $flows:ident,
-     $addresses_name:ident, $cidrs_name:ident, $locals_name:ident, $flows_name:ident) => {
+     $addresses:ident, $spilled:ident, $cidrs:ident, $locals:ident, $services:ident, $flows:ident,
+     $addresses_name:ident, $cidrs_name:ident, $locals_name:ident, $services_name:ident, $flows_name:ident) => {
         impl Addresses<$family> for Maps {
             fn address(&self, address: $family) -> Option<AddressEntry> {
                 let (lines, spill) = (&self.$addresses, &self.$spilled);
@@ -322,6 +326,11 @@ macro_rules! tables {
             fn is_local(&self, address: $family) -> bool {
                 let local = self.longest(names::$locals_name, &self.$locals, $bits, address);
                 local.is_some()
+            }
+
+            fn is_service(&self, address: $family) -> bool {
+                let service = self.longest(names::$services_name, &self.$services, $bits, address);
+                service.is_some()
             }
         }
 
@@ -358,10 +367,12 @@ tables!(
     spilled_v4,
     cidrs_v4,
     locals_v4,
+    services_v4,
     flows_v4,
     ADDRESSES_V4,
     CIDRS_V4,
     LOCALS_V4,
+    SERVICES_V4,
     FLOWS_V4
 );
 tables!(
@@ -373,9 +384,11 @@ tables!(
     spilled_v6,
     cidrs_v6,
     locals_v6,
+    services_v6,
     flows_v6,
     ADDRESSES_V6,
     CIDRS_V6,
     LOCALS_V6,
+    SERVICES_V6,
     FLOWS_V6
 );

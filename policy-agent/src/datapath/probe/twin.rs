@@ -28,7 +28,7 @@ use super::{
 };
 
 /// The tables of the programs in force that the twin reads.
-const SHARED: [&str; 17] = [
+const SHARED: [&str; 19] = [
     names::INTERFACES,
     names::ENDPOINTS,
     names::ADDRESSES_V4,
@@ -39,6 +39,8 @@ const SHARED: [&str; 17] = [
     names::CIDRS_V6,
     names::LOCALS_V4,
     names::LOCALS_V6,
+    names::SERVICES_V4,
+    names::SERVICES_V6,
     names::RULES,
     names::SPILLED_RULES,
     names::PORT_SETS,

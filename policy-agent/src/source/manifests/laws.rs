@@ -90,6 +90,9 @@ impl Receiver {
             Change::PolicyRemoved(name) => self.policies.remove(&name).is_some(),
             Change::Node(_)
             | Change::NodeRemoved(_)
+            | Change::Service(_)
+            | Change::ServiceRemoved(_)
+            | Change::Services(_)
             | Change::Endpoint(_)
             | Change::EndpointRemoved(_)
             | Change::HostAddresses(_) => {

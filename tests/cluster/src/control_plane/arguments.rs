@@ -7,7 +7,7 @@ use crate::network;
 const ADVERTISED: &str = "192.0.2.1";
 /// Services of one family, and of both.
 const SERVICES: &str = "10.96.0.0/16";
-const BOTH_SERVICES: &str = "10.96.0.0/16,fd10:96::/112";
+pub(crate) const BOTH_SERVICES: &str = "10.96.0.0/16,fd10:96::/112";
 /// Requests a second, and at once: with what these clients may otherwise ask, a cluster begins in 6 s
 /// instead of 2.
 const CLIENT: [&str; 2] = ["--kube-api-qps=500", "--kube-api-burst=1000"];

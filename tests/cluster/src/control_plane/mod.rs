@@ -17,7 +17,10 @@ use std::{
 use anyhow::{Result, bail, ensure};
 use nix::sys::signal::Signal;
 
-pub(crate) use self::credentials::{ADMINISTRATOR, Server, write_changed};
+pub(crate) use self::{
+    arguments::BOTH_SERVICES as SERVICES,
+    credentials::{ADMINISTRATOR, Server, write_changed},
+};
 use crate::{
     Api, Etcd, binary,
     process::{Process, go_on},

@@ -52,6 +52,7 @@ pub(crate) fn pod(ifindex: u32, id: u16, rules: [Option<DirectionEntry>; 2]) -> 
         pod_tag: ifindex.into(),
         mac: None,
         eui_64: false,
+        services_later: false,
         new_epoch: true,
     }
 }

@@ -33,6 +33,7 @@ mod renewed;
 mod resolver;
 mod restart;
 mod scene;
+mod services;
 mod shares;
 mod sift;
 mod steady;

@@ -89,7 +89,7 @@ impl<'a> Question<'a> {
     ) -> Draft {
         let mut draft = Draft::beside(self.have, staying);
         for ruleset in chosen {
-            for identity in [IdentityId::HOST, IdentityId::SELF] {
+            for identity in [IdentityId::HOST, IdentityId::SELF, IdentityId::SERVICE] {
                 if let Some(ports) = self.want.rules.get(&(*ruleset, identity)) {
                     draft.put(*ruleset, identity, *ports);
                 }

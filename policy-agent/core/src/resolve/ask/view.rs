@@ -107,6 +107,11 @@ impl Resolver {
         self.facts.owner(address).map(|pod| &pod.name)
     }
 
+    /// Whether policies isolate the egress of an endpoint.
+    pub fn isolates_egress(&self) -> bool {
+        self.tables.rulesets.isolated_in_egress().next().is_some()
+    }
+
     /// Every policy, of whomever, in no order.
     pub fn policies(&self) -> impl Iterator<Item = &ObjectName> {
         let namespaces = self.facts.namespaces.values();

@@ -50,6 +50,8 @@ pub(crate) struct Dirty {
     pub(crate) labels: FxHashSet<Arc<str>>,
     /// Namespaces with new groups.
     pub(crate) groups: FxHashSet<Arc<str>>,
+    /// The list of Services' addresses is another.
+    pub(crate) services: bool,
 }
 
 /// All facts.
@@ -67,6 +69,8 @@ pub(crate) struct Cluster {
     pub(crate) endpoints: BTreeMap<u32, EndpointFact>,
     interfaces: FxHashMap<ObjectName, BTreeSet<u32>>,
     host: BTreeSet<IpAddr>,
+    /// The list of Services' addresses that are judged later, 0 where none are.
+    pub(crate) services: u64,
     pub(crate) dirty: Dirty,
 }
 
@@ -95,7 +99,10 @@ impl Cluster {
                     self.drop_if_empty(&name.namespace);
                 }
             }
-            Change::Node(_) | Change::NodeRemoved(_) => {}
+            Change::Node(_)
+            | Change::NodeRemoved(_)
+            | Change::Service(_)
+            | Change::ServiceRemoved(_) => {}
             Change::Endpoint(fact) => self.put_endpoint(fact),
             Change::EndpointRemoved(ifindex) => {
                 if let Some(fact) = self.endpoints.remove(&ifindex) {
@@ -103,6 +110,10 @@ impl Cluster {
                 }
             }
             Change::HostAddresses(addresses) => self.put_host(addresses.into_iter().collect()),
+            Change::Services(list) => {
+                let before = std::mem::replace(&mut self.services, list);
+                self.dirty.services |= before != list;
+            }
         }
     }
 
@@ -210,12 +221,14 @@ impl Cluster {
             policies,
             labels,
             groups,
+            services,
         } = &self.dirty;
         self.addresses.is_unmarked()
             && endpoints.is_empty()
             && policies.is_empty()
             && labels.is_empty()
             && groups.is_empty()
+            && !services
     }
 
     /// Makes all groups known to selectors.

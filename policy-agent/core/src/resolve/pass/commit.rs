@@ -26,7 +26,10 @@ pub(crate) fn commit(facts: &mut Cluster, active: &mut Active, tables: &mut Tabl
     refine_addresses(facts, active, identities, gains, &mut delta);
     move_addresses(facts, active, identities, &mut delta);
     let fresh = write_rules(&active.predicates, tables, &mut delta);
-    let touched = endpoints_to_judge_again(active, tables, &delta.addresses, &fresh);
+    let mut touched = endpoints_to_judge_again(active, tables, &delta.addresses, &fresh);
+    if std::mem::take(&mut facts.dirty.services) {
+        touched.extend(tables.rulesets.isolated_in_egress());
+    }
     swap_endpoints(facts, tables, choices, &touched, &mut delta);
     delta.port_sets = tables.port_sets.take_fresh();
     delta.commit_plan()

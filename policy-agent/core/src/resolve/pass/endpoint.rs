@@ -179,6 +179,7 @@ fn endpoint_entry(facts: &Cluster, rulesets: &Rulesets, choice: &Choice) -> Opti
         }),
         mac: fact.mac,
         eui_64: fact.eui_64,
+        services_later: facts.services != 0 && choice.egress.is_some(),
         new_epoch: false,
     })
 }

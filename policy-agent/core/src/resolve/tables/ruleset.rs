@@ -26,6 +26,10 @@ struct Verdicts {
     users: BTreeSet<u32>,
 }
 
+/// Identities that every ruleset allows.
+pub(crate) const RESERVED: [IdentityId; 3] =
+    [IdentityId::HOST, IdentityId::SELF, IdentityId::SERVICE];
+
 /// One rule of RULES.
 pub(crate) type RuleWrite = (RulesetId, IdentityId, PortSetId);
 
@@ -113,6 +117,12 @@ impl Rulesets {
             let listed = verdicts.rules.get(&identity);
             listed.copied().unwrap_or(verdicts.default_ports)
         })
+    }
+
+    /// The interfaces whose endpoints use a ruleset of egress.
+    pub(crate) fn isolated_in_egress(&self) -> impl Iterator<Item = u32> {
+        self.used_for_egress()
+            .flat_map(|ruleset| self.users(ruleset))
     }
 
     /// The egress rulesets in use.
@@ -240,7 +250,8 @@ impl Rulesets {
     }
 }
 
-/// The rules of every ruleset: the host and the endpoint itself are always allowed.
-pub(crate) fn reserved_rules(ruleset: RulesetId) -> [RuleWrite; 2] {
-    [IdentityId::HOST, IdentityId::SELF].map(|identity| (ruleset, identity, PortSetId::ALLOW_ALL))
+/// The rules of every ruleset: the host and the endpoint itself are always allowed, and who stands behind a
+/// Service is judged later.
+pub(crate) fn reserved_rules(ruleset: RulesetId) -> [RuleWrite; 3] {
+    RESERVED.map(|identity| (ruleset, identity, PortSetId::ALLOW_ALL))
 }

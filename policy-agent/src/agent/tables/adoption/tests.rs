@@ -24,6 +24,7 @@ fn entry(id: u16, pod: u64, isolated: bool) -> EndpointEntry {
         pod_tag: pod,
         mac: None,
         eui_64: false,
+        services_later: false,
         new_epoch: true,
     }
 }

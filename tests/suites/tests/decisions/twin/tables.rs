@@ -107,6 +107,7 @@ impl Tables {
         datapath
             .set_local_routes(&locals(world))
             .expect("local routes");
+        datapath.set_services(&services(world)).expect("Services");
     }
 
     /// A stamp as the kernel's programs write it.
@@ -212,6 +213,7 @@ fn entry(endpoint: &Endpoint, id: EndpointId, new_epoch: bool) -> EndpointEntry 
         pod_tag: endpoint.pod_tag,
         mac: endpoint.has(Endpoint::MAC).then_some(endpoint.mac),
         eui_64: endpoint.has(Endpoint::EUI_64),
+        services_later: endpoint.has(Endpoint::SERVICES),
         new_epoch,
     }
 }
@@ -269,4 +271,16 @@ fn net_v6(net: V6, bits: u32) -> IpNet {
     Ipv6Net::new(net.0.into(), bits as u8)
         .expect("a prefix")
         .into()
+}
+
+fn services(world: &MemoryWorld) -> Vec<IpNet> {
+    let v4 = world
+        .services_v4
+        .keys()
+        .map(|(net, bits)| net_v4(*net, *bits));
+    let v6 = world
+        .services_v6
+        .keys()
+        .map(|(net, bits)| net_v6(*net, *bits));
+    v4.chain(v6).collect()
 }
