@@ -103,9 +103,6 @@ pub(crate) struct Kernel {
     pub(crate) tables: Tables,
     pub(crate) contents: Contents,
     haste: Haste,
-    /// A plan may need more room on its way than at its end: rules of a block that is numbered anew, since
-    /// another block was put round it, stand twice until a grace period is over.
-    may_exceed: bool,
 }
 
 impl Kernel {
@@ -119,7 +116,6 @@ impl Kernel {
             tables,
             contents: Contents::default(),
             haste: Haste::Now,
-            may_exceed: false,
         }
     }
 
@@ -181,9 +177,7 @@ impl Kernel {
             let plan = fit(&self.contents, want, room, self.haste);
             for (step, op) in plan.ops.iter().enumerate() {
                 self.execute(op);
-                if !self.may_exceed {
-                    self.check_room(room, &start)?;
-                }
+                self.check_room(room, &start)?;
                 for (index, now) in verdicts(&self.tables, &probes).into_iter().enumerate() {
                     prop_assert!(
                         !now || old[index] || new[index],
@@ -311,7 +305,6 @@ proptest! {
         resolver.apply(Change::Policy(small.clone()));
         resolver.commit();
         let mut kernel = Kernel::with(haste);
-        kernel.may_exceed = true;
         let full = want(&resolver);
         let room = scarce.around(&full);
         kernel.settle(&full, &room)?;

@@ -283,7 +283,7 @@ impl Draft {
     }
 }
 
-fn live(contents: &Contents) -> BTreeSet<IdentityId> {
+pub(super) fn live(contents: &Contents) -> BTreeSet<IdentityId> {
     let addresses = contents.addresses.values().map(|value| value.identity);
     contents.cidrs.values().copied().chain(addresses).collect()
 }

@@ -19,13 +19,17 @@
 mod choice;
 mod draft;
 mod loss;
+mod peak;
 mod route;
 mod rows;
 mod selection;
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
 
-use policy_common::{Direction, PortSetId, RulesetId};
+use policy_common::{Direction, IdentityId, PortSetId, RulesetId};
 
 use self::{choice::Choice, draft::Question, route::Route};
 use super::{
@@ -155,32 +159,92 @@ pub struct Fit {
 /// Plans the way from what the tables hold to what fits of the wanted ones. A plan that makes room
 /// for more is followed by another one that uses it: call it again until there is nothing to do.
 pub fn fit(have: &Contents, want: &Contents, room: &Room, haste: Haste) -> Fit {
-    let mut route = Route::new(have.clone());
     let packed = Question::new(have, want, room).lacks_room_for_all();
     if packed.is_none() {
-        route.remove(want, want);
-        route.commit(want, &want.rules);
-        route.remove(want, want);
         return Fit {
-            ops: route.into_ops(),
+            ops: way(have, room, |early| exactly(have, want, early)),
             is_exact: true,
             ..Fit::default()
         };
     }
+    let mut route = Route::new(have.clone());
     let nothing = Contents::default();
     route.remove(want, &nothing);
     let choice = Choice::new(route.now(), want, room, haste);
-    route.let_go(&choice.early);
-    route.remove(want, &nothing);
-    route.commit(&choice.target, &choice.rules);
-    route.remove(&choice.target, &nothing);
+    let stays = draft::live(&choice.target);
+    let chosen = |early: &Early| {
+        let mut route = route.clone();
+        route.let_go(&choice.early);
+        let early = early.of(route.now(), &choice.rules);
+        route.let_go(&early);
+        route.remove(want, &nothing);
+        // Rulesets that nobody is led to meanwhile need no rules for what goes.
+        let mut rules = choice.rules.clone();
+        rules.retain(|(ruleset, identity), _| {
+            !early.contains(ruleset) || *identity < IdentityId::FIRST || stays.contains(identity)
+        });
+        route.commit(&choice.target, &rules);
+        route.remove(&choice.target, &nothing);
+        route.into_ops()
+    };
     Fit {
-        ops: route.into_ops(),
+        ops: way(have, room, chosen),
         short: choice.short,
         held: choice.held,
         packed,
         is_exact: false,
     }
+}
+
+/// The way to tables that have room for all that is wanted.
+fn exactly(have: &Contents, want: &Contents, early: &Early) -> Vec<Op> {
+    let mut route = Route::new(have.clone());
+    route.remove(want, want);
+    let early = early.of(route.now(), &want.rules);
+    if !early.is_empty() {
+        route.let_go(&early);
+        route.remove(want, want);
+    }
+    route.commit(want, &want.rules);
+    route.remove(want, want);
+    route.into_ops()
+}
+
+/// Whose rules go before others come, though there is room for both at the end: everything is denied
+/// meanwhile. Rules of identities that are numbered anew stand twice else.
+#[derive(Clone, Copy, Debug)]
+enum Early {
+    Nobodys,
+    /// Those of rulesets that get rules.
+    OfGrowing,
+    Everybodys,
+}
+
+impl Early {
+    fn of(
+        self,
+        now: &Contents,
+        rules: &HashMap<(RulesetId, IdentityId), PortSetId>,
+    ) -> BTreeSet<RulesetId> {
+        let mut all = rulesets(now);
+        match self {
+            Self::Nobodys => BTreeSet::new(),
+            Self::OfGrowing => {
+                let new = rules.keys().filter(|key| !now.rules.contains_key(*key));
+                let growing: BTreeSet<_> = new.map(|key| key.0).collect();
+                all.retain(|ruleset| growing.contains(ruleset));
+                all
+            }
+            Self::Everybodys => all,
+        }
+    }
+}
+
+/// The first of the ways, the mildest first, that needs no more room than there is.
+fn way(have: &Contents, room: &Room, ops: impl Fn(&Early) -> Vec<Op>) -> Vec<Op> {
+    let milder = [Early::Nobodys, Early::OfGrowing].iter().map(&ops);
+    let mut milder = milder.filter(|ops| peak::has_room(have, ops, room));
+    milder.next().unwrap_or_else(|| ops(&Early::Everybodys))
 }
 
 /// The rulesets that endpoints lead to.

@@ -15,6 +15,7 @@ use crate::plan::{
 };
 
 /// Operations, and the tables after them.
+#[derive(Clone)]
 pub(super) struct Route {
     now: Contents,
     ops: Vec<Op>,
