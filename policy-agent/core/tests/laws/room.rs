@@ -1,6 +1,6 @@
 //! Tables without room for everything: what is chosen, and the way there.
 
-use policy_common::{IdentityId, PortSetId, limits::INLINE_PORTS};
+use policy_common::{EndpointId, IdentityId, PortSetId, RulesetId, limits::INLINE_PORTS};
 use policy_core::{
     laws::{
         Tables,
@@ -8,7 +8,7 @@ use policy_core::{
         strategies::{change, facts, policy},
     },
     model::{Change, ObjectName, PolicyFact, Rule, Selector},
-    plan::{Contents, Fit, Haste, Op, Room, Short, fit},
+    plan::{Contents, DirectionEntry, EndpointEntry, Fit, Haste, Op, Room, Short, fit},
     resolve::Resolver,
 };
 use proptest::{collection::vec, prelude::*};
@@ -354,4 +354,47 @@ proptest! {
         prop_assert!(plan.is_exact);
         check_end(&kernel, &plan, &want(&resolver))?;
     }
+}
+
+/// A block whose identity gets another number, where RULES has room for exactly what there is.
+#[test]
+fn a_block_is_numbered_anew_in_tables_that_are_exactly_full() {
+    let numbered = |identity: u32| {
+        let ruleset = RulesetId(16);
+        let ports = PortSetId::ALLOW_ALL;
+        let identities = [IdentityId::HOST, IdentityId::SELF, IdentityId(identity)];
+        let entry = EndpointEntry {
+            ifindex: 3,
+            id: EndpointId(3),
+            bridge: None,
+            ingress: Some(DirectionEntry {
+                ruleset,
+                default_ports: PortSetId::DENY_ALL,
+                has_blocks: true,
+            }),
+            egress: None,
+            addresses: Vec::new(),
+            unknown: false,
+            pod_tag: 3,
+            services_later: false,
+            mac: None,
+            eui_64: false,
+            new_epoch: false,
+        };
+        let rules = identities.map(|one| Op::PutRule(ruleset, one, ports));
+        let block = "192.0.2.0/24".parse().unwrap_or_default();
+        let cidr = Op::PutCidr(block, IdentityId(identity));
+        let all = rules.into_iter().chain([cidr, Op::PutEndpoint(entry)]);
+        all.collect::<Vec<_>>()
+    };
+    let mut kernel = Kernel::new();
+    numbered(16).iter().for_each(|op| kernel.execute(op));
+    let want = Contents::of(&numbered(17));
+    let room = Room { rules: 3, ..ENOUGH };
+    let plan = kernel
+        .settle(&want, &room)
+        .map_err(|error| error.to_string());
+    assert_eq!(plan.map(|plan| plan.is_exact), Ok(true));
+    assert_eq!(kernel.contents.rules, want.rules);
+    assert_eq!(kernel.contents.cidrs, want.cidrs);
 }
