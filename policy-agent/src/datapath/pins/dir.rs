@@ -104,16 +104,19 @@ impl PinDir {
             let is_map = name
                 .bytes()
                 .all(|byte| byte.is_ascii_uppercase() || b"_0123456789".contains(&byte));
-            has_maps |= is_map;
             if !own.contains(&entry) && !is_map {
                 return Err(PinDirError::Foreign {
                     path: self.path.clone(),
                     name: name.into_owned(),
                 });
             }
+            // A run pins it as its first map, in directories that it has made.
+            has_maps |= is_map && name != names::SANDBOXES;
         }
         // The marker: what every agent remembers of its node.
-        if has_maps && !self.path.join(names::NODE_STATE).exists() {
+        let is_made = own.iter().all(|directory| directory.exists());
+        let is_marked = self.path.join(names::NODE_STATE).exists();
+        if !is_marked && (has_maps || !is_made && self.path.join(names::SANDBOXES).exists()) {
             return Err(PinDirError::Foreign {
                 path: self.path.clone(),
                 name: format!("maps without {}", names::NODE_STATE),

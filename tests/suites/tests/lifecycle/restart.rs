@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use policy_agent::datapath::chain;
 use policy_harness::{
+    Attach, Wiring,
     topology::INSIDE,
     traffic::Outcome,
     wire::{Ethernet, Port, transport::udp_packet},
@@ -171,4 +172,24 @@ fn a_pod_that_inherits_an_interface_index_and_an_address_inherits_no_connection(
             scene.passes("host", "shop/new");
         });
     }
+}
+
+#[test]
+fn what_a_run_leaves_that_ends_before_anything_is_in_force_is_cleaned_up() {
+    let mut scene = Scene::stopped(Wiring::Routed, Attach::Tcx);
+    let agent = &mut scene.cluster.agent;
+    let pins = agent.pin_path().to_owned();
+    for (left, is_taken) in [("SANDBOXES", true), ("PORTS", false)] {
+        agent.start(&[]).unwrap();
+        agent.stop().unwrap();
+        for pin in std::fs::read_dir(&pins).unwrap() {
+            let pin = pin.unwrap();
+            if pin.file_type().unwrap().is_file() && pin.file_name() != left {
+                std::fs::remove_file(pin.path()).unwrap();
+            }
+        }
+        assert_eq!(agent.cleanup().is_ok(), is_taken, "{left}");
+        assert_eq!(pins.exists(), !is_taken, "{left}");
+    }
+    std::fs::remove_file(pins.join("PORTS")).unwrap();
 }
