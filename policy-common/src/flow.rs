@@ -120,7 +120,7 @@ pub struct Flow {
     pub pod_next: u32,
     /// As `pod_next`, of the peer.
     pub peer_next: u32,
-    /// [`Flow::SERVICE`] and its like; 0 for now.
+    /// [`Flow::ADOPTED`], or 0.
     pub marks: u16,
     /// Keeps the size a multiple of eight.
     pub reserved: u16,
@@ -133,7 +133,7 @@ impl Flow {
     pub const OWED: u16 = 2;
     /// In `marks`, reserved: its egress was judged at its source.
     pub const JUDGED: u16 = 4;
-    /// In `marks`, reserved: it began before the programs were there.
+    /// In `marks`: it began before its pod was isolated, and the agent made the entry.
     pub const ADOPTED: u16 = 8;
 }
 

@@ -1,9 +1,10 @@
 //! Connections that were open before their pod's first policy.
 //!
 //! Owns whose connections are taken over, when, and what of a tracked connection becomes a flow; the rules
-//! judge it when its next packet comes. Invariants: a pod that is new, and perhaps has the address of one
-//! before, takes over nothing; what may have been opened by either side is left to the rules of both
-//! directions, which need no flow for what both allow.
+//! judge it when its next packet comes. Invariants: a pod that comes while the agent runs, perhaps with the
+//! address of one before, takes over nothing, and one that came while none ran no datagrams, unless it is the
+//! first run; what may have been opened by either side is left to the rules of both directions, which need no
+//! flow for what both allow.
 //!
 //! The kernel's connection tracking is asked twice: before the first write that isolates a pod, so that no
 //! packet of what is open misses its flow, and once more afterwards, for what began in between.
